@@ -1,0 +1,231 @@
+"""Who serves: one record a server in the runtime directory, and the token that the workers of an application share.
+
+The directory is ``RBKIT_RUNTIME_DIR`` (or the ``runtime_dir`` option), else ``$XDG_RUNTIME_DIR/rbkit``, else
+``rbkit-<uid>`` in the temporary directory. It belongs to the user, has mode 0700, and no symbolic link leads to it:
+what is in it can be trusted. Files in it (``APP`` is a hash of the application's name):
+
+========================  =============================================================================================
+``APP.token``             the generated token, mode 0600
+``APP-ID.json``           a server's record, see :class:`Record`
+``APP-ID.pub``, ``.req``  its ipc sockets
+========================  =============================================================================================
+
+A record is stale when no process has its pid, or when the process that has it started at another time than the record
+says (the pid was used again). Whoever lists removes stale records and their sockets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import stat
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from .errors import RuntimeDirectoryError
+
+__all__ = [
+    "Record",
+    "application_key",
+    "find",
+    "generated_token",
+    "listing",
+    "new_id",
+    "process_start",
+    "runtime_directory",
+]
+
+# sockaddr_un.sun_path holds 108 bytes with the terminating NUL (unix(7)).
+_IPC_PATH_MAX: Final = 107
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a server leaves for its siblings; the JSON file has exactly these keys.
+
+    Attributes:
+        id: ``<pid>-<8 hex digits>``, what ``server=`` on the URL names.
+        pid: the process.
+        application: the name of the application.
+        pub_endpoint: ZeroMQ endpoint of the published data.
+        req_endpoint: ZeroMQ endpoint of the commands.
+        started: when the server started, seconds since the epoch.
+        process_started: what ties the pid to one process, see :func:`process_start`; None where the system does not tell.
+        version: of this schema.
+    """
+
+    id: str
+    pid: int
+    application: str
+    pub_endpoint: str
+    req_endpoint: str
+    started: float
+    process_started: int | None
+    version: int = 1
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process that wrote this record still runs."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return False  # a pid of ours that belongs to somebody else by now
+        return process_start(self.pid) == self.process_started
+
+    def write(self, directory: Path) -> Path:
+        """Puts the record into ``directory`` in one step, so that nobody reads half of it."""
+        path = directory / f"{application_key(self.application)}-{self.id}.json"
+        draft = path.with_suffix(".tmp")
+        draft.write_text(json.dumps(asdict(self), indent=1))
+        draft.rename(path)
+        return path
+
+
+def process_start(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot (proc(5), stat field 22); None where there is no /proc.
+
+    A zombie has ended as far as we care, and counts as not started.
+    """
+    try:
+        data = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    fields = data[data.rindex(b")") + 2 :].split()  # the command name may hold anything, parentheses too
+    return -1 if fields[0] == b"Z" else int(fields[19])
+
+
+def application_key(name: str) -> str:
+    """The hash of an application's name that its files bear."""
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+def new_id() -> str:
+    """An identity for a server of this process, never used before."""
+    return f"{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def runtime_directory(configured: str | None = None) -> Path:
+    """The runtime directory, made when it is missing.
+
+    Raises:
+        RuntimeDirectoryError: it cannot be made, is a symbolic link or no directory, belongs to somebody else or is
+            open to others. Nothing is changed then: the owner decides.
+    """
+    path = Path(configured) if configured else _default_directory()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = path.lstat()
+    except OSError as error:
+        raise RuntimeDirectoryError(
+            str(path), f"cannot be used ({error.strerror}); set RBKIT_RUNTIME_DIR to a directory this user can write"
+        ) from error
+    if not stat.S_ISDIR(facts.st_mode):
+        raise RuntimeDirectoryError(
+            str(path), "is a symbolic link or no directory; set RBKIT_RUNTIME_DIR to another place"
+        )
+    if facts.st_uid != os.geteuid():
+        raise RuntimeDirectoryError(
+            str(path),
+            f"belongs to uid {facts.st_uid}, not {os.geteuid()}; set RBKIT_RUNTIME_DIR to a directory of your own",
+        )
+    if facts.st_mode & 0o077:
+        raise RuntimeDirectoryError(str(path), f"is open to others (mode {facts.st_mode & 0o777:o}); chmod 700 {path}")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise RuntimeDirectoryError(str(path), "is read-only; set RBKIT_RUNTIME_DIR to a directory this user can write")
+    return path
+
+
+def _default_directory() -> Path:
+    if configured := os.environ.get("RBKIT_RUNTIME_DIR"):
+        return Path(configured)
+    if xdg := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(xdg) / "rbkit"
+    return Path(tempfile.gettempdir()) / f"rbkit-{os.geteuid()}"
+
+
+def ipc_endpoint(directory: Path, application: str, server_id: str, kind: str) -> str:
+    """``ipc://`` endpoint of a server's ``pub`` or ``req`` socket.
+
+    Raises:
+        RuntimeDirectoryError: the path is longer than a Unix socket's may be.
+    """
+    path = os.fsencode(directory / f"{application_key(application)}-{server_id}.{kind}")
+    if len(path) > _IPC_PATH_MAX:
+        raise RuntimeDirectoryError(
+            str(directory),
+            f"is too long for a Unix socket ({len(path)} bytes with the file's name, {_IPC_PATH_MAX} fit); "
+            "set RBKIT_RUNTIME_DIR to a shorter path",
+        )
+    return "ipc://" + os.fsdecode(path)
+
+
+def listing(directory: Path, application: str) -> list[Record]:
+    """The living servers of an application, oldest first. Stale records and sockets are removed on the way."""
+    key = application_key(application)
+    records = []
+    for path in directory.glob(f"{key}-*.json"):
+        try:
+            record = Record(**json.loads(path.read_text()))
+        except FileNotFoundError:
+            continue  # its server stopped while we looked
+        except (OSError, ValueError, TypeError):
+            # Records are written in one step, so this is no half of one; another version may have written it.
+            continue
+        if record.alive:
+            records.append(record)
+        else:
+            remove(directory, application, record.id)
+    return sorted(records, key=lambda record: (record.started, record.id))
+
+
+def find(directory: Path, application: str, server_id: str) -> Record | None:
+    """The living server of that id, or None."""
+    return next((record for record in listing(directory, application) if record.id == server_id), None)
+
+
+def remove(directory: Path, application: str, server_id: str) -> None:
+    """Removes a server's record and sockets; what is already gone is fine."""
+    for suffix in ("json", "pub", "req", "tmp"):
+        (directory / f"{application_key(application)}-{server_id}.{suffix}").unlink(missing_ok=True)
+
+
+def generated_token(directory: Path, application: str) -> tuple[str, bool]:
+    """The application's token and whether this call made it. All workers get the same one, however they race.
+
+    Raises:
+        RuntimeDirectoryError: the file is not the user's own, or open to others.
+    """
+    path = directory / f"{application_key(application)}.token"
+    draft = directory / f"{path.name}.{secrets.token_hex(4)}"
+    token, created = secrets.token_urlsafe(24), True
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, token.encode())
+        # link() fails if the name exists: of several workers one wins, and nobody ever reads an unfinished file.
+        os.link(draft, path)
+    except FileExistsError:
+        token, created = _read_token(path), False
+    finally:
+        os.close(descriptor)
+        draft.unlink()
+    return token, created
+
+
+def _read_token(path: Path) -> str:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        facts = os.fstat(descriptor)
+        if facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+            raise RuntimeDirectoryError(str(path), "is not this user's own file of mode 600; remove it")
+        token = os.read(descriptor, 4096).decode("ascii", "replace").strip()
+    finally:
+        os.close(descriptor)
+    if len(token) < 8:
+        raise RuntimeDirectoryError(str(path), "holds no token; remove it")
+    return token

@@ -1,0 +1,161 @@
+"""Everything this package raises on purpose.
+
+::
+
+    RbkitError
+    ├── ConfigurationError (ValueError)      an option or environment variable is wrong: raised at construction
+    ├── RuntimeDirectoryError                the runtime directory cannot be trusted or used
+    ├── ServerStartError                     the embedded Rbkit server could not bind or start
+    ├── Rejected                             an upgrade request is refused in plain HTTP: status, headers, body
+    ├── ProtocolError (ValueError)           a message is not of the Rbkit protocol
+    └── ClientError                          what ``connect()`` and its ``Client`` raise
+        ├── ConnectionRefused                the server answered the upgrade with another HTTP status
+        ├── ConnectionClosed                 the WebSocket ended: close code and reason
+        ├── CommandFailed                    an extension command answered ``{"error": ..., "message": ...}``
+        └── CommandTimeout                   no answer in time
+
+Each stores the facts as fields; the text is built from them.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ClientError",
+    "CommandFailed",
+    "CommandTimeout",
+    "ConfigurationError",
+    "ConnectionClosed",
+    "ConnectionRefused",
+    "ProtocolError",
+    "RbkitError",
+    "Rejected",
+    "RuntimeDirectoryError",
+    "ServerStartError",
+]
+
+
+class RbkitError(Exception):
+    """Base class of all errors of this package."""
+
+
+class ConfigurationError(RbkitError, ValueError):
+    """An option has a value that cannot work; the text says which and what would."""
+
+
+class RuntimeDirectoryError(RbkitError):
+    """The runtime directory is missing, foreign or open to others.
+
+    Args:
+        path: the directory (or file in it) that is the trouble.
+        problem: what is wrong with it, and what to do.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"rbkit runtime directory {self.path}: {self.problem}"
+
+
+class ServerStartError(RbkitError):
+    """The embedded Rbkit server could not start; ``problem`` says why."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+class Rejected(RbkitError):
+    """An upgrade request is refused before the socket is taken over.
+
+    Args:
+        status: HTTP status line without version, ``"401 Unauthorized"``.
+        message: plain text for the body: what is wrong and what to do.
+        headers: further response headers, ``Allow`` or ``Sec-WebSocket-Version`` say.
+    """
+
+    def __init__(self, status: str, message: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(status, message)
+        self.status = status
+        self.message = message
+        self.headers = headers
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.message}"
+
+
+class ProtocolError(RbkitError, ValueError):
+    """A message does not follow the Rbkit protocol."""
+
+
+class ClientError(RbkitError):
+    """Base class of what a :class:`~rbkit_websocket.client.Client` raises."""
+
+
+class ConnectionRefused(ClientError):
+    """The server refused the upgrade, or nothing answered at all.
+
+    Attributes:
+        status: the HTTP status code, or None when there was no HTTP answer.
+        message: the server's words.
+    """
+
+    def __init__(self, status: int | None, message: str) -> None:
+        super().__init__(status, message)
+        self.status = status
+        self.message = message
+
+    def __str__(self) -> str:
+        if self.status is None:
+            return f"cannot connect: {self.message}"
+        return f"the server refused the connection with HTTP {self.status}: {self.message}"
+
+
+class ConnectionClosed(ClientError):
+    """The WebSocket is closed.
+
+    Attributes:
+        code: the close code (RFC 6455 section 7.4); 1006 when the connection broke without a close frame.
+        reason: the peer's words, possibly empty.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"connection closed ({self.code}){': ' + self.reason if self.reason else ''}"
+
+
+class CommandFailed(ClientError):
+    """A command answered with an error map.
+
+    Attributes:
+        command: the command as sent.
+        code: short machine-readable word.
+        message: for people.
+    """
+
+    def __init__(self, command: str, code: str, message: str) -> None:
+        super().__init__(command, code, message)
+        self.command = command
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.command}: {self.message} ({self.code})"
+
+
+class CommandTimeout(ClientError):
+    """No answer came to ``command`` within ``seconds``."""
+
+    def __init__(self, command: str, seconds: float) -> None:
+        super().__init__(command, seconds)
+        self.command = command
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"no answer to {self.command!r} within {self.seconds:g} s"

@@ -1,0 +1,46 @@
+"""MessagePack as the Rbkit clients read it.
+
+The old browser clients' decoder knows neither ``str8`` nor ``bin``, so everything is packed with the raw types of
+the old specification; every current reader understands those. Reading accepts both ages and never fails on a string
+that is not UTF-8: such bytes become surrogate escapes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+from ..errors import ProtocolError
+
+__all__ = ["Packer", "pack", "unpack"]
+
+
+class Packer(msgpack.Packer):  # type: ignore[misc]
+    """A ``msgpack.Packer`` with the settings of this protocol; reusable, not thread-safe.
+
+    Lone surrogates (a class name may hold one) are written with a backslash escape rather than refused.
+    """
+
+    def __new__(cls) -> Packer:
+        return super().__new__(cls, use_bin_type=False, unicode_errors="backslashreplace")  # type: ignore[no-any-return]
+
+    def __init__(self) -> None:
+        super().__init__(use_bin_type=False, unicode_errors="backslashreplace")
+
+
+def pack(value: Any) -> bytes:
+    """``value`` (None, bool, int, float, str, bytes, list, tuple or dict of those) as MessagePack bytes."""
+    return msgpack.packb(value, use_bin_type=False, unicode_errors="backslashreplace")  # type: ignore[no-any-return]
+
+
+def unpack(data: bytes) -> Any:
+    """The value in ``data``; maps may have keys of any type.
+
+    Raises:
+        ProtocolError: ``data`` is not exactly one MessagePack value.
+    """
+    try:
+        return msgpack.unpackb(data, raw=False, strict_map_key=False, unicode_errors="surrogateescape")
+    except (ValueError, msgpack.UnpackException) as error:
+        raise ProtocolError(f"not a MessagePack message ({len(data)} bytes): {error}") from error

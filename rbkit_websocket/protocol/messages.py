@@ -1,0 +1,100 @@
+"""Messages of the Rbkit protocol as Python objects, tolerant towards every age of server.
+
+Fields and keys that are not known are kept or ignored, never refused: that is how a server adds information of its
+own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ProtocolError
+from .codec import unpack
+from .constants import EventType, Field
+
+__all__ = ["Collection", "Event", "decode_answer", "decode_publication"]
+
+_NAMES: dict[int, str] = {int(field): field.name.lower() for field in Field}
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a publication.
+
+    Attributes:
+        type: the event type; an int that :class:`EventType` does not know stays an int.
+        timestamp: wall-clock milliseconds since the epoch.
+        payload: what the event carries, integer keys replaced by their names: a map for ``OBJ_CREATED``,
+            ``OBJ_DESTROYED`` and ``GC_STATS``, a list of frames for ``CPU_SAMPLE``, a list of objects for
+            ``OBJECT_SPACE_DUMP``, None for the gc phases.
+        extra: the event's other fields by name (``correlation_id``, ``complete_message_count``).
+    """
+
+    type: int
+    timestamp: float
+    payload: Any
+    extra: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """One published message: ``counter`` rises by one from message to message, a gap means lost ones."""
+
+    counter: int | None
+    timestamp: float
+    events: tuple[Event, ...]
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_NAMES.get(key, key) if isinstance(key, int) else key: _named(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_named(item) for item in value]
+    return value
+
+
+def _event(raw: Any) -> Event:
+    if not isinstance(raw, dict) or Field.EVENT_TYPE not in raw:
+        raise ProtocolError(f"an event is a map with an event type, not {type(raw).__name__}")
+    kind = raw[Field.EVENT_TYPE]
+    known = (Field.EVENT_TYPE, Field.TIMESTAMP, Field.PAYLOAD)
+    return Event(
+        type=EventType(kind) if kind in EventType._value2member_map_ else kind,
+        timestamp=float(raw.get(Field.TIMESTAMP) or 0.0),
+        payload=_named(raw.get(Field.PAYLOAD)),
+        extra=_named({key: value for key, value in raw.items() if key not in known}),
+    )
+
+
+def decode_publication(message: bytes) -> Collection:
+    """One message of the PUB socket. A bare event (older servers) reads as a collection of one.
+
+    Raises:
+        ProtocolError: not MessagePack, or not a map with an event type.
+    """
+    raw = unpack(message)
+    if not isinstance(raw, dict) or Field.EVENT_TYPE not in raw:
+        raise ProtocolError("a publication is a map with an event type")
+    counter = raw.get(Field.MESSAGE_COUNTER)
+    timestamp = float(raw.get(Field.TIMESTAMP) or 0.0)
+    if raw[Field.EVENT_TYPE] != EventType.EVENT_COLLECTION:
+        return Collection(counter, timestamp, (_event(raw),))
+    payload = raw.get(Field.PAYLOAD)
+    if not isinstance(payload, list):
+        raise ProtocolError("an event_collection carries a list of events")
+    return Collection(counter, timestamp, tuple(map(_event, payload)))
+
+
+def decode_answer(message: bytes) -> bytes | dict[Any, Any]:
+    """The answer to a command: the raw bytes of one that is not a MessagePack map (``b"ok"``), else the map.
+
+    The map of a ``handshake`` has its integer keys replaced by names; its ``payload`` has string keys.
+    """
+    # The first byte tells: fixmap, map16 and map32 are no ASCII letters, so "ok" can not be mistaken for a map.
+    if message and (0x80 <= message[0] <= 0x8F or message[0] in (0xDE, 0xDF)):
+        value = _named(unpack(message))
+        if isinstance(value, dict):
+            return value
+    return message
