@@ -1,0 +1,1 @@
+"""What the tests share: a stand-in Rbkit server, real web servers, applications, WebSocket clients."""
