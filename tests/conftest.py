@@ -1,0 +1,52 @@
+"""Fixtures for every test, and the check that each leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import leaks
+from support.standin import RECORDINGS, StandIn
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No option of the middleware comes from the environment of whoever runs the tests."""
+    for variable in list(os.environ):
+        if variable.startswith("RBKIT_") and not variable.startswith("RBKIT_TEST_"):
+            monkeypatch.delenv(variable)
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind(request: pytest.FixtureRequest, clean_environment: None) -> Iterator[None]:
+    """Fails a test after which greenlets, threads, descriptors, ZeroMQ sockets, processes or profilers are left."""
+    before = leaks.take()
+    yield
+    found = leaks.check(before)
+    assert not found, "the test left behind:\n  " + "\n  ".join(found)
+
+
+@pytest.fixture
+def runtime_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A private runtime directory whose path is short enough for Unix sockets, set in the environment."""
+    path = Path(tempfile.mkdtemp(prefix="rbt", dir="/tmp"))
+    monkeypatch.setenv("RBKIT_RUNTIME_DIR", str(path))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    """A stand-in Rbkit server in a thread of the test's process."""
+    with StandIn() as server:
+        yield server
+
+
+@pytest.fixture(params=sorted(RECORDINGS))
+def recording(request: pytest.FixtureRequest) -> bytes:
+    """Each message that a real Rbkit server published."""
+    return RECORDINGS[request.param]

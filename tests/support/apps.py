@@ -1,0 +1,220 @@
+"""Applications for the tests, wrapped as the README says: one view table served by Flask, Django and bare WSGI.
+
+Options of the middleware come from the environment (``RBKIT_...``), as in a deployment. ``TEST_AUTHORIZE=path`` gives
+it an ``authorize`` that lets in whoever asks for that path's prefix.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+from rbkit_websocket import RbkitWebsocket
+
+Body = tuple[str, bytes]
+
+LEAK: list[Leaked] = []
+
+
+class Leaked:
+    """What /leak keeps."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def unpatched_sleep() -> Callable[[float], None]:
+    """``time.sleep`` as it was before gevent."""
+    if "gevent.monkey" in sys.modules:
+        return sys.modules["gevent.monkey"].get_original("time", "sleep")
+    return time.sleep
+
+
+def burn_cpu(seconds: float) -> int:
+    """Computes for that long; a profile must name this function."""
+    turns = 0
+    deadline = time.perf_counter() + seconds
+    while time.perf_counter() < deadline:
+        turns += sum(number * number for number in (1, 2, 3))
+    return turns
+
+
+def hold_the_loop(seconds: float) -> None:
+    """Keeps the whole event loop waiting; a profile must name this function."""
+    unpatched_sleep()(seconds)
+
+
+# Views: environ and query to content type and body
+
+
+def hello(environ: dict[str, Any], query: dict[str, str]) -> Body:
+    return "text/plain", b"hello from %d" % os.getpid()
+
+
+def facts(environ: dict[str, Any], query: dict[str, str]) -> Body:
+    """What a test wants to know about this process and request."""
+    return "application/json", json.dumps(
+        {
+            "pid": os.getpid(),
+            "environ": {key: repr(value) for key, value in environ.items()},
+            "rbkit_keys": sorted(key for key in environ if "rbkit" in key.lower() and not key.startswith("HTTP_")),
+            "threads": sorted(thread.name for thread in threading.enumerate()),
+            "native_threads": len(os.listdir("/proc/self/task")),
+            "descriptors": len(os.listdir("/proc/self/fd")),
+            "gc_callbacks": len(gc.callbacks),
+            "greenlets": greenlets(),
+        }
+    ).encode()
+
+
+def greenlets() -> int:
+    """Living greenlets that gevent knows, the request's own among them."""
+    if "gevent" not in sys.modules:
+        return 0
+    from greenlet import greenlet
+
+    return sum(isinstance(thing, greenlet) and not thing.dead for thing in gc.get_objects())
+
+
+def busy(environ: dict[str, Any], query: dict[str, str]) -> Body:
+    return "text/plain", b"%d" % burn_cpu(float(query.get("seconds", "0.1")))
+
+
+def block(environ: dict[str, Any], query: dict[str, str]) -> Body:
+    hold_the_loop(float(query.get("seconds", "0.1")))
+    return "text/plain", b"blocked"
+
+
+def nap(environ: dict[str, Any], query: dict[str, str]) -> Body:
+    time.sleep(float(query.get("seconds", "0.1")))
+    return "text/plain", b"slept"
+
+
+def leak(environ: dict[str, Any], query: dict[str, str]) -> Body:
+    LEAK.extend(Leaked(number) for number in range(int(query.get("count", "1000"))))
+    return "text/plain", b"%d" % len(LEAK)
+
+
+def echo(environ: dict[str, Any], query: dict[str, str]) -> Body:
+    """The application's own WebSocket, under a server that gives it one: echoes, and tells its path."""
+    websocket = environ.get("wsgi.websocket")
+    if websocket is None:
+        return "text/plain", b"no WebSocket here"
+    while (message := websocket.receive()) is not None:
+        websocket.send(message)
+    return "text/plain", b""
+
+
+VIEWS: dict[str, Callable[[dict[str, Any], dict[str, str]], Body]] = {
+    "/hello": hello,
+    "/facts": facts,
+    "/busy": busy,
+    "/block": block,
+    "/nap": nap,
+    "/leak": leak,
+    "/ws": echo,
+}
+
+
+def render(path: str, environ: dict[str, Any]) -> Body:
+    """Body of a view."""
+    query = {key: values[-1] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
+    return VIEWS[path](environ, query)
+
+
+def middleware(application: Any) -> Any:
+    """``application`` wrapped, or bare with ``TEST_BARE=1``."""
+    if os.environ.get("TEST_BARE"):
+        return application
+    options: dict[str, Any] = {}
+    if prefix := os.environ.get("TEST_AUTHORIZE"):
+        options["authorize"] = lambda environ: environ["PATH_INFO"].startswith(prefix)
+    return RbkitWebsocket(application, **options)
+
+
+# One factory a framework
+
+
+def flask() -> Any:
+    from flask import Flask, Response, request
+
+    app = Flask("rbkit_test_flask")
+
+    def view() -> Response:
+        content_type, body = render(request.path, request.environ)
+        return Response(body, content_type=content_type)
+
+    for path in VIEWS:
+        app.add_url_rule(path, path.strip("/"), view)
+    app.wsgi_app = middleware(app.wsgi_app)
+    return app
+
+
+def django() -> Any:
+    from django.conf import settings
+    from django.core.wsgi import get_wsgi_application
+    from django.http import HttpRequest, HttpResponse
+    from django.urls import path as url
+
+    def view(request: HttpRequest) -> HttpResponse:
+        content_type, body = render(request.path, request.META)
+        return HttpResponse(body, content_type=content_type)
+
+    urls = type(sys)("rbkit_test_urls")
+    urls.urlpatterns = [url(path.lstrip("/"), view) for path in VIEWS]
+    sys.modules["rbkit_test_urls"] = urls
+    settings.configure(DEBUG=False, ALLOWED_HOSTS=["*"], SECRET_KEY="for tests", ROOT_URLCONF="rbkit_test_urls")
+    return middleware(get_wsgi_application())
+
+
+def plain() -> Any:
+    """Bare WSGI: shows what the middleware does to responses without a framework in between."""
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if path == "/written":
+            start_response("200 OK", [("Content-Type", "text/plain")])(b"written ")
+            return [b"and returned"]
+        if path == "/body":
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+            return [body]
+        if path not in VIEWS:
+            start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "7")])
+            return [b"nothing"]
+        content_type, body = render(path, environ)
+        start_response("200 OK", [("Content-Type", content_type), ("Content-Length", str(len(body)))])
+        return [body]
+
+    return middleware(application)
+
+
+def resource() -> Any:
+    """gevent-websocket's own way to speak a subprotocol: ``Resource`` names it, path by path."""
+    from geventwebsocket import Resource, WebSocketApplication
+    from geventwebsocket.protocols.base import BaseProtocol
+
+    class Chat(BaseProtocol):
+        PROTOCOL_NAME = "chat"
+
+    class Echo(WebSocketApplication):
+        protocol_class = Chat
+
+        def on_open(self) -> None:
+            pass
+
+        def on_close(self) -> None:
+            pass
+
+        def on_message(self, message: Any) -> None:
+            if message is not None:
+                self.ws.send(message)
+
+    return middleware(Resource([("/ws", Echo), ("/", plain())]))

@@ -1,0 +1,232 @@
+"""Real web servers as processes: ``SERVERS[name](...)`` starts one on a free port and waits until it listens."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import psutil
+
+from .waiting import scaled, wait_until
+
+TESTS = Path(__file__).parents[1]
+
+TOKEN = "a-token-for-tests"
+"""The token of every server that is not told otherwise."""
+
+_serial = itertools.count(1)
+
+
+class WebServer:
+    """A running web server; a context manager that ends it and reads its log for tracebacks.
+
+    Args:
+        command: what to run.
+        workers: how many worker processes to wait for; 0 when the process serves by itself.
+        env: ``RBKIT_...`` and other variables; None as a value removes one.
+        runtime_dir: shared with another server, else a private one that vanishes with it.
+        check_log: whether a traceback in the log is an error.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        workers: int = 0,
+        env: Mapping[str, str | None] | None = None,
+        runtime_dir: Path | None = None,
+        check_log: bool = True,
+    ) -> None:
+        self._private = Path(tempfile.mkdtemp(prefix="rbw", dir="/tmp"))
+        self.runtime_dir = runtime_dir or self._private
+        self.check_log = check_log
+        self.name = f"test-{os.getpid()}-{next(_serial)}-{secrets.token_hex(3)}"
+        variables: dict[str, str | None] = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("RBKIT_")},
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])),
+            "PYTHONUNBUFFERED": "1",
+            "RBKIT_RUNTIME_DIR": str(self.runtime_dir),
+            "RBKIT_NAME": self.name,
+            "RBKIT_TOKEN": TOKEN,
+            **(env or {}),
+        }
+        self.environment = {key: value for key, value in variables.items() if value is not None}
+        self.name = self.environment.get("RBKIT_NAME", self.name)
+        self.token = self.environment.get("RBKIT_TOKEN")
+        self._log = self._private / "log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                cwd=self._private,
+                start_new_session=True,  # whatever is left of it can be killed as a group
+            )
+        self._workers = workers
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self._remove()
+            raise
+
+    def _wait_until_ready(self) -> None:
+        def listening() -> re.Match[str] | None:
+            assert self.process.poll() is None, f"the server ended at once:\n{self.log()}"
+            return re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", self.log())
+
+        self.port = int(wait_until(listening, "the server to listen", timeout=20)[1])
+        if self._workers:
+            wait_until(lambda: len(self.worker_pids()) == self._workers, "all workers", timeout=20)
+
+    # Facts
+
+    @property
+    def pid(self) -> int:
+        """The process that gets the signals: gunicorn's master, or the server itself."""
+        return self.process.pid
+
+    def worker_pids(self) -> list[int]:
+        """The processes that serve requests now."""
+        if not self._workers:
+            return [self.pid]
+        return sorted(child.pid for child in psutil.Process(self.pid).children() if alive(child.pid))
+
+    def log(self) -> str:
+        """Everything written to stdout and stderr so far."""
+        return self._log.read_text(errors="replace")
+
+    def url(self, path: str = "/", *, scheme: str = "ws", **query: str) -> str:
+        """An address of this server."""
+        return f"{scheme}://127.0.0.1:{self.port}{path}{'?' + urlencode(query) if query else ''}"
+
+    def get(self, path: str, *, headers: Mapping[str, str] | None = None, timeout: float = 30, **query: str) -> bytes:
+        """Body of a plain GET request on a connection of its own."""
+        request = urllib.request.Request(self.url(path, scheme="http", **query), headers=dict(headers or {}))
+        with urllib.request.urlopen(request, timeout=scaled(timeout)) as response:
+            return response.read()
+
+    # Life
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to :attr:`pid`."""
+        self.process.send_signal(number)
+
+    def terminate(self) -> None:
+        """Asks the server to end, as an init system would; :meth:`wait` waits for it."""
+        self.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends the server and all of its workers at once, and reaps it."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # ended by itself
+        self.process.wait(scaled(10))
+
+    def wait(self, timeout: float = 10) -> int:
+        """Waits for the end and returns the exit code."""
+        return self.process.wait(scaled(timeout))
+
+    def __enter__(self) -> WebServer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        log = ""
+        try:
+            if self.process.poll() is None:
+                self.terminate()
+                self.wait(15)
+        finally:
+            log = self.log()
+            self._remove()
+            if kind is not None:
+                print(f"--- log of {self.process.args}\n{log}---")
+        if kind is None and self.check_log:
+            assert "Traceback" not in log, f"a traceback in the server's log:\n{log}"
+
+    def _remove(self) -> None:
+        self.kill()
+        shutil.rmtree(self._private, ignore_errors=True)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@dataclass(frozen=True)
+class Gunicorn:
+    """Launcher of gunicorn with one kind of worker."""
+
+    worker: str
+    multi_worker: bool = True
+
+    def __call__(
+        self,
+        app: str = "flask",
+        *,
+        workers: int = 1,
+        preload: bool = False,
+        graceful_timeout: int | None = None,
+        options: Sequence[str] = (),
+        **rest: Any,
+    ) -> WebServer:
+        """Starts it; ``app`` is a factory of :mod:`support.apps`."""
+        command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "-k", self.worker]
+        command += ["--bind", "127.0.0.1:0", "--workers", str(workers), "--access-logfile", "-"]
+        command += ["--preload"] if preload else []
+        command += ["--graceful-timeout", str(graceful_timeout)] if graceful_timeout is not None else []
+        return WebServer([*command, *options, f"support.apps:{app}()"], workers=workers, **rest)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Launcher of a server that is one process; see :mod:`support.serve`."""
+
+    server: str
+    multi_worker: bool = False
+
+    def __call__(self, app: str = "flask", **rest: Any) -> WebServer:
+        """Starts it; ``app`` is a factory of :mod:`support.apps`."""
+        return WebServer([sys.executable, "-m", "support.serve", self.server, app], **rest)
+
+
+Launcher = Callable[..., WebServer]
+
+SERVERS: dict[str, Gunicorn | Plain] = {
+    "gunicorn-gevent": Gunicorn("gevent"),
+    "gunicorn-gevent_pywsgi": Gunicorn("gevent_pywsgi"),
+    "gunicorn-geventwebsocket": Gunicorn("geventwebsocket.gunicorn.workers.GeventWebSocketWorker"),
+    "pywsgi": Plain("gevent_pywsgi"),
+    "pywsgi-websockethandler": Plain("websocket_handler"),
+}
+"""The servers whose sockets can be taken over."""
+
+WITH_WEBSOCKETS = ("gunicorn-geventwebsocket", "pywsgi-websockethandler")
+"""Those that give the application WebSockets of its own."""
+
+UNSUPPORTED: dict[str, Gunicorn | Plain] = {
+    "gunicorn-sync": Gunicorn("sync"),
+    "gunicorn-gthread": Gunicorn("gthread"),
+    "wsgiref": Plain("wsgiref"),
+    "werkzeug": Plain("werkzeug"),
+}
+"""Servers that are refused with 501."""
