@@ -1,0 +1,7 @@
+"""The blocking client of a profiled application: :func:`connect` and what it returns."""
+
+from __future__ import annotations
+
+from .client import Client, connect
+
+__all__ = ["Client", "connect"]

@@ -1,0 +1,69 @@
+"""What a client keeps of the publications until somebody reads them: bounded, and every loss counted. No I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import msgpack
+
+from ..protocol.constants import Field
+
+__all__ = ["Publications", "message_counter"]
+
+
+def message_counter(message: bytes) -> int | None:
+    """The message counter of a publication, read without decoding its events; None where there is none."""
+    unpacker: Any = msgpack.Unpacker(raw=True, strict_map_key=False, max_buffer_size=max(len(message), 1))
+    unpacker.feed(message)
+    try:
+        for _ in range(unpacker.read_map_header()):
+            if unpacker.unpack() == Field.MESSAGE_COUNTER:
+                counter = unpacker.unpack()
+                return counter if isinstance(counter, int) else None
+            unpacker.skip()
+    except (ValueError, msgpack.UnpackException):
+        return None  # whoever decodes the message says what is wrong with it
+    return None
+
+
+class Publications:
+    """A queue of published messages that holds at most ``limit`` bytes: past that the oldest go.
+
+    Attributes:
+        lost: messages lost since the first one: gaps of the message counter, and what this queue dropped.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.lost = 0
+        self._limit = limit
+        self._size = 0
+        self._counter: int | None = None
+        self._messages: deque[bytes] = deque()
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def append(self, message: bytes) -> None:
+        """Takes one message; the newest is always kept, however long it is."""
+        counter = message_counter(message)
+        if counter is not None:
+            # A counter that falls is a server that started again: nothing of it is lost.
+            if self._counter is not None and counter > self._counter + 1:
+                self.lost += counter - self._counter - 1
+            self._counter = counter
+        self._messages.append(message)
+        self._size += len(message)
+        while self._size > self._limit and len(self._messages) > 1:
+            self._size -= len(self._messages.popleft())
+            self.lost += 1
+
+    def popleft(self) -> bytes:
+        """The oldest message.
+
+        Raises:
+            IndexError: there is none.
+        """
+        message = self._messages.popleft()
+        self._size -= len(message)
+        return message
