@@ -31,7 +31,11 @@ def is_enabled(environ: Mapping[str, str] = os.environ) -> bool:
 
 def default_name() -> str:
     """The application's name where none is given: workers of one command line in one directory of one user share it."""
-    facts = "\0".join([str(os.geteuid()), os.getcwd(), *sys.orig_argv])
+    try:
+        directory = os.getcwd()
+    except FileNotFoundError:
+        directory = ""  # a release directory that the next deployment has removed
+    facts = "\0".join([str(os.geteuid()), directory, *sys.orig_argv])
     return "app-" + hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
@@ -94,15 +98,17 @@ class Settings:
         values: dict[str, Any] = {}
         for option, parse in _OPTIONS.items():
             value = options.pop(option, None)
-            source = f"{option}={value!r}"
+            source = option
             # RBKIT_PUB_PORT and RBKIT_REQ_PORT are the ports of start_server(), as in Rbkit: not ours.
             if value is None and option not in ("pub_port", "req_port"):
                 variable = f"RBKIT_{option.upper()}"
                 # Set but empty is how deployment tools spell "not set"; an empty token must never open the door.
                 value = environ.get(variable, "").strip() or None
-                source = f"{variable}={value!r}"
+                source = variable
             if value is None:
                 continue
+            if option != "token":  # a mistyped secret is one nevertheless, and errors end up in logs
+                source += f"={value!r}"
             try:
                 values[option] = parse(value)
             except ConfigurationError as error:
@@ -132,8 +138,8 @@ def _endpoint(value: Any) -> str:
 
 
 def _name(value: Any) -> str:
-    if not isinstance(value, str) or not value.isprintable() or len(value) > 200:
-        raise ConfigurationError("a name is printable text of at most 200 characters")
+    if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > 200:
+        raise ConfigurationError("a name is printable text of 1 to 200 characters")
     return value
 
 
@@ -148,11 +154,11 @@ def _token(value: Any) -> str | Literal[False]:
 def _authorize(value: Any) -> Authorize:
     if isinstance(value, str):
         module, colon, attribute = value.partition(":")
-        if not colon:
+        if not (module and colon):
             raise ConfigurationError("name the callable as module:attribute")
         try:
             value = getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, TypeError) as error:  # TypeError: a relative name
             raise ConfigurationError(f"cannot be imported: {error}") from error
     if not callable(value):
         raise ConfigurationError("give a callable that takes the WSGI environ and returns True or False")
@@ -160,7 +166,10 @@ def _authorize(value: Any) -> Authorize:
 
 
 def _origins(value: Any) -> tuple[str, ...]:
-    origins = tuple(value.replace(",", " ").split()) if isinstance(value, str) else tuple(value)
+    try:
+        origins = tuple(value.replace(",", " ").split()) if isinstance(value, str) else tuple(value)
+    except TypeError:
+        raise ConfigurationError("give a list of origins such as https://ops.example.com") from None
     for origin in origins:
         if not isinstance(origin, str) or not re.fullmatch(r"\*|null|[a-zA-Z][a-zA-Z0-9+.-]*://[^/\s]+", origin):
             raise ConfigurationError(f"an origin looks like https://ops.example.com (no path), not {origin!r}")
@@ -180,10 +189,13 @@ def _frames(value: Any) -> str:
 
 
 def _runtime_dir(value: Any) -> str:
-    path = os.fspath(value)
+    try:
+        path = os.fsdecode(value)
+    except TypeError:
+        path = ""
     if not os.path.isabs(path):
         raise ConfigurationError("the runtime directory is an absolute path")
-    return str(path)
+    return path
 
 
 def _number(kind: Callable[[Any], Any], least: float, most: float) -> Callable[[Any], Any]:
