@@ -54,7 +54,7 @@ class Record:
         pub_endpoint: ZeroMQ endpoint of the published data.
         req_endpoint: ZeroMQ endpoint of the commands.
         started: when the server started, seconds since the epoch.
-        process_started: what ties the pid to one process, see :func:`process_start`; None where the system does not tell.
+        process_started: ties the pid to one process, see :func:`process_start`; None where the system does not tell.
         version: of this schema.
     """
 
@@ -127,7 +127,7 @@ def runtime_directory(configured: str | None = None) -> Path:
         ) from error
     if not stat.S_ISDIR(facts.st_mode):
         raise RuntimeDirectoryError(
-            str(path), "is a symbolic link or no directory; set RBKIT_RUNTIME_DIR to another place"
+            str(path), "is no directory (a symbolic link is none either); set RBKIT_RUNTIME_DIR"
         )
     if facts.st_uid != os.geteuid():
         raise RuntimeDirectoryError(

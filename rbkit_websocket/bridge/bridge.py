@@ -1,0 +1,84 @@
+"""Wires one session to one Rbkit server and takes the wires apart again."""
+
+from __future__ import annotations
+
+import logging
+
+import zmq
+
+from ..config import Settings
+from ..protocol import envelope
+from ..websocket.session import Session
+from .feed import Feed
+from .framing import binary_frame, text_frame
+from .requests import NOT_RUNNING, Requests
+
+__all__ = ["Bridge"]
+
+log = logging.getLogger(__name__)
+
+
+class Bridge:
+    """Commands of a session to the server's REQ side, answers and publications back.
+
+    Args:
+        session: an open connection.
+        pub_endpoint: the server's PUB socket.
+        req_endpoint: the server's REP socket.
+        settings: time-outs and caps.
+        text: frames as the old browser clients want them.
+    """
+
+    def __init__(
+        self, session: Session, pub_endpoint: str, req_endpoint: str, settings: Settings, *, text: bool
+    ) -> None:
+        self._session = session
+        self._pub_endpoint = pub_endpoint
+        self._req_endpoint = req_endpoint
+        self._settings = settings
+        self._frame = text_frame if text else binary_frame
+        self.text = text
+        self.outbox = session.outbox
+
+    def run(self) -> None:
+        """Serves the session until it ends. The Rbkit server's absence closes it with 1013."""
+        session, settings = self._session, self._settings
+        feed: Feed | None = None
+        requests: Requests | None = None
+        try:
+            try:
+                requests = Requests(
+                    self._req_endpoint,
+                    session.outbox,
+                    self._answer,
+                    session.close,
+                    command_timeout=settings.command_timeout,
+                    connect_timeout=settings.connect_timeout,
+                    max_commands=settings.max_commands,
+                )
+                # Commands first: what answers neither is not running, and nobody is told of a client that never was.
+                if requests.connect():
+                    feed = Feed.join(self._pub_endpoint, self)
+                    if not feed.wait_connected(settings.connect_timeout):
+                        session.close(1013, f"{NOT_RUNNING}: nothing publishes at {self._pub_endpoint}")
+                else:
+                    session.close(1013, NOT_RUNNING)
+            except zmq.ZMQError as error:
+                session.close(1011, f"ZeroMQ: {error}")
+                log.error("rbkit: cannot connect to %s and %s: %s", self._req_endpoint, self._pub_endpoint, error)
+            for message in session.messages():
+                if requests is not None:
+                    requests.submit(message)
+        finally:
+            # Requests first: an answer that arrives now must not find its way into a feed's listener half gone.
+            if requests is not None:
+                requests.close()
+            if feed is not None:
+                feed.leave(self)
+
+    def send_text(self, text: str) -> None:
+        """Sends a notice as a text message."""
+        self._session.send_text(text)
+
+    def _answer(self, reply: bytes) -> None:
+        self.outbox.send(self._frame(envelope.ANSWER, reply))

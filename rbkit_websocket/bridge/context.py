@@ -1,0 +1,106 @@
+"""The ZeroMQ context of this process's bridge, and waiting for ZeroMQ sockets in a gevent event loop."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import gevent
+import zmq
+from gevent.event import Event
+from zmq.utils.monitor import parse_monitor_message
+
+__all__ = ["Link", "Readiness", "bridge_socket"]
+
+_context: tuple[int, zmq.Context[zmq.Socket[bytes]]] | None = None
+
+# A dead peer of a TCP link that sends no FIN (its machine lost power) is noticed after these milliseconds.
+_HEARTBEAT_IVL: Final = 1000
+_HEARTBEAT_TIMEOUT: Final = 3000
+_RECONNECT_IVL: Final = 100
+
+
+def bridge_socket(kind: int) -> zmq.Socket[bytes]:
+    """A socket of this process's own context; a context never crosses a fork (libzmq's rule).
+
+    The context stays for the life of the process: making one starts two threads.
+    """
+    global _context
+    if _context is None or _context[0] != os.getpid():
+        _context = (os.getpid(), zmq.Context())
+    socket: zmq.Socket[bytes] = _context[1].socket(kind)
+    socket.linger = 0
+    socket.reconnect_ivl = _RECONNECT_IVL
+    socket.heartbeat_ivl = _HEARTBEAT_IVL
+    socket.heartbeat_timeout = _HEARTBEAT_TIMEOUT
+    return socket
+
+
+class Readiness:
+    """Waits for something to happen on ZeroMQ sockets.
+
+    Their descriptors are edge-triggered: look at EVENTS (or receive until EAGAIN) on every socket before each wait.
+    """
+
+    def __init__(self, *sockets: zmq.Socket[bytes]) -> None:
+        loop = gevent.get_hub().loop
+        self._event = Event()
+        self._watchers = [loop.io(socket.FD, 1) for socket in sockets]
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Until a socket, :meth:`notify` or the timeout (seconds) wakes it."""
+        for watcher in self._watchers:
+            watcher.start(self._event.set)
+        try:
+            self._event.wait(timeout)
+        finally:
+            self._event.clear()
+            for watcher in self._watchers:
+                watcher.stop()
+
+    def notify(self) -> None:
+        """Ends a wait, or the next one."""
+        self._event.set()
+
+    def close(self) -> None:
+        """Gives the watchers back to the loop; before the sockets are closed, whose descriptors are used again."""
+        for watcher in self._watchers:
+            watcher.close()
+
+
+class Link:
+    """Whether a connecting socket has its peer, told by libzmq's monitor.
+
+    Attributes:
+        monitor: the socket whose readiness means news.
+        up: the ZMTP handshake with the peer is done, so it really is a ZeroMQ server.
+        refused: an attempt has failed, and none has succeeded since.
+    """
+
+    _EVENTS: Final = (
+        zmq.EVENT_HANDSHAKE_SUCCEEDED
+        | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+        | zmq.EVENT_DISCONNECTED
+        | zmq.EVENT_CLOSED
+        | zmq.EVENT_CONNECT_RETRIED
+    )
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._socket = socket
+        self.monitor: zmq.Socket[bytes] = socket.get_monitor_socket(self._EVENTS)
+        self.up = False
+        self.refused = False
+
+    def look(self) -> None:
+        """Reads the monitor's news."""
+        while True:
+            try:
+                message = self.monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self.up = parse_monitor_message(message)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            self.refused = not self.up
+
+    def close(self) -> None:
+        """Ends the monitoring; before the socket is closed."""
+        self._socket.disable_monitor()

@@ -1,0 +1,166 @@
+"""The commands of one session, one after the other, through a REQ socket of its own.
+
+The socket's monitor tells at once when the Rbkit server is gone, so a command in flight is not waited for in vain.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import gevent
+import zmq
+
+from ..websocket.outbox import Outbox
+from .context import Link, Readiness, bridge_socket
+
+__all__ = ["NOT_RUNNING", "Requests"]
+
+log = logging.getLogger(__name__)
+
+NOT_RUNNING: Final = "Rbkit server is not running"
+
+# Answers that a client has not read yet, beyond which its next command waits.
+_UNREAD_ANSWERS: Final = 4 * 1024 * 1024
+
+
+class Requests:
+    """Pumps commands to the Rbkit server and its answers back, in order.
+
+    Args:
+        endpoint: the server's REP socket.
+        outbox: where answers go to; it slows the commands of a client that does not read them.
+        answer: gets each answer.
+        fail: gets close code and reason when the session cannot go on.
+        command_timeout: seconds for one command.
+        connect_timeout: seconds to wait for a server that went away.
+        max_commands: commands that may wait.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        outbox: Outbox,
+        answer: Callable[[bytes], None],
+        fail: Callable[[int, str], None],
+        *,
+        command_timeout: float,
+        connect_timeout: float,
+        max_commands: int,
+    ) -> None:
+        self._outbox = outbox
+        self._answer = answer
+        self._fail = fail
+        self._command_timeout = command_timeout
+        self._connect_timeout = connect_timeout
+        self._max_commands = max_commands
+        self._pid = os.getpid()
+        self._waiting: deque[bytes] = deque()
+        self._flying: bytes | None = None
+        self._deadline: float | None = None
+        self._worker: gevent.Greenlet[..., None] | None = None
+        self._req = bridge_socket(zmq.REQ)
+        # Correlated: an answer that belongs to no request of ours is dropped by libzmq instead of taken for the next.
+        self._req.req_correlate = 1
+        self._req.req_relaxed = 1
+        self._link = Link(self._req)
+        self._readiness = Readiness(self._req, self._link.monitor)
+        try:
+            self._req.connect(endpoint)
+        except zmq.ZMQError:
+            self.close()
+            raise
+
+    def connect(self) -> bool:
+        """Waits for the server; False when there is none. Commands are taken from now on."""
+        deadline = time.monotonic() + self._connect_timeout
+        while True:
+            self._look()
+            if self._link.up:
+                self._worker = gevent.spawn(self._run)
+                return True
+            remaining = deadline - time.monotonic()
+            if self._link.refused or remaining <= 0:
+                return False
+            self._readiness.wait(remaining)
+
+    def submit(self, command: bytes) -> None:
+        """Queues a command; a client with too many of them waiting is failed with 1008."""
+        if len(self._waiting) >= self._max_commands:
+            self._fail(1008, f"more than {self._max_commands} commands are waiting; wait for the answers")
+            return
+        self._waiting.append(command)
+        self._readiness.notify()
+
+    def close(self) -> None:
+        """Gives everything back; joins the greenlet first since it uses the rest."""
+        if self._worker is not None:
+            self._worker.kill()
+        self._readiness.close()
+        self._link.close()
+        self._req.close(0)
+
+    def _run(self) -> None:
+        try:
+            while os.getpid() == self._pid and self._step():
+                pass
+        except Exception:  # a boundary: the client hears of it, the application does not
+            log.exception("rbkit: a command failed in the bridge")
+            self._fail(1011, "internal error of the bridge; see the server's log")
+
+    def _step(self) -> bool:
+        """One look at everything; False when the session has been failed."""
+        was_up = self._link.up
+        self._look()
+        if self._flying is not None:
+            reply = self._receive()
+            if reply is not None:
+                self._flying = self._deadline = None
+                self._answer(reply)
+                return True
+            if was_up and not self._link.up:
+                return self._give_up(1011, "the Rbkit server went away with a command in flight")
+        elif self._link.up:
+            self._deadline = None
+            if self._waiting:
+                self._outbox.wait_for_room(_UNREAD_ANSWERS)
+                return self._send(self._waiting.popleft())
+        elif self._deadline is None:
+            # libzmq keeps trying; the server may just be restarting.
+            self._deadline = time.monotonic() + self._connect_timeout
+        remaining = None if self._deadline is None else self._deadline - time.monotonic()
+        if remaining is not None and remaining <= 0:
+            if self._flying is None:
+                return self._give_up(1011, f"{NOT_RUNNING} any more")
+            name = self._flying[:40].decode("utf-8", "replace")
+            return self._give_up(1011, f"no answer to {name!r} within {self._command_timeout:g} s")
+        self._readiness.wait(remaining)
+        return True
+
+    def _look(self) -> None:
+        """Takes the news of both sockets in, so that their descriptors are quiet and may be waited for."""
+        self._link.look()
+        self._req.get(zmq.EVENTS)
+
+    def _send(self, command: bytes) -> bool:
+        try:
+            self._req.send(command, zmq.NOBLOCK)
+        except zmq.Again:  # the peer went away since we looked
+            return self._give_up(1011, f"{NOT_RUNNING} any more")
+        self._flying = command
+        self._deadline = time.monotonic() + self._command_timeout
+        return True
+
+    def _receive(self) -> bytes | None:
+        try:
+            return self._req.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+
+    def _give_up(self, code: int, reason: str) -> bool:
+        self._fail(code, reason)
+        return False

@@ -1,0 +1,88 @@
+"""Pages under ``mount``: the list of servers, and the login that turns a token into a cookie."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from ..errors import Rejected, RuntimeDirectoryError, ServerStartError
+from ..responses import StartResponse, as_json, refuse, respond
+from ..runtime import Runtime
+
+__all__ = ["respond_at_mount"]
+
+_MAX_BODY: Final = 4096
+
+_HINT: Final = (
+    "rbkit: connect a WebSocket with the subprotocol rbkit to any path of this application, with ?token=...\n"
+    "GET servers lists the workers; server=<id> on the WebSocket's URL chooses one.\n"
+)
+
+
+def respond_at_mount(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
+    """Answers a request whose path is the mount or below it; nothing of it reaches the application."""
+    path = environ.get("PATH_INFO", "")[len(runtime.settings.mount) :]
+    method = environ.get("REQUEST_METHOD", "")
+    try:
+        page = _PAGES.get(path)
+        if page is None:
+            raise Rejected("404 Not Found", "there is no such page; GET servers lists the workers")
+        allowed, handler = page
+        if method not in allowed:
+            raise Rejected("405 Method Not Allowed", f"use {allowed[0]} here", (("Allow", ", ".join(allowed)),))
+        return handler(environ, start_response, runtime)
+    except Rejected as refusal:
+        return refuse(start_response, refusal)
+    except (ServerStartError, RuntimeDirectoryError) as error:
+        return refuse(start_response, Rejected("503 Service Unavailable", str(error)))
+
+
+def _hint(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
+    return respond(start_response, "200 OK", _HINT.encode())
+
+
+def _servers(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
+    runtime.gate(environ).check(environ)
+    servers = [
+        {
+            "id": record.id,
+            "pid": record.pid,
+            "application": record.application,
+            "started": record.started,
+            "alive": record.alive,
+        }
+        for record in runtime.servers()
+    ]
+    return as_json(start_response, {"application": runtime.settings.name, "servers": servers})
+
+
+def _login(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
+    """``token=...`` as a form in the body gets the cookie that opens the WebSocket from a page of the same host."""
+    gate = runtime.gate(environ)
+    try:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        length = -1
+    if not 0 <= length <= _MAX_BODY:
+        raise Rejected("413 Content Too Large", "send token=... as a form, nothing else")
+    form = parse_qs(environ["wsgi.input"].read(length).decode("utf-8", "replace"), max_num_fields=None)
+    token = form.get("token", [""])[-1]
+    # The same judgement as for a WebSocket, with the token where a program would put it.
+    gate.check({**environ, "HTTP_AUTHORIZATION": f"Bearer {token}"} if token else environ)
+    attributes = [
+        f"{gate.cookie_name}={gate.cookie_value}",
+        f"Path={environ.get('SCRIPT_NAME') or '/'}",
+        "HttpOnly",
+        "SameSite=Strict",
+    ]
+    if environ.get("wsgi.url_scheme") == "https":
+        attributes.append("Secure")
+    return respond(start_response, "200 OK", b"ok\n", headers=[("Set-Cookie", "; ".join(attributes))])
+
+
+_PAGES: Final = {
+    "": (("GET", "HEAD"), _hint),
+    "/": (("GET", "HEAD"), _hint),
+    "/servers": (("GET", "HEAD"), _servers),
+    "/login": (("POST",), _login),
+}

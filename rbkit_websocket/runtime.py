@@ -1,0 +1,154 @@
+"""What one application's middleware needs once it serves: the gate with its token, and the Rbkit servers it reaches."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from . import discovery
+from .authorize import Gate
+from .config import Settings
+from .errors import RbkitError, ServerStartError
+
+__all__ = ["Endpoints", "Runtime"]
+
+log = logging.getLogger(__name__)
+
+_PLACEHOLDER: Final = "<address of this application>"
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """ZeroMQ endpoints of one Rbkit server."""
+
+    pub: str
+    req: str
+
+
+class Runtime:
+    """Created with the middleware, started by the first request or ``ensure_started()``; one process, one start.
+
+    Args:
+        settings: the middleware's.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._pid: int | None = None
+        self._gate: Gate | None = None
+
+    def start(self, environ: Mapping[str, Any] | None = None) -> None:
+        """Starts what serves this application. Failures are logged: the application goes on without us.
+
+        Args:
+            environ: of the request that came first, to name the address in what is printed.
+        """
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        try:
+            self.gate(environ)
+            if self.settings.embedded:
+                self.own_endpoints()
+        except RbkitError as error:
+            log.error("rbkit: %s. The application runs on, but cannot be watched.", error)
+        except Exception:  # a boundary: profiling must never take the application down
+            log.exception("rbkit: could not start. The application runs on, but cannot be watched.")
+
+    def directory(self) -> Path:
+        """The runtime directory.
+
+        Raises:
+            RuntimeDirectoryError: it cannot be used.
+        """
+        return discovery.runtime_directory(self.settings.runtime_dir)
+
+    def gate(self, environ: Mapping[str, Any] | None = None) -> Gate:
+        """Who gets in. The first call of all workers makes the token and prints it, once.
+
+        Raises:
+            RuntimeDirectoryError: the generated token cannot be kept or read.
+        """
+        if self._gate is None:
+            settings = self.settings
+            token = settings.token
+            if token is False:
+                log.warning("rbkit: token=False, so whoever reaches this application can profile it and read its heap")
+            elif token is None and settings.authorize is None:
+                token, created = discovery.generated_token(self.directory(), settings.name)
+                if created:
+                    self._announce(token, environ or {})
+            self._gate = Gate(settings.name, token or None, settings.authorize, settings.allowed_origins)
+        return self._gate
+
+    def own_endpoints(self) -> Endpoints:
+        """The server this worker stands for: the embedded one, started if need be, or the configured one.
+
+        Raises:
+            ServerStartError, RuntimeDirectoryError: the embedded server could not start.
+        """
+        settings = self.settings
+        if settings.pub_endpoint is not None and settings.req_endpoint is not None:
+            return Endpoints(settings.pub_endpoint, settings.req_endpoint)
+        # Late, since it brings ZeroMQ along: an application that is never watched does not pay for it at import.
+        from .server import ensure_embedded
+
+        embedded = ensure_embedded(settings)
+        return Endpoints(embedded.pub, embedded.req)
+
+    def endpoints(self, server_id: str | None) -> Endpoints:
+        """The server that a client asks for with ``server=``, this worker's own without it.
+
+        Raises:
+            ServerStartError: there is no such server among this application's workers, or the own one cannot start.
+            RuntimeDirectoryError: the runtime directory cannot be used.
+        """
+        if not server_id:
+            return self.own_endpoints()
+        record = discovery.find(self.directory(), self.settings.name, server_id)
+        if record is None:
+            raise ServerStartError(f"no server {server_id!r} here; GET {self.settings.mount}/servers lists them")
+        return Endpoints(record.pub_endpoint, record.req_endpoint)
+
+    def servers(self) -> list[discovery.Record]:
+        """The living servers of this application, this worker's own among them.
+
+        Raises:
+            ServerStartError, RuntimeDirectoryError: as above.
+        """
+        if not self.settings.embedded:
+            return []
+        self.own_endpoints()
+        return discovery.listing(self.directory(), self.settings.name)
+
+    def _announce(self, token: str, environ: Mapping[str, Any]) -> None:
+        # Printed, not logged: log files are kept and read by others. The token is in the runtime directory as well.
+        print(
+            f"rbkit: watch this application at ws://{_address(environ)}/?token={token} (subprotocol rbkit)",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _address(environ: Mapping[str, Any]) -> str:
+    """Where this server listens, if it knows that by itself.
+
+    Never from the Host header: whoever sends the first request would choose where the printed address leads to.
+    """
+    name, port = environ.get("SERVER_NAME", ""), str(environ.get("SERVER_PORT", ""))
+    try:
+        address = ipaddress.ip_address(name)
+        # Behind a Unix socket gunicorn makes up SERVER_NAME from the Host header, and there is no client address.
+        ipaddress.ip_address(environ.get("REMOTE_ADDR", ""))
+    except ValueError:
+        return _PLACEHOLDER
+    if not port.isdecimal():
+        return _PLACEHOLDER
+    host = "127.0.0.1" if address.is_unspecified else f"[{address}]" if address.version == 6 else str(address)
+    return f"{host}:{port}"

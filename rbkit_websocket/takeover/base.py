@@ -1,0 +1,84 @@
+"""What every adapter of a web server provides, and what they share."""
+
+from __future__ import annotations
+
+import signal
+import socket as _socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from gevent.socket import socket
+
+__all__ = ["StartResponse", "Takeover", "worker_leaving"]
+
+StartResponse = Callable[..., Any]
+
+
+class Takeover(ABC):
+    """One connection on its way out of the web server's hands.
+
+    The life of one: ``claim()`` says whether the server is known, ``open()`` sends the 101, the session talks over
+    ``sock`` and ``read``, ``finish()`` gives the connection back so that the server ends it in silence: no second
+    response, no traceback, no lingering.
+
+    Attributes:
+        name: the server, as people call it.
+        sock: the connected gevent socket.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, sock: socket) -> None:
+        self.sock = sock
+
+    @classmethod
+    @abstractmethod
+    def claim(cls, environ: dict[str, Any]) -> Takeover | None:
+        """An instance when this adapter knows the server behind ``environ``, else None. Touches nothing."""
+
+    @abstractmethod
+    def read(self, size: int) -> bytes:
+        """Exactly ``size`` bytes of what the client sent behind its request, fewer only at the end of the stream."""
+
+    def open(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
+        """Sends ``101 Switching Protocols`` with ``headers`` through the server's own ``write`` callable (PEP 3333).
+
+        The server then knows what it answered: its access log has the 101, and it sends nothing after it.
+        """
+        write = start_response("101 Switching Protocols", headers)
+        write(b"")
+        # A server's own time-out on the socket would end a quiet session.
+        self.sock.settimeout(None)
+
+    def finish(self) -> list[bytes]:
+        """Ends the connection for good and returns what the application has to return to the server."""
+        try:
+            self.sock.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            pass  # the peer was faster
+        self._discard()
+        return []
+
+    @abstractmethod
+    def _discard(self) -> None:
+        """Sees that nothing the client sent is left for the server to parse as its next request.
+
+        Bytes behind a close frame travel past every proxy's checks, so a request smuggled in there must not run.
+        """
+
+
+def worker_leaving() -> Callable[[], bool]:
+    """A cheap look at whether this process has been told to stop.
+
+    Under gunicorn SIGTERM's handler is a method of the worker, and ``alive`` is what the worker itself looks at: it
+    turns False on SIGTERM, SIGINT, SIGHUP and max_requests alike. Elsewhere nobody can tell.
+    """
+    worker: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    if not isinstance(getattr(worker, "alive", None), bool):
+        return _never
+    return lambda: not worker.alive
+
+
+def _never() -> bool:
+    return False

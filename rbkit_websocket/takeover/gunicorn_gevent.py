@@ -1,0 +1,71 @@
+"""gunicorn -k gevent: the server whose own HTTP parser reads ahead of us.
+
+``gunicorn.socket`` is the connection (gunicorn/http/wsgi.py, default_environ). What the client pipelined behind the
+request waits in the parser's unreader (gunicorn/http/unreader.py); later bytes we read from the socket ourselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gevent.socket import socket
+
+from .base import Takeover
+
+__all__ = ["GunicornGevent"]
+
+
+class GunicornGevent(Takeover):
+    """Takes ``gunicorn.socket``; the 101 goes through gunicorn's response."""
+
+    name = "gunicorn -k gevent"
+
+    def __init__(self, sock: socket, take_pipelined: Callable[[], bytes]) -> None:
+        super().__init__(sock)
+        self._take_pipelined = take_pipelined
+        self._buffer = bytearray()
+
+    @classmethod
+    def claim(cls, environ: dict[str, Any]) -> GunicornGevent | None:
+        sock = environ.get("gunicorn.socket")
+        # gunicorn -k gthread sets the same key to a socket of threads; HTTP/2 sets it to one that many streams share.
+        if not isinstance(sock, socket) or not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
+            return None
+        unreader = getattr(getattr(environ.get("wsgi.input"), "reader", None), "unreader", None)
+        if unreader is None:
+            return None
+
+        def take_pipelined() -> bytes:
+            if hasattr(unreader, "take_buffered"):
+                return bytes(unreader.take_buffered())
+            data = bytes(unreader.buf.getvalue())  # gunicorn before 26
+            unreader.buf.seek(0)
+            unreader.buf.truncate()
+            return data
+
+        return cls(sock, take_pipelined)
+
+    def open(self, start_response: Any, headers: list[tuple[str, str]]) -> None:
+        self._buffer += self._take_pipelined()
+        super().open(start_response, headers)
+
+    def read(self, size: int) -> bytes:
+        buffer = self._buffer
+        while len(buffer) < size:
+            data = self.sock.recv(max(size - len(buffer), 4096))
+            if not data:
+                break
+            buffer += data
+        taken = bytes(buffer[:size])
+        del buffer[:size]
+        return taken
+
+    def _discard(self) -> None:
+        # On Linux shutdown(2) keeps what has been received, and gunicorn's keep-alive loop would read it. After the
+        # shutdown nothing more is queued, so this ends.
+        try:
+            while self.sock.recv(65536):
+                pass
+        except OSError:
+            pass  # reset by the peer: nothing is left to read either

@@ -1,0 +1,25 @@
+"""gunicorn -k gevent_pywsgi: gevent's pywsgi inside a gunicorn worker.
+
+The worker adds ``gunicorn.sock`` to the environ (gunicorn/workers/ggevent.py); reading goes through pywsgi's file all
+the same, since that one has read ahead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .pywsgi import Pywsgi
+
+__all__ = ["GunicornPywsgi"]
+
+
+class GunicornPywsgi(Pywsgi):
+    """As :class:`~.pywsgi.Pywsgi`, for gunicorn's subclass of it."""
+
+    name = "gunicorn -k gevent_pywsgi"
+
+    @classmethod
+    def claim(cls, environ: dict[str, Any]) -> Pywsgi | None:
+        takeover = super().claim(environ) if "gunicorn.sock" in environ else None
+        # Something between the server and us may have changed either; both have to agree on the connection.
+        return takeover if takeover is not None and takeover.sock is environ["gunicorn.sock"] else None

@@ -1,0 +1,46 @@
+"""gevent.pywsgi.WSGIServer as it is, without a WebSocket handler.
+
+For an upgrade request pywsgi gives the connection's buffered file as ``wsgi.input`` (gevent/pywsgi.py, get_environ);
+behind it is the socket. Reading through that file finds what was pipelined behind the request.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from gevent.pywsgi import Input
+from gevent.socket import socket
+
+from .base import Takeover
+
+__all__ = ["Pywsgi"]
+
+
+class Pywsgi(Takeover):
+    """Takes the socket behind ``wsgi.input``; the 101 goes through pywsgi's ``write``."""
+
+    name = "gevent.pywsgi.WSGIServer"
+
+    def __init__(self, sock: socket, rfile: io.BufferedReader) -> None:
+        super().__init__(sock)
+        self._rfile = rfile
+
+    @classmethod
+    def claim(cls, environ: dict[str, Any]) -> Pywsgi | None:
+        if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
+            return None
+        rfile = environ.get("wsgi.input")
+        if isinstance(rfile, Input):  # an Upgrade header that names more than WebSocket
+            rfile = rfile.rfile
+        if not isinstance(rfile, io.BufferedReader):
+            return None
+        sock = getattr(rfile.raw, "_sock", None)
+        return cls(sock, rfile) if isinstance(sock, socket) else None
+
+    def read(self, size: int) -> bytes:
+        return self._rfile.read(size)
+
+    def _discard(self) -> None:
+        # A closed file ends the handler's keep-alive loop (handle_one_request), whatever was still in its buffer.
+        self._rfile.close()

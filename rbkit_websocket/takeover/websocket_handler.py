@@ -1,0 +1,51 @@
+"""gevent-websocket's WebSocketHandler, under pywsgi or as gunicorn's GeventWebSocketWorker.
+
+That handler sends its own 101 before the application is asked, and without the subprotocol, which makes browsers drop
+the connection. So its ``upgrade_websocket`` is wrapped: a request that names ``rbkit`` skips it, reaches the
+middleware as a plain request and takes the recipe of pywsgi, plain HTTP refusals included. WebSockets of the
+application's own are upgraded as before.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+from ..handshake import is_ours
+from .pywsgi import Pywsgi
+
+__all__ = ["PywsgiWebSocketHandler", "install"]
+
+_MODULE = "geventwebsocket.handler"
+
+
+def install() -> None:
+    """Wraps the handler, once, if it is loaded; a process that does not use it never loads it because of us."""
+    module = sys.modules.get(_MODULE)
+    if module is None:
+        return
+    original = module.WebSocketHandler.upgrade_websocket
+    if getattr(original, "_rbkit", False):
+        return
+
+    @functools.wraps(original)
+    def upgrade_websocket(handler: Any) -> Any:
+        return None if is_ours(handler.environ) else original(handler)
+
+    upgrade_websocket._rbkit = True  # type: ignore[attr-defined]
+    module.WebSocketHandler.upgrade_websocket = upgrade_websocket
+
+
+class PywsgiWebSocketHandler(Pywsgi):
+    """As :class:`~.pywsgi.Pywsgi`, for connections that the wrapped handler has let pass."""
+
+    name = "GeventWebSocketWorker, WebSocketHandler"
+
+    @classmethod
+    def claim(cls, environ: dict[str, Any]) -> Pywsgi | None:
+        module = sys.modules.get(_MODULE)
+        if module is None or not getattr(module.WebSocketHandler.upgrade_websocket, "_rbkit", False):
+            return None
+        # Already upgraded without us: the handler was loaded after the middleware and this is its first request.
+        return None if environ.get("wsgi.websocket") is not None else super().claim(environ)

@@ -1,0 +1,118 @@
+"""From an upgrade request that names ``rbkit`` to the end of its session."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from .bridge import Bridge
+from .bridge.requests import NOT_RUNNING
+from .errors import Rejected, RuntimeDirectoryError, ServerStartError
+from .handshake import accept_headers, query, validate
+from .protocol import envelope
+from .responses import StartResponse, refuse
+from .runtime import Runtime
+from .takeover import UNSUPPORTED, Takeover, claim
+from .takeover.base import worker_leaving
+from .websocket import Session, keep, release
+from .websocket.hardened import HardenedWebSocket, encode_frame
+
+__all__ = ["serve"]
+
+log = logging.getLogger(__name__)
+
+# Sessions of this process: counted from before the 101 until the socket is given back.
+_taken: set[Takeover] = set()
+_taken_pid = os.getpid()
+
+
+def serve(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
+    """Judges the request and, if it passes, talks until the session ends; returns what the server is to be given.
+
+    The order of judgement: malformed (405, 400, 426), origin and token (403, 401), a server whose sockets cannot be
+    had (501), too many sessions (503).
+    """
+    try:
+        validate(environ)
+        parameters = query(environ)
+        frames = parameters.get("frames", runtime.settings.frames)
+        if frames not in ("binary", "text"):
+            raise Rejected("400 Bad Request", "frames is binary or text")
+        try:
+            runtime.gate(environ).check(environ)
+        except RuntimeDirectoryError as error:
+            raise Rejected("503 Service Unavailable", f"the token cannot be checked: {error}") from error
+        takeover = claim(environ)
+        if takeover is None:
+            raise Rejected("501 Not Implemented", UNSUPPORTED)
+        _reserve(takeover, runtime.settings.max_sessions)
+    except Rejected as refusal:
+        log.info("rbkit: refused %s: %s", environ.get("REMOTE_ADDR") or "a client", refusal)
+        return refuse(start_response, refusal, hang_up=True)
+    try:
+        takeover.open(start_response, accept_headers(environ))
+        try:
+            _talk(takeover, environ, runtime, parameters.get("server"), text=frames == "text")
+        finally:
+            body = takeover.finish()
+    finally:
+        _taken.discard(takeover)
+    return body
+
+
+def _reserve(takeover: Takeover, most: int) -> None:
+    global _taken_pid
+    if _taken_pid != os.getpid():  # the sessions of before a fork are the parent's
+        _taken.clear()
+        _taken_pid = os.getpid()
+    if len(_taken) >= most:
+        raise Rejected(
+            "503 Service Unavailable",
+            f"{most} sessions are open in this worker already (option max_sessions)",
+            (("Retry-After", "5"),),
+        )
+    _taken.add(takeover)
+
+
+def _notice(count: int) -> bytes:
+    return encode_frame(HardenedWebSocket.OPCODE_TEXT, envelope.dropped(count).encode())
+
+
+def _talk(takeover: Takeover, environ: dict[str, Any], runtime: Runtime, server_id: str | None, *, text: bool) -> None:
+    settings = runtime.settings
+    session = Session(
+        takeover.sock,
+        takeover.read,
+        worker_leaving(),
+        max_message=settings.max_message,
+        backlog=settings.backlog,
+        ping_interval=settings.ping_interval,
+        # The old browser clients know no such notice.
+        notice=None if text else _notice,
+    )
+    client = environ.get("REMOTE_ADDR") or "a client"
+    log.info("rbkit: session opened by %s", client)
+    keep(session)
+    orderly = False
+    try:
+        try:
+            endpoints = runtime.endpoints(server_id)
+        except (ServerStartError, RuntimeDirectoryError) as error:
+            session.close(1013, f"{NOT_RUNNING}: {error}")
+            for _ in session.messages():
+                pass  # until the client has answered the close frame
+        else:
+            Bridge(session, endpoints.pub, endpoints.req, settings, text=text).run()
+        orderly = True
+    except Exception:  # a boundary: the application and its server must not suffer
+        log.exception("rbkit: a session failed")
+        session.close(1011, "internal error of the bridge; see the server's log")
+        orderly = True
+    finally:
+        # Not orderly: this greenlet is being killed (the server stops), there is no time to wait.
+        if not orderly:
+            session.close(1001, "the web server is going away")
+        session.finish(wait=orderly)
+        release(session)
+        log.info("rbkit: session of %s ended: %s %s", client, session.close_code, session.close_reason)

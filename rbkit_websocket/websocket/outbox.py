@@ -1,0 +1,214 @@
+"""All writes of one connection: one order, one bound, one place where a slow client is noticed.
+
+Two greenlets that both call ``sendall`` corrupt a stream, so nothing else writes to the socket. Sending is tried at
+once and without waiting; only what the kernel does not take is queued, and only then a greenlet is started to write
+it: an idle connection has none.
+
+There are two lanes. Answers, notices and control frames overtake waiting publications (never in the middle of a frame)
+and are never dropped. Publications are dropped past ``limit`` bytes and until a quarter of it is left; the client is
+told how many.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from socket import MSG_DONTWAIT
+
+import gevent
+from gevent.event import Event
+from gevent.socket import socket, wait_write
+
+__all__ = ["Outbox"]
+
+# How often a client that is losing publications hears about it.
+_NOTICE_INTERVAL = 1.0
+
+# Pongs that wait unread: RFC 6455 section 5.5.3 allows to answer only the latest ping, so a flood of them is cut off.
+_MAX_WAITING_CONTROL = 64
+
+
+class Outbox:
+    """The outgoing half of a connection.
+
+    Args:
+        sock: the connection's gevent socket; TLS sockets know neither ``sendmsg`` nor flags and get plain sends.
+        limit: bytes of publications that may wait.
+        notice: makes the frame that tells the client how many publications it has lost so far; None: it is not told.
+
+    Attributes:
+        lost: publications dropped so far.
+        broken: the socket takes nothing any more, everything is discarded.
+        urgent_bytes: bytes of answers that wait.
+        progress: ``time.monotonic()`` of the last byte the kernel took, or of when something began to wait.
+    """
+
+    def __init__(self, sock: socket, limit: int, notice: Callable[[int], bytes] | None = None) -> None:
+        self._sock = sock
+        self._tls = isinstance(sock, ssl.SSLSocket) or hasattr(sock, "_sslobj")
+        self._limit = limit
+        self._notice = notice
+        self._urgent: deque[bytes] = deque()
+        self._bulk: deque[tuple[Sequence[bytes | memoryview], int]] = deque()
+        self._bulk_bytes = 0
+        self._flight: list[memoryview] = []
+        self._writer: gevent.Greenlet[..., None] | None = None
+        self._empty = Event()
+        self._empty.set()
+        self._sealed = False
+        self._dropping = False
+        self._told = 0
+        self._told_at = float("-inf")
+        self.lost = 0
+        self.broken = False
+        self.urgent_bytes = 0
+        self.progress = time.monotonic()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is left to be written."""
+        return self._writer is not None
+
+    @property
+    def backlog(self) -> int:
+        """Bytes of publications that wait."""
+        return self._bulk_bytes
+
+    def publish(self, buffers: Sequence[bytes | memoryview], size: int, count: int) -> None:
+        """Sends ``count`` whole frames, together ``size`` bytes in ``buffers``, or drops them all.
+
+        The buffers are kept by reference and shared with other connections: nobody may change them.
+        """
+        if self._sealed or self.broken:
+            return
+        if self._writer is None:
+            self._send_now(buffers, size)
+        elif self._dropping or self._bulk_bytes + size > self._limit:
+            self._dropping = True
+            self.lost += count
+        else:
+            self._bulk.append((buffers, size))
+            self._bulk_bytes += size
+
+    def send(self, frame: bytes) -> None:
+        """Sends one frame ahead of all waiting publications."""
+        if self._sealed or self.broken:
+            return
+        if self._writer is None:
+            self._send_now((frame,), len(frame))
+        else:
+            self._urgent.append(frame)
+            self.urgent_bytes += len(frame)
+
+    def send_control(self, frame: bytes) -> None:
+        """Like :meth:`send`, for a frame that may be left out when too many of them wait."""
+        if len(self._urgent) < _MAX_WAITING_CONTROL:
+            self.send(frame)
+
+    def seal(self, frame: bytes | None = None) -> None:
+        """Takes nothing more: what waits as publication is discarded, answers and then ``frame`` are still written."""
+        if self._sealed:
+            return
+        self._bulk.clear()
+        self._bulk_bytes = 0
+        if frame is not None:
+            self.send(frame)
+        self._sealed = True
+
+    def flush(self, timeout: float) -> bool:
+        """Waits until everything is written; False when ``timeout`` seconds did not suffice or the socket broke."""
+        return bool(self._empty.wait(timeout)) and not self.broken
+
+    def wait_for_room(self, size: int) -> None:
+        """Waits until at most ``size`` bytes of answers wait: their producer is slowed to the client's pace."""
+        while self.urgent_bytes > size and not self.broken:
+            self._empty.wait(0.05)
+
+    def stop(self) -> None:
+        """Ends the writer; nothing is written afterwards. The socket is left alone."""
+        self.broken = True
+        if self._writer is not None:
+            self._writer.kill()
+
+    def _send_now(self, buffers: Sequence[bytes | memoryview], size: int) -> None:
+        sent = 0
+        if not self._tls:
+            try:
+                sent = self._sock.sendmsg(buffers, (), MSG_DONTWAIT)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._break()
+                return
+        self.progress = time.monotonic()
+        if sent < size:
+            self._flight = _rest(buffers, sent)
+            self._empty.clear()
+            self._writer = gevent.spawn(self._write)
+
+    def _write(self) -> None:
+        try:
+            while self._flight or self._next():
+                sent = self._send_some()
+                self.progress = time.monotonic()
+                self._flight = _rest(self._flight, sent)
+        except OSError:
+            self._break()
+        finally:
+            # The deques are only looked at with no switch in between, so nothing can be queued behind this back.
+            self._writer = None
+            self._empty.set()
+
+    def _next(self) -> bool:
+        """Puts the next frames into flight; False when nothing waits."""
+        if self._urgent:
+            frame = self._urgent.popleft()
+            self.urgent_bytes -= len(frame)
+            self._flight = [memoryview(frame)]
+            return True
+        if self._bulk_bytes <= self._limit // 4:
+            self._dropping = False
+        if self._notice is not None and self.lost != self._told and not self._sealed:
+            now = time.monotonic()
+            if not self._dropping or now - self._told_at >= _NOTICE_INTERVAL:
+                self._told, self._told_at = self.lost, now
+                self._flight = [memoryview(self._notice(self.lost))]
+                return True
+        if self._bulk:
+            buffers, size = self._bulk.popleft()
+            self._bulk_bytes -= size
+            self._flight = _rest(buffers, 0)
+            return True
+        return False
+
+    def _send_some(self) -> int:
+        if self._tls:
+            return self._sock.send(self._flight[0])
+        while True:
+            try:
+                return self._sock.sendmsg(self._flight, (), MSG_DONTWAIT)
+            except BlockingIOError:
+                wait_write(self._sock.fileno())
+
+    def _break(self) -> None:
+        self.broken = True
+        self._urgent.clear()
+        self._bulk.clear()
+        self._flight = []
+        self._bulk_bytes = self.urgent_bytes = 0
+        self._empty.set()
+
+
+def _rest(buffers: Sequence[bytes | memoryview], sent: int) -> list[memoryview]:
+    """What is left of ``buffers`` once ``sent`` bytes of them are gone, without copying."""
+    rest = []
+    for buffer in buffers:
+        view = memoryview(buffer)
+        if sent >= len(view):
+            sent -= len(view)
+        else:
+            rest.append(view[sent:])
+            sent = 0
+    return rest
