@@ -42,5 +42,5 @@ def unpack(data: bytes) -> Any:
     """
     try:
         return msgpack.unpackb(data, raw=False, strict_map_key=False, unicode_errors="surrogateescape")
-    except (ValueError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, msgpack.UnpackException) as error:  # TypeError: a list or map as key
         raise ProtocolError(f"not a MessagePack message ({len(data)} bytes): {error}") from error

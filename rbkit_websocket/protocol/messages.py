@@ -55,14 +55,26 @@ def _named(value: Any) -> Any:
     return value
 
 
-def _event(raw: Any) -> Event:
-    if not isinstance(raw, dict) or Field.EVENT_TYPE not in raw:
+def _kind(raw: Any) -> int:
+    kind = raw.get(Field.EVENT_TYPE) if isinstance(raw, dict) else None
+    if not isinstance(kind, int):
         raise ProtocolError(f"an event is a map with an event type, not {type(raw).__name__}")
-    kind = raw[Field.EVENT_TYPE]
+    return kind
+
+
+def _time(raw: dict[Any, Any]) -> float:
+    timestamp = raw.get(Field.TIMESTAMP) or 0.0
+    if not isinstance(timestamp, (int, float)):
+        raise ProtocolError(f"a timestamp is a number, not {type(timestamp).__name__}")
+    return float(timestamp)
+
+
+def _event(raw: Any) -> Event:
+    kind = _kind(raw)
     known = (Field.EVENT_TYPE, Field.TIMESTAMP, Field.PAYLOAD)
     return Event(
         type=EventType(kind) if kind in EventType._value2member_map_ else kind,
-        timestamp=float(raw.get(Field.TIMESTAMP) or 0.0),
+        timestamp=_time(raw),
         payload=_named(raw.get(Field.PAYLOAD)),
         extra=_named({key: value for key, value in raw.items() if key not in known}),
     )
@@ -75,26 +87,31 @@ def decode_publication(message: bytes) -> Collection:
         ProtocolError: not MessagePack, or not a map with an event type.
     """
     raw = unpack(message)
-    if not isinstance(raw, dict) or Field.EVENT_TYPE not in raw:
-        raise ProtocolError("a publication is a map with an event type")
-    counter = raw.get(Field.MESSAGE_COUNTER)
-    timestamp = float(raw.get(Field.TIMESTAMP) or 0.0)
-    if raw[Field.EVENT_TYPE] != EventType.EVENT_COLLECTION:
-        return Collection(counter, timestamp, (_event(raw),))
-    payload = raw.get(Field.PAYLOAD)
-    if not isinstance(payload, list):
+    kind = _kind(raw)
+    events = raw.get(Field.PAYLOAD) if kind == EventType.EVENT_COLLECTION else [raw]
+    if not isinstance(events, list):
         raise ProtocolError("an event_collection carries a list of events")
-    return Collection(counter, timestamp, tuple(map(_event, payload)))
+    counter = raw.get(Field.MESSAGE_COUNTER)
+    try:
+        return Collection(counter if isinstance(counter, int) else None, _time(raw), tuple(map(_event, events)))
+    except RecursionError:
+        raise ProtocolError("a message is nested too deeply") from None
 
 
 def decode_answer(message: bytes) -> bytes | dict[Any, Any]:
     """The answer to a command: the raw bytes of one that is not a MessagePack map (``b"ok"``), else the map.
 
     The map of a ``handshake`` has its integer keys replaced by names; its ``payload`` has string keys.
+
+    Raises:
+        ProtocolError: it begins like a map and is none.
     """
     # The first byte tells: fixmap, map16 and map32 are no ASCII letters, so "ok" can not be mistaken for a map.
     if message and (0x80 <= message[0] <= 0x8F or message[0] in (0xDE, 0xDF)):
-        value = _named(unpack(message))
+        try:
+            value = _named(unpack(message))
+        except RecursionError:
+            raise ProtocolError("an answer is nested too deeply") from None
         if isinstance(value, dict):
             return value
     return message
