@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .app import respond_at_mount
+from .app import pages, respond_at_mount
 
-__all__ = ["respond_at_mount"]
+__all__ = ["pages", "respond_at_mount"]

@@ -9,7 +9,7 @@ from ..errors import Rejected, RuntimeDirectoryError, ServerStartError
 from ..responses import StartResponse, as_json, refuse, respond
 from ..runtime import Runtime
 
-__all__ = ["respond_at_mount"]
+__all__ = ["pages", "respond_at_mount"]
 
 _MAX_BODY: Final = 4096
 
@@ -19,15 +19,17 @@ _HINT: Final = (
 )
 
 
+def pages(mount: str) -> frozenset[str]:
+    """The paths that are answered here; every other one is the application's."""
+    return frozenset(mount + path for path in _PAGES)
+
+
 def respond_at_mount(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
-    """Answers a request whose path is the mount or below it; nothing of it reaches the application."""
+    """Answers a request for one of :func:`pages`; nothing of it reaches the application."""
     path = environ.get("PATH_INFO", "")[len(runtime.settings.mount) :]
     method = environ.get("REQUEST_METHOD", "")
     try:
-        page = _PAGES.get(path)
-        if page is None:
-            raise Rejected("404 Not Found", "there is no such page; GET servers lists the workers")
-        allowed, handler = page
+        allowed, handler = _PAGES[path]
         if method not in allowed:
             raise Rejected("405 Method Not Allowed", f"use {allowed[0]} here", (("Allow", ", ".join(allowed)),))
         return handler(environ, start_response, runtime)
