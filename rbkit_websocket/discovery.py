@@ -8,10 +8,12 @@ what is in it can be trusted. Files in it (``APP`` is a hash of the application'
 ``APP.token``             the generated token, mode 0600
 ``APP-ID.json``           a server's record, see :class:`Record`
 ``APP-ID.pub``, ``.req``  its ipc sockets
+``APP-ID.tmp``            a record or token being written
 ========================  =============================================================================================
 
 A record is stale when no process has its pid, or when the process that has it started at another time than the record
-says (the pid was used again). Whoever lists removes stale records and their sockets.
+says (the pid was used again). Whoever lists removes stale records and their sockets, and what a process left that was
+killed before its record was written.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from .errors import RuntimeDirectoryError
 
@@ -33,14 +36,19 @@ __all__ = [
     "application_key",
     "find",
     "generated_token",
+    "ipc_endpoint",
     "listing",
     "new_id",
     "process_start",
+    "remove",
     "runtime_directory",
 ]
 
 # sockaddr_un.sun_path holds 108 bytes with the terminating NUL (unix(7)).
 _IPC_PATH_MAX: Final = 107
+
+_PID_MAX: Final = 2**31 - 1  # pid_t
+_ID: Final = re.compile(r"([1-9][0-9]{0,8})-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -70,13 +78,7 @@ class Record:
     @property
     def alive(self) -> bool:
         """Whether the process that wrote this record still runs."""
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return False  # a pid of ours that belongs to somebody else by now
-        return process_start(self.pid) == self.process_started
+        return _is_ours(self.pid) and process_start(self.pid) == self.process_started
 
     def write(self, directory: Path) -> Path:
         """Puts the record into ``directory`` in one step, so that nobody reads half of it."""
@@ -85,6 +87,15 @@ class Record:
         draft.write_text(json.dumps(asdict(self), indent=1))
         draft.rename(path)
         return path
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether a process of this user has that pid, a zombie included."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False  # not permitted: it belongs to somebody else by now
+    return True
 
 
 def process_start(pid: int) -> int | None:
@@ -166,22 +177,42 @@ def ipc_endpoint(directory: Path, application: str, server_id: str, kind: str) -
 
 
 def listing(directory: Path, application: str) -> list[Record]:
-    """The living servers of an application, oldest first. Stale records and sockets are removed on the way."""
+    """The living servers of an application, oldest first. What the dead have left is removed on the way."""
     key = application_key(application)
     records = []
-    for path in directory.glob(f"{key}-*.json"):
-        try:
-            record = Record(**json.loads(path.read_text()))
-        except FileNotFoundError:
-            continue  # its server stopped while we looked
-        except (OSError, ValueError, TypeError):
-            # Records are written in one step, so this is no half of one; another version may have written it.
-            continue
-        if record.alive:
+    for path in directory.glob(f"{key}-*"):
+        server_id = path.stem.removeprefix(f"{key}-")
+        record = _read_record(path, server_id) if path.suffix == ".json" else None
+        if record is None:
+            # A server's sockets are there before its record is; and a record that we cannot read may be of another
+            # version, whose server lives.
+            if (found := _ID.fullmatch(server_id)) and not _is_ours(int(found[1])):
+                path.unlink(missing_ok=True)
+        elif record.alive:
             records.append(record)
         else:
             remove(directory, application, record.id)
     return sorted(records, key=lambda record: (record.started, record.id))
+
+
+def _read_record(path: Path, server_id: str) -> Record | None:
+    """The record in a file that says it is of ``server_id``; None when it is gone or makes no sense."""
+    try:
+        facts = json.loads(path.read_text())
+        record = Record(**{field.name: facts[field.name] for field in fields(Record)})
+    except (OSError, ValueError, TypeError, LookupError):
+        return None
+    kinds: tuple[tuple[Any, Any], ...] = (
+        (record.pid, int),
+        (record.application, str),
+        (record.pub_endpoint, str),
+        (record.req_endpoint, str),
+        (record.started, (int, float)),
+        (record.process_started, (int, type(None))),
+    )
+    if record.id != server_id or not all(isinstance(value, kind) for value, kind in kinds):
+        return None
+    return record if 0 < record.pid <= _PID_MAX else None
 
 
 def find(directory: Path, application: str, server_id: str) -> Record | None:
@@ -202,7 +233,7 @@ def generated_token(directory: Path, application: str) -> tuple[str, bool]:
         RuntimeDirectoryError: the file is not the user's own, or open to others.
     """
     path = directory / f"{application_key(application)}.token"
-    draft = directory / f"{path.name}.{secrets.token_hex(4)}"
+    draft = directory / f"{application_key(application)}-{new_id()}.tmp"
     token, created = secrets.token_urlsafe(24), True
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -211,6 +242,10 @@ def generated_token(directory: Path, application: str) -> tuple[str, bool]:
         os.link(draft, path)
     except FileExistsError:
         token, created = _read_token(path), False
+    except OSError as error:
+        raise RuntimeDirectoryError(
+            str(directory), f"cannot keep the token ({error.strerror}); set RBKIT_RUNTIME_DIR, or a token"
+        ) from error
     finally:
         os.close(descriptor)
         draft.unlink()
@@ -218,14 +253,17 @@ def generated_token(directory: Path, application: str) -> tuple[str, bool]:
 
 
 def _read_token(path: Path) -> str:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise RuntimeDirectoryError(str(path), f"cannot be read ({error.strerror}); remove it") from error
     try:
         facts = os.fstat(descriptor)
-        if facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
             raise RuntimeDirectoryError(str(path), "is not this user's own file of mode 600; remove it")
-        token = os.read(descriptor, 4096).decode("ascii", "replace").strip()
+        token = os.read(descriptor, 4096).decode("latin-1").strip()
     finally:
         os.close(descriptor)
-    if len(token) < 8:
+    if not re.fullmatch(r"[\x21-\x7e]{8,}", token):
         raise RuntimeDirectoryError(str(path), "holds no token; remove it")
     return token
