@@ -1,0 +1,393 @@
+"""The runtime directory, records and the shared token: nothing is trusted that others could have written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rbkit_websocket import discovery
+from rbkit_websocket.discovery import Record, application_key, find, generated_token, listing, runtime_directory
+from rbkit_websocket.errors import RuntimeDirectoryError
+
+APP = "shop"
+
+
+@pytest.fixture
+def directory(runtime_dir: Path) -> Path:
+    return runtime_directory(str(runtime_dir))
+
+
+def record(directory: Path, **changes: object) -> Record:
+    server_id = discovery.new_id()
+    facts = {
+        "id": server_id,
+        "pid": os.getpid(),
+        "application": APP,
+        "pub_endpoint": discovery.ipc_endpoint(directory, APP, server_id, "pub"),
+        "req_endpoint": discovery.ipc_endpoint(directory, APP, server_id, "req"),
+        "started": time.time(),
+        "process_started": discovery.process_start(os.getpid()),
+        **changes,
+    }
+    return Record(**facts)  # type: ignore[arg-type]
+
+
+def sockets_of(directory: Path, entry: Record) -> list[Path]:
+    """Files that stand for a server's sockets, made now."""
+    paths = [Path(endpoint.removeprefix("ipc://")) for endpoint in (entry.pub_endpoint, entry.req_endpoint)]
+    for path in paths:
+        path.touch()
+    return paths
+
+
+def ended_process() -> int:
+    """Pid of a process that is gone."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+# The directory
+
+
+def test_the_directory_is_made_private(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+    old = os.umask(0)
+    try:
+        assert runtime_directory(str(path)) == path
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert runtime_directory(str(path)) == path
+
+
+@pytest.mark.parametrize("mode", [0o701, 0o710, 0o750, 0o704, 0o777, 0o1777])
+def test_a_directory_open_to_others_is_refused_and_left_alone(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "open"
+    path.mkdir()
+    path.chmod(mode)
+    with pytest.raises(RuntimeDirectoryError, match="open to others"):
+        runtime_directory(str(path))
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_symbolic_link_is_refused_even_to_a_good_directory(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(RuntimeDirectoryError, match="symbolic link"):
+        runtime_directory(str(tmp_path / "link"))
+
+
+def test_a_trailing_slash_does_not_lead_through_the_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(RuntimeDirectoryError):
+        runtime_directory(f"{tmp_path}/link/")
+
+
+@pytest.mark.parametrize("target", ["nowhere", "file"])
+def test_what_is_no_directory_is_refused(tmp_path: Path, target: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / target)
+    for path in (tmp_path / "link", tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(RuntimeDirectoryError):
+            runtime_directory(str(path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_foreign_directory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "foreign"
+    path.mkdir(mode=0o700)
+    os.chown(path, 12345, -1)
+    with pytest.raises(RuntimeDirectoryError, match="belongs to uid 12345"):
+        runtime_directory(str(path))
+
+
+def test_where_the_directory_is_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(discovery.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    assert runtime_directory() == tmp_path / f"rbkit-{os.geteuid()}"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "xdg"))
+    assert runtime_directory() == tmp_path / "xdg" / "rbkit"
+    monkeypatch.setenv("RBKIT_RUNTIME_DIR", str(tmp_path / "own"))
+    assert runtime_directory() == tmp_path / "own"
+    assert runtime_directory(str(tmp_path / "given")) == tmp_path / "given"
+
+
+def test_a_path_too_long_for_a_socket_is_refused_with_advice() -> None:
+    longest = Path("/" + "x" * 60)
+    room = 107 - len(discovery.ipc_endpoint(longest, APP, "1-12345678", "pub").removeprefix("ipc://"))
+    fits = Path("/" + "x" * (60 + room))
+    assert len(discovery.ipc_endpoint(fits, APP, "1-12345678", "pub").removeprefix("ipc://")) == 107
+    with pytest.raises(RuntimeDirectoryError, match=r"108 bytes.*RBKIT_RUNTIME_DIR"):
+        discovery.ipc_endpoint(Path(f"{fits}y"), APP, "1-12345678", "pub")
+
+
+def test_a_path_is_measured_in_bytes() -> None:
+    with pytest.raises(RuntimeDirectoryError, match="too long"):
+        discovery.ipc_endpoint(Path("/" + "ä" * 40), APP, "1-12345678", "pub")
+
+
+def test_the_longest_path_can_be_bound(directory: Path) -> None:
+    import zmq
+
+    deep = directory / ("x" * (107 - len(os.fsencode(directory)) - 2 - len(f"{application_key(APP)}-1-12345678.pub")))
+    deep.mkdir(mode=0o700)
+    endpoint = discovery.ipc_endpoint(deep, APP, "1-12345678", "pub")
+    assert len(endpoint.removeprefix("ipc://")) == 107
+    with zmq.Context() as context, context.socket(zmq.PUB) as pub:
+        pub.bind(endpoint)
+
+
+# Records
+
+
+@pytest.mark.smoke
+def test_a_record_is_listed_and_found(directory: Path) -> None:
+    entry = record(directory)
+    path = entry.write(directory)
+    assert listing(directory, APP) == [entry]
+    assert find(directory, APP, entry.id) == entry
+    assert find(directory, APP, "1-00000000") is None
+    assert set(json.loads(path.read_text())) == {field.name for field in dataclasses.fields(Record)}
+    discovery.remove(directory, APP, entry.id)
+    discovery.remove(directory, APP, entry.id)
+    assert list(directory.iterdir()) == []
+
+
+def test_identities_are_never_used_twice() -> None:
+    assert len({discovery.new_id() for _ in range(1000)}) == 1000
+    assert discovery.new_id().startswith(f"{os.getpid()}-")
+
+
+def test_records_are_listed_oldest_first(directory: Path) -> None:
+    entries = [record(directory, started=float(started)) for started in (3, 1, 2)]
+    for entry in entries:
+        entry.write(directory)
+    assert [entry.started for entry in listing(directory, APP)] == [1, 2, 3]
+
+
+def test_applications_do_not_see_each_other(directory: Path) -> None:
+    entry = record(directory)
+    entry.write(directory)
+    for other in ("shop-2", "sho", "", "*", "../shop", "sh\udcffop"):
+        assert listing(directory, other) == []
+        assert find(directory, other, entry.id) is None
+
+
+def test_records_of_the_dead_vanish_with_their_sockets(directory: Path) -> None:
+    living = record(directory)
+    living.write(directory)
+    dead = record(directory, pid=ended_process())
+    dead.write(directory)
+    paths = sockets_of(directory, dead)
+    assert listing(directory, APP) == [living]
+    assert not any(path.exists() for path in paths)
+    assert len(list(directory.iterdir())) == 1
+
+
+def test_a_pid_that_is_used_again_is_another_process(directory: Path) -> None:
+    stale = record(directory, process_started=discovery.process_start(os.getpid()) - 1)  # type: ignore[operator]
+    stale.write(directory)
+    assert not stale.alive
+    assert listing(directory, APP) == []
+    assert list(directory.iterdir()) == []
+
+
+def test_a_zombie_is_dead(directory: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    entry = record(directory, pid=process.pid, process_started=discovery.process_start(process.pid))
+    assert entry.alive
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert not entry.alive
+    process.stdin.close()
+    process.wait()
+
+
+def test_a_process_whose_name_holds_parentheses(directory: Path) -> None:
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import ctypes; ctypes.CDLL(None).prctl(15, b') Z 1 ('); print(flush=True); input()",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    process.stdout.readline()
+    started = discovery.process_start(process.pid)
+    assert started is not None
+    assert started >= discovery.process_start(os.getpid())  # type: ignore[operator]
+    process.communicate(b"\n")
+    assert discovery.process_start(process.pid) is None
+
+
+FOREIGN = {
+    "no JSON": "}{",
+    "empty": "",
+    "a list": "[]",
+    "no keys": "{}",
+    "unknown key": '{"id": "1-1", "color": "red"}',
+    "not UTF-8": b"\xff\xfe",
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_a_record_that_cannot_be_read_hides_no_other(directory: Path, content: str | bytes) -> None:
+    entry = record(directory)
+    entry.write(directory)
+    data = content if isinstance(content, bytes) else content.encode()
+    (directory / f"{application_key(APP)}-1-00000000.json").write_bytes(data)
+    assert listing(directory, APP) == [entry]
+
+
+def test_a_record_of_a_later_version_is_read(directory: Path) -> None:
+    entry = record(directory, version=2)
+    path = entry.write(directory)
+    path.write_text(json.dumps({**dataclasses.asdict(entry), "color": "red"}))
+    assert listing(directory, APP) == [entry]
+
+
+def test_an_unreadable_record_goes_with_its_process(directory: Path) -> None:
+    own = directory / f"{application_key(APP)}-{os.getpid()}-00000000.json"
+    other = directory / f"{application_key(APP)}-{ended_process()}-00000000.json"
+    for path in (own, other):
+        path.write_text("{}")
+    assert listing(directory, APP) == []
+    assert (own.exists(), other.exists()) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pid": "many"},
+        {"pid": None},
+        {"pid": 10**30},
+        {"pid": 0},
+        {"pid": -1},
+        {"started": "yesterday"},
+        {"started": None},
+        {"id": 5},
+        {"id": "../../x"},
+        {"pub_endpoint": 7},
+    ],
+    ids=str,
+)
+def test_a_record_with_values_of_other_kinds_hides_no_other(directory: Path, changes: dict[str, object]) -> None:
+    entry = record(directory)
+    entry.write(directory)
+    facts = {**dataclasses.asdict(record(directory)), **changes}
+    (directory / f"{application_key(APP)}-1-00000000.json").write_text(json.dumps(facts))
+    assert listing(directory, APP) == [entry]
+
+
+def test_a_record_is_never_read_half_written(directory: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from rbkit_websocket.discovery import Record, process_start; import os\n"
+        "d = Path(sys.argv[1]); n = 0\n"
+        "print(flush=True)\n"
+        "while os.getppid() == int(sys.argv[2]):\n"
+        "    Record('1-11111111', os.getpid(), 'shop', 'x' * (n % 3000), 'y', 1.0, process_start(os.getpid()))"
+        ".write(d); n += 1\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(directory), str(os.getpid())], stdout=subprocess.PIPE
+    ) as writer:
+        writer.stdout.readline()
+        while not listing(directory, APP):
+            assert writer.poll() is None
+        try:
+            assert all(len(listing(directory, APP)) == 1 for _ in range(500))
+        finally:
+            writer.kill()
+
+
+def test_what_a_server_left_that_died_before_its_record_vanishes(directory: Path) -> None:
+    dead, key = ended_process(), application_key(APP)
+    left = [directory / f"{key}-{dead}-0123abcd.{suffix}" for suffix in ("pub", "req", "tmp")]
+    for path in left:
+        path.touch()
+    own = directory / f"{key}-{os.getpid()}-0123abcd.pub"
+    own.touch()
+    assert listing(directory, APP) == []
+    assert [path.name for path in left if path.exists()] == []
+    assert own.exists(), "the socket of a living process that has not written its record yet"
+
+
+# The token
+
+
+def test_a_token_is_made_once_and_kept(directory: Path) -> None:
+    token, created = generated_token(directory, APP)
+    assert created
+    assert len(token) >= 24
+    assert generated_token(directory, APP) == (token, False)
+    assert generated_token(directory, "other")[0] != token
+    files = sorted(directory.iterdir())
+    assert len(files) == 2
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files)
+
+
+def test_workers_that_race_get_one_token_and_one_makes_it(directory: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from rbkit_websocket.discovery import generated_token\n"
+        "print(flush=True); input()\n"
+        "print(*generated_token(Path(sys.argv[1]), 'shop'))\n"
+    )
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(6)
+    ]
+    for worker in workers:
+        worker.stdout.readline()
+    for worker in workers:
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    answers = [worker.communicate()[0].split() for worker in workers]
+    assert len({token for token, _ in answers}) == 1
+    assert [created for _, created in answers].count("True") == 1
+    assert len(list(directory.iterdir())) == 1
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o620, 0o604])
+def test_a_token_file_open_to_others_is_refused(directory: Path, mode: int) -> None:
+    generated_token(directory, APP)
+    path = directory / f"{application_key(APP)}.token"
+    path.chmod(mode)
+    with pytest.raises(RuntimeDirectoryError, match="mode 600"):
+        generated_token(directory, APP)
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b" \n", b"\xff" * 30])
+def test_a_token_file_without_a_token_is_refused(directory: Path, content: bytes) -> None:
+    generated_token(directory, APP)
+    (directory / f"{application_key(APP)}.token").write_bytes(content)
+    with pytest.raises(RuntimeDirectoryError, match="holds no token"):
+        generated_token(directory, APP)
+
+
+def test_a_token_file_that_is_a_fifo_is_refused_at_once(directory: Path) -> None:
+    os.mkfifo(directory / f"{application_key(APP)}.token", 0o600)
+    with pytest.raises(RuntimeDirectoryError):
+        generated_token(directory, APP)
+
+
+def test_a_token_file_that_is_a_symbolic_link_is_refused(directory: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "token"
+    elsewhere.write_text("x" * 30)
+    elsewhere.chmod(0o600)
+    (directory / f"{application_key(APP)}.token").symlink_to(elsewhere)
+    with pytest.raises(RuntimeDirectoryError):
+        generated_token(directory, APP)
+    assert len(list(directory.iterdir())) == 1
