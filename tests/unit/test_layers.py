@@ -18,6 +18,7 @@ BELOW: dict[str, set[str]] = {
     "config": {"protocol"},
     "discovery": set(),
     "model": set(),
+    "responses": set(),
     "handshake": {"protocol"},
     "authorize": {"handshake", "discovery"},
     "profilers": {"model", "protocol"},
@@ -27,11 +28,11 @@ BELOW: dict[str, set[str]] = {
     "websocket": {"protocol", "handshake"},
     "takeover": {"handshake"},
     "bridge": {"websocket", "discovery", "protocol"},
-    "dashboard": {"authorize", "handshake", "discovery", "protocol"},
-    "middleware": {
-        *("dashboard", "takeover", "bridge", "authorize", "handshake", "websocket", "discovery", "protocol", "server")
-    },
-    "cli": {"client", "exporters", "discovery", "middleware", "model", "protocol", "server"},
+    "runtime": {"authorize", "discovery", "server"},
+    "dashboard": {"authorize", "handshake", "discovery", "protocol", "responses", "runtime"},
+    "upgrade": {"takeover", "bridge", "websocket", "handshake", "protocol", "responses", "runtime"},
+    "middleware": {"dashboard", "handshake", "responses", "runtime", "takeover", "upgrade"},
+    "cli": {"client", "exporters", "discovery", "handshake", "middleware", "model", "protocol", "responses", "server"},
     "__main__": {"cli"},
 }
 """Layer to the layers it may import; errors, config and itself are open to all."""
