@@ -1,6 +1,6 @@
 """A profile independent of where it came from: stacks with weights. No I/O.
 
-What a server answers is somebody else's data: :func:`profile_from_answer` checks it once, so that nobody behind it has to.
+What a server answers is somebody else's data: :func:`profile_from_answer` checks it once for everybody behind it.
 """
 
 from __future__ import annotations

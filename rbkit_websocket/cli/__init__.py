@@ -1,0 +1,46 @@
+"""The command line ``rbkit-websocket``: one file a subcommand.
+
+Importing this package imports neither gevent nor the client: subcommands are loaded when they are asked for, so that
+those that serve can patch first.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from .. import __version__
+from ..errors import RbkitError
+from .text import clean
+
+__all__ = ["main"]
+
+_COMMANDS: Final = ("demo", "gateway")
+"""Each is a module of this package with a click command named ``command``."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = import_module(f".{cmd_name}", __name__).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RbkitError as error:
+            # What this package raises on purpose is for people; anything else is a bug and stays a traceback.
+            raise click.ClickException(clean(str(error))) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rbkit-websocket", message="%(prog)s %(version)s")
+def main() -> None:
+    """Live profiling of Python web applications through one WebSocket."""

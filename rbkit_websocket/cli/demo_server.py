@@ -1,0 +1,81 @@
+"""The process that serves the demo's application: ``python -m rbkit_websocket.cli.demo_server --port N``.
+
+It reads one JSON line from standard input (``{"token": ..., "name": ...}``), answers one on standard output
+(``{"port": N}``, or ``{"error": text}``), and serves until SIGTERM or the end of standard input: a demo that was killed
+leaves no server behind.
+"""
+
+# ruff: noqa: E402 - what is imported before the patch keeps the blocking originals
+from __future__ import annotations
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import argparse
+import errno
+import json
+import os
+import signal
+import sys
+
+import gevent
+import gevent.event
+import gevent.os
+from gevent import pywsgi
+
+from .. import RbkitWebsocket, close_sessions, ensure_started, stop_server
+from .demo_app import create_app
+
+
+def main() -> int:
+    """Serves; the exit code."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    port = parser.parse_args().port
+    wishes = json.loads(sys.stdin.readline())
+
+    app = RbkitWebsocket(create_app(), name=wishes["name"], token=wishes["token"])
+    server = pywsgi.WSGIServer(("127.0.0.1", port), app, log=None)
+    try:
+        server.start()
+    except OSError as error:
+        _report(error=_why(error, port))
+        return 1
+    finished = gevent.event.Event()
+    gevent.signal_handler(signal.SIGTERM, finished.set)
+    watch = gevent.spawn(_wait_for_end_of_input, finished)
+    ensure_started()
+    _report(port=server.server_port)
+    finished.wait()
+    # First the sessions, with their close code; then the listener and requests; the Rbkit server has nobody left then.
+    close_sessions()
+    server.stop(timeout=0.5)
+    stop_server()
+    watch.kill()
+    return 0
+
+
+def _report(**facts: object) -> None:
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+
+
+def _why(error: OSError, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of 127.0.0.1 is taken: choose another with --port, or leave --port out for a free one"
+    return f"cannot listen on port {port} of 127.0.0.1: {os.strerror(error.errno or 0)}"
+
+
+def _wait_for_end_of_input(finished: gevent.event.Event) -> None:
+    gevent.os.make_nonblocking(0)
+    while gevent.os.nb_read(0, 4096):
+        pass
+    finished.set()
+
+
+if __name__ == "__main__":
+    code = main()
+    # The hub's threads have nothing left to do, and nobody reads what an interpreter in teardown would complain about.
+    sys.stdout.flush()
+    os._exit(code)

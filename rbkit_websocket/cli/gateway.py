@@ -1,0 +1,71 @@
+"""``rbkit-websocket gateway``: the bridge alone, in front of any Rbkit server."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+import click
+
+from ..errors import ConfigurationError
+
+__all__ = ["command", "parse_bind"]
+
+_BIND: Final = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[^\s:\[\]]+)):(?P<port>\d{1,5})")
+
+
+@click.command("gateway")
+@click.option("--pub-endpoint", metavar="ENDPOINT", help="Where the Rbkit server publishes: tcp://127.0.0.1:5555")
+@click.option("--req-endpoint", metavar="ENDPOINT", help="Where it takes commands: tcp://127.0.0.1:5556")
+@click.option("--bind", metavar="HOST:PORT", default="127.0.0.1:8000", show_default=True, help="Port 0: a free one.")
+@click.option("--token", help="What clients must show; better set RBKIT_TOKEN, which other users cannot see.")
+@click.option("--no-token", is_flag=True, help="Let everyone in who can reach the port.")
+@click.option("--name", help="Whose generated token this is; default: one for each Rbkit server.")
+@click.option("--frames", type=click.Choice(["binary", "text"]), help="text: for old browser clients.")
+@click.option("--allowed-origin", "origins", multiple=True, metavar="ORIGIN", help="A foreign page that may connect.")
+def command(
+    pub_endpoint: str | None,
+    req_endpoint: str | None,
+    bind: str,
+    token: str | None,
+    no_token: bool,
+    name: str | None,
+    frames: str | None,
+    origins: tuple[str, ...],
+) -> None:
+    """Serve the WebSocket in front of any Rbkit server, a Ruby application's say.
+
+    Options that are left out come from RBKIT_PUB_ENDPOINT, RBKIT_REQ_ENDPOINT, RBKIT_TOKEN and so on. Without a token
+    one is made, kept for the next time, and printed with the address. SIGTERM and Ctrl-C end it in good order.
+    """
+    if token is not None and no_token:
+        raise ConfigurationError("--token and --no-token exclude each other")
+    address = parse_bind(bind)
+    # This process serves: from here on everything is to be imported patched.
+    from gevent import monkey
+
+    monkey.patch_all()
+    from .gateway_server import serve
+
+    chosen: str | Literal[False] | None = False if no_token else token
+    serve(
+        address,
+        pub_endpoint=pub_endpoint,
+        req_endpoint=req_endpoint,
+        token=chosen,
+        name=name,
+        frames=frames,
+        allowed_origins=origins or None,
+    )
+
+
+def parse_bind(text: str) -> tuple[str, int]:
+    """Host and port of ``127.0.0.1:8000``, ``[::1]:8000`` or ``example.com:0``.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    match = _BIND.fullmatch(text)
+    if match is None or int(match["port"]) > 65535:
+        raise ConfigurationError(f"--bind {text!r}: give HOST:PORT, 127.0.0.1:8000 or [::1]:8000 say")
+    return match["six"] or match["host"], int(match["port"])
