@@ -1,0 +1,39 @@
+"""Looks into the built distributions: what has to be in, and what must not be."""
+
+from __future__ import annotations
+
+import sys
+import tarfile
+import zipfile
+
+REQUIRED = {
+    ".whl": ("rbkit_websocket/py.typed", "rbkit_websocket/middleware.py", "entry_points.txt"),
+    ".gz": ("README.rst", "CHANGELOG.rst", "LICENSE", "setup.cfg", "rbkit_websocket/py.typed", "tests/conftest.py"),
+}
+FORBIDDEN = ("__pycache__", ".pyc", ".venv", "node_modules", ".git/")
+
+
+def names(path: str) -> list[str]:
+    """Paths inside a wheel or a source distribution."""
+    if path.endswith(".whl"):
+        return zipfile.ZipFile(path).namelist()
+    with tarfile.open(path) as archive:
+        return archive.getnames()
+
+
+def main(paths: list[str]) -> int:
+    """Prints what is wrong; returns the exit code."""
+    wrong = []
+    for path in paths:
+        inside = names(path)
+        required = next(value for suffix, value in REQUIRED.items() if path.endswith(suffix))
+        wrong += [f"{path}: {name} is missing" for name in required if not any(n.endswith(name) for n in inside)]
+        wrong += [f"{path}: {n} has no place there" for n in inside if any(bad in n for bad in FORBIDDEN)]
+        if path.endswith(".whl"):
+            wrong += [f"{path}: {n} has no place there" for n in inside if n.startswith(("tests/", "benchmarks/"))]
+    print("\n".join(wrong) or f"{len(paths)} distributions are complete")
+    return 1 if wrong or len(paths) != 2 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
