@@ -1,0 +1,297 @@
+"""CPU samples, kept twice: aggregated for those who poll, and as protocol events for those who subscribe.
+
+``cpu_profile [cursor]`` answers with one map of string keys:
+
+===========================  ==========================================================================================
+``cursor``                   int: what to send next time, to get what comes after this answer
+``running``                  bool: whether the sampler is on
+``clock``                    ``"cpu"`` or ``"wall"``: of the samples being taken, or of the last ones
+``interval_us``              int: the interval asked for
+``effective_interval_us``    int: how far two looks at the process are really apart
+``since``, ``until``         float: wall-clock milliseconds, what the answer covers
+``samples``                  int: how many samples it adds up
+``weight_us``                int: their sum in microseconds of ``clock``, over all threads
+``lost_us``                  int: weight sampled since the cursor that is no longer kept (about 5 minutes are)
+``frames``                   list of ``[name, label, file, first_line, line]``: str, str, str, int, int
+``stacks``                   list of ``{"weight_us": int, "count": int, "thread": int, "request": None,
+                             "frames": [index into frames, ...]}``, innermost frame first, heaviest stack first
+``threads``                  map of thread identity (int) to name (str), of the threads in ``stacks``
+===========================  ==========================================================================================
+
+Without a cursor it covers everything kept. Cursors count the microseconds sampled so far, so that any number of clients
+poll with their own without knowing of one another, and a lost stretch is known exactly. A cursor of a server that has
+ended is answered with everything kept.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections import deque
+from collections.abc import Iterable
+from types import CodeType
+from typing import Any, Final
+
+from ..protocol.codec import pack
+from ..protocol.constants import Field
+from .base import Host, Profiler, array_header, code_label, code_line, thread_facts
+from .cpu import Clock, CpuSampler, Sample
+
+__all__ = ["CpuProfiler"]
+
+RETENTION: Final = 300.0
+BUCKET: Final = 1.0
+# A stack of 30 frames takes about half a KiB, so this is some MiB.
+MAX_STACKS: Final = 10_000
+# What the protocol's clients were written for; they draw each event.
+PUBLISHED_PER_SECOND: Final = 1000
+# A thread that nobody could look at for 5 s (an extension that held the interpreter) is worth no more than this.
+_MAX_REPEATS: Final = 5000
+
+_DOUBLE: Final = struct.Struct(">d")
+
+
+class _Stack:
+    """A distinct stack; compared by identity, because comparing code objects compares their bytecode."""
+
+    __slots__ = ("codes", "instructions")
+
+    def __init__(self, sample: Sample) -> None:
+        self.codes: tuple[CodeType, ...] = sample.stack[0::2]
+        self.instructions: tuple[int, ...] = sample.stack[1::2]
+
+
+class _Bucket:
+    """What was sampled in about a second: ``{(thread, stack): [weight in us, count]}``."""
+
+    __slots__ = ("before", "samples", "since", "totals", "until", "weight")
+
+    def __init__(self, before: int) -> None:
+        self.before = before  # the sum of all weights before this bucket: its cursor
+        self.since = self.until = time.time() * 1000
+        self.weight = 0
+        self.samples = 0
+        self.totals: dict[tuple[int, _Stack], list[int]] = {}
+
+
+class CpuProfiler(Profiler):
+    """The sampler with its memory. All methods are called by the server's thread."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.sampler = CpuSampler(host)
+        self.next_clock: Clock = "cpu"
+        self._buckets: deque[_Bucket] = deque()
+        self._current = _Bucket(0)
+        self._stacks: dict[tuple[int, ...], _Stack] = {}
+        self._names: dict[int, str] = {}
+        self._events = _Events()
+
+    @property
+    def running(self) -> bool:  # type: ignore[override]
+        return self.sampler.running
+
+    @property
+    def clock(self) -> Clock:
+        """Of the running sampler, else of the next start."""
+        return self.sampler.clock if self.running else self.next_clock
+
+    def start(self) -> None:
+        if not self.running:
+            self._close_bucket()
+            self.sampler.start(self.next_clock)
+
+    def stop(self) -> None:
+        if self.running:
+            self.sampler.stop()
+            self._feed(self.sampler.take())
+            self._close_bucket()
+
+    def set_interval(self, microseconds: int) -> dict[str, int]:
+        """The answer of ``set_cpu_interval``: ``{"interval_us": int, "effective_interval_us": int}``."""
+        self.sampler.interval_usec = microseconds
+        return self.interval()
+
+    def interval(self) -> dict[str, int]:
+        """The interval asked for and how far two looks are really apart, in microseconds."""
+        return {
+            "interval_us": self.sampler.interval_usec,
+            "effective_interval_us": self.sampler.effective_interval_usec,
+        }
+
+    def drain(self, audience: bool) -> Iterable[bytes]:
+        samples = self.sampler.take()
+        self._feed(samples)
+        if (time.time() * 1000 - self._current.since) / 1000 >= BUCKET:
+            self._close_bucket()
+        return self._events.pack(samples, self.sampler.interval_usec) if audience else ()
+
+    def profile(self, cursor: int | None = None) -> dict[str, Any]:
+        """The answer of ``cpu_profile``; see this module's docstring."""
+        self._feed(self.sampler.take())
+        self._close_bucket()
+        end = self._current.before
+        first = self._buckets[0].before if self._buckets else end
+        if cursor is None or cursor > end:
+            cursor = first
+        buckets = [bucket for bucket in self._buckets if bucket.before >= cursor]
+        weight = sum(bucket.weight for bucket in buckets)
+        answer: dict[str, Any] = {
+            "cursor": end,
+            "running": self.running,
+            "clock": self.clock,
+            **self.interval(),
+            "since": buckets[0].since if buckets else self._current.since,
+            "until": buckets[-1].until if buckets else self._current.since,
+            "samples": sum(bucket.samples for bucket in buckets),
+            "weight_us": weight,
+            "lost_us": end - cursor - weight,
+        }
+        answer.update(self._add_up(buckets))
+        return answer
+
+    def _add_up(self, buckets: list[_Bucket]) -> dict[str, Any]:
+        totals: dict[tuple[int, _Stack], list[int]] = {}
+        for bucket in buckets:
+            for key, (weight, count) in bucket.totals.items():
+                total = totals.setdefault(key, [0, 0])
+                total[0] += weight
+                total[1] += count
+        table = _FrameTable()
+        stacks = [
+            {"weight_us": weight, "count": count, "thread": thread, "request": None, "frames": table.indices(stack)}
+            for (thread, stack), (weight, count) in sorted(totals.items(), key=lambda item: -item[1][0])
+        ]
+        idents = {thread for thread, _ in totals}
+        threads = {ident: self._names.get(ident, f"thread {ident}") for ident in sorted(idents)}
+        return {"frames": table.frames, "stacks": stacks, "threads": threads}
+
+    def _feed(self, samples: list[Sample]) -> None:
+        if not samples:
+            return
+        if len(self._names) > MAX_STACKS:
+            self._names.clear()
+        self._names.update((ident, facts.name) for ident, facts in thread_facts(self._host).items())
+        bucket = self._current
+        if not bucket.samples:
+            bucket.since = samples[0].milliseconds
+        for sample in samples:
+            key = (*map(id, sample.stack[0::2]), *sample.stack[1::2])
+            stack = self._stacks.get(key)
+            if stack is None:
+                # It holds the code objects, so their identities stay theirs for as long as the key is here.
+                stack = self._stacks[key] = _Stack(sample)
+            total = bucket.totals.setdefault((sample.thread, stack), [0, 0])
+            weight = round(sample.weight)
+            total[0] += weight
+            total[1] += 1
+            bucket.weight += weight
+        bucket.samples += len(samples)
+        bucket.until = samples[-1].milliseconds
+
+    def _close_bucket(self) -> None:
+        bucket = self._current
+        self._current = _Bucket(bucket.before + bucket.weight + self._overrun())
+        if bucket.samples:
+            self._buckets.append(bucket)
+        while self._buckets and self._current.since - self._buckets[0].since > RETENTION * 1000:
+            self._buckets.popleft()
+        while len(self._stacks) > MAX_STACKS and self._buckets:
+            for _ in range((len(self._buckets) + 1) // 2):
+                self._buckets.popleft()
+            kept = {stack for bucket in self._buckets for _, stack in bucket.totals}
+            self._stacks = {key: stack for key, stack in self._stacks.items() if stack in kept}
+
+    def _overrun(self) -> int:
+        """Weight that the sampler had to drop since it was last asked."""
+        lost, self.sampler.lost_usec = self.sampler.lost_usec, 0.0
+        return round(lost)
+
+
+class _FrameTable:
+    """Numbers frames as they come: one entry for each distinct line of each function."""
+
+    def __init__(self) -> None:
+        self.frames: list[list[Any]] = []
+        self._index: dict[tuple[int, int], int] = {}
+
+    def indices(self, stack: _Stack) -> list[int]:
+        return [self._number(*frame) for frame in zip(stack.codes, stack.instructions, strict=True)]
+
+    def _number(self, code: CodeType, instruction: int) -> int:
+        key = (id(code), instruction)
+        number = self._index.get(key)
+        if number is None:
+            line = code_line(code, instruction)
+            number = self._index.setdefault((id(code), -1 - line), len(self.frames))
+            if number == len(self.frames):
+                self.frames.append([code.co_name, code_label(code), code.co_filename, code.co_firstlineno, line])
+            self._index[key] = number
+        return number
+
+
+class _Events:
+    """Samples as ``cpu_sample`` events, each worth one interval: heavy samples are repeated, light ones thinned."""
+
+    def __init__(self) -> None:
+        self._carried: dict[int, float] = {}
+        self._packed: dict[int, tuple[CodeType, bytes]] = {}
+
+    def pack(self, samples: list[Sample], interval: int) -> list[bytes]:
+        """The events of these samples; what is left of an interval is carried over to the thread's next sample."""
+        events: list[bytes] = []
+        if len(self._packed) > MAX_STACKS:
+            self._packed.clear()
+        if len(self._carried) > MAX_STACKS:
+            self._carried.clear()
+        for sample in samples:
+            # With many threads the cap is shared among them.
+            worth = max(float(interval), sample.threads * 1e6 / PUBLISHED_PER_SECOND)
+            whole, rest = divmod(self._carried.get(sample.thread, 0.0) + sample.weight, worth)
+            self._carried[sample.thread] = rest
+            if repeats := min(int(whole), _MAX_REPEATS):
+                body = b"\x02" + self._frames(sample)
+                spread = worth / 1000
+                events.extend(
+                    b"\x83\x00\x09\x01\xcb" + _DOUBLE.pack(sample.milliseconds - spread * back) + body
+                    for back in range(repeats - 1, -1, -1)
+                )
+        return events
+
+    def _frames(self, sample: Sample) -> bytes:
+        thread = pack(sample.thread)
+        codes = sample.stack[0::2]
+        parts = [array_header(len(codes))]
+        for code in codes:
+            known = self._packed.get(id(code))
+            if known is None:
+                # The code object is kept beside its bytes, so that its identity stays its own.
+                known = self._packed[id(code)] = (code, _frame_head(code))
+            parts.append(known[1])
+            parts.append(thread)
+        return b"".join(parts)
+
+
+def _frame_head(code: CodeType) -> bytes:
+    """All of a protocol frame but its last value, the thread."""
+    return b"".join(
+        (
+            b"\x86",
+            *(
+                pack(value)
+                for value in (
+                    int(Field.METHOD_NAME),
+                    code.co_name,
+                    int(Field.LABEL),
+                    code_label(code),
+                    int(Field.FILE),
+                    code.co_filename,
+                    int(Field.LINE),
+                    code.co_firstlineno,
+                    int(Field.SINGLETON_METHOD),
+                    0,
+                    int(Field.THREAD_ID),
+                )
+            ),
+        )
+    )

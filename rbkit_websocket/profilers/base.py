@@ -1,0 +1,171 @@
+"""What all profilers share: the process they look at, events as packed bytes, names that run no application code."""
+
+from __future__ import annotations
+
+import gc
+import os
+import struct
+import sys
+import threading
+import types
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ..protocol.codec import pack
+from ..protocol.constants import EventType
+
+__all__ = [
+    "Host",
+    "Profiler",
+    "ThreadFacts",
+    "array_header",
+    "class_name",
+    "code_label",
+    "code_line",
+    "event",
+    "thread_facts",
+]
+
+
+@dataclass
+class Host:
+    """The process as a native thread may touch it: originals of what gevent patches.
+
+    Attributes:
+        start_new_thread, allocate_lock, get_ident: of ``_thread``, never gevent's.
+        main_ident: what ``get_ident`` returns in the application's main thread.
+        own: identities of our own native threads, which no profiler shows.
+        release: empties a list in the application's own thread. A list of somebody else's objects may hold the last
+            reference to some of them, and their finalizers must not run in a thread of ours under gevent.
+        quiet: a context in which no automatic collection starts in this thread, for the same reason.
+    """
+
+    start_new_thread: Callable[..., int]
+    allocate_lock: Callable[[], Any]
+    get_ident: Callable[[], int]
+    main_ident: int
+    own: set[int] = field(default_factory=set)
+    release: Callable[[list[Any]], None] = list.clear
+    quiet: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+class Profiler(ABC):
+    """Something that is on or off and whose events wait until the server's thread drains them.
+
+    ``start`` and ``stop`` are idempotent and called from one thread only, the server's.
+    """
+
+    running: bool = False
+
+    @abstractmethod
+    def start(self) -> None:
+        """Switches it on."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Switches it off; what waits is dropped at the next start."""
+
+    @abstractmethod
+    def drain(self, audience: bool) -> Iterable[bytes]:
+        """The packed events since the last call; without an audience they are dropped before they cost anything."""
+
+
+_DOUBLE: Final = struct.Struct(">d")
+
+
+def event(kind: EventType, milliseconds: float, payload: Any = None) -> bytes:
+    """One event as packed bytes: ``{0: kind, 1: milliseconds, 2: payload}``, without 2 when there is no payload."""
+    head = b"\x00" + bytes((kind,)) + b"\x01\xcb" + _DOUBLE.pack(milliseconds)
+    if payload is None:
+        return b"\x82" + head
+    return b"\x83" + head + b"\x02" + pack(payload)
+
+
+def array_header(length: int) -> bytes:
+    """The MessagePack bytes that open an array of ``length`` values."""
+    if length < 16:
+        return bytes((0x90 | length,))
+    if length < 0x10000:
+        return b"\xdc" + length.to_bytes(2, "big")
+    return b"\xdd" + length.to_bytes(4, "big")
+
+
+# Descriptors of ``type`` itself: reading an attribute of a class through them runs neither a metaclass's
+# __getattribute__ nor a property that hides behind the name.
+_qualname = type.__dict__["__qualname__"].__get__
+_module = type.__dict__["__module__"].__get__
+
+
+def class_name(cls: type) -> str | None:
+    """``module.Qualified.Name`` of a class, builtins bare; None when the class hides it. Runs no application code."""
+    try:
+        name = _qualname(cls)
+        module = _module(cls)
+    except AttributeError:  # a class whose namespace has no __module__
+        return None
+    if type(name) is not str:
+        return None
+    return f"{module}.{name}" if type(module) is str and module != "builtins" else name
+
+
+if sys.version_info >= (3, 11):
+
+    def code_label(code: types.CodeType) -> str:
+        """What a frame is called: the qualified name, which Python 3.10 does not know (the bare one there)."""
+        return code.co_qualname
+else:
+
+    def code_label(code: types.CodeType) -> str:
+        """What a frame is called: the qualified name, which Python 3.10 does not know (the bare one there)."""
+        return code.co_name
+
+
+def code_line(code: types.CodeType, instruction: int) -> int:
+    """The line of the instruction at byte offset ``instruction`` (a frame's ``f_lasti``)."""
+    for start, end, line in code.co_lines():
+        if start <= instruction < end and line is not None:
+            return line
+    return code.co_firstlineno
+
+
+@dataclass(frozen=True)
+class ThreadFacts:
+    """A thread's name and the kernel's id of it (None when unknown)."""
+
+    name: str
+    native_id: int | None
+
+
+def thread_facts(host: Host) -> dict[int, ThreadFacts]:
+    """What ``threading`` knows of the native threads, by identity, without taking any of its locks.
+
+    Under monkey patching ``threading`` lists greenlets under identities of their own; only the main thread is native
+    then, and is entered under its real identity.
+    """
+    # A copy in one bytecode: nobody else runs in between. Both names have been there since Python 3.3.
+    active = list(threading._active.items())  # type: ignore[attr-defined]
+    facts = {
+        ident: ThreadFacts(str(thread._name), thread._native_id if type(thread._native_id) is int else None)
+        for ident, thread in active
+        if thread is not threading.main_thread()
+    }
+    # The main thread's kernel id is the process id, on Linux and after a fork too.
+    main_id = os.getpid() if sys.platform == "linux" else None
+    facts[host.main_ident] = ThreadFacts(str(threading.main_thread()._name), main_id)  # type: ignore[attr-defined]
+    return facts
+
+
+class QuietCollector:
+    """A context in which no automatic collection starts. Several threads may be in it; it never stays off for good."""
+
+    def __enter__(self) -> None:
+        self._was_on = gc.isenabled()
+        if self._was_on:
+            gc.disable()
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._was_on:
+            gc.enable()

@@ -1,0 +1,199 @@
+"""The CPU sampler in pure Python: a native thread that looks at every thread's stack up to 100 times a second.
+
+It runs only while profiling is on. A sample's weight is what the clock says, not one tick: with the wall clock the
+time since the thread's last sample, with the CPU clock the CPU time that the thread has used since. So the sum is right
+however late the sampler wakes up, which it does while somebody else holds the interpreter.
+
+What it sees: Python frames of native threads. Under gevent the main thread's stack is that of the greenlet that runs;
+an idle worker's samples sit in ``Hub.run``. With the CPU clock only threads whose kernel id ``threading`` knows are
+seen (main thread and ``threading.Thread``).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from typing import Any, Final, Literal, NamedTuple
+
+from .base import Host, thread_facts
+
+__all__ = ["MINIMUM_PERIOD_USEC", "CpuSampler", "Sample"]
+
+MINIMUM_PERIOD_USEC: Final = 10_000
+"""100 Hz. A Python thread that wants more gets no more, or slows the application by several per cent."""
+_MAX_DEPTH: Final = 256
+_MAX_WAITING: Final = 20_000
+_CPUCLOCK_THREAD: Final = 6  # CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED, linux/posix-timers.h
+
+Clock = Literal["cpu", "wall"]
+
+
+class Sample(NamedTuple):
+    """One look at one thread; ``stack`` is code, instruction, code, instruction, ... innermost first."""
+
+    milliseconds: float
+    thread: int
+    stack: tuple[Any, ...]
+    weight: float
+    """Microseconds."""
+    threads: int
+    """How many threads this look found."""
+
+
+class _Run:
+    """One run of the sampler's thread. A later run gets another, so a late thread cannot take its orders."""
+
+    def __init__(self, host: Host) -> None:
+        self.alarm = host.allocate_lock()
+        self.alarm.acquire()
+        self.done = host.allocate_lock()
+        self.done.acquire()
+
+
+class CpuSampler:
+    """Takes samples; :meth:`take` gives what waits. Started, stopped and read by one thread, the server's."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._run: _Run | None = None
+        self._waiting: deque[Sample] = deque()
+        self.clock: Clock = "cpu"
+        self.interval_usec = 1000
+        self.lost_usec = 0.0
+        self.failure: BaseException | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._run is not None
+
+    @property
+    def effective_interval_usec(self) -> int:
+        """How far two looks are apart: the interval, or 10 ms if that is longer."""
+        return max(self.interval_usec, MINIMUM_PERIOD_USEC)
+
+    def start(self, clock: Clock) -> None:
+        if self._run is not None:
+            return
+        self.clock = clock
+        self.failure = None
+        run = _Run(self._host)
+        self._host.start_new_thread(self._main, (run,))
+        self._run = run
+
+    def stop(self) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            run.alarm.release()
+            run.done.acquire(True, 1.0)
+
+    def forget(self) -> None:
+        """In a forked child there is no thread of ours: nothing is waited for."""
+        self._run = None
+
+    def take(self) -> list[Sample]:
+        """The samples since the last call, oldest first."""
+        taken = []
+        while self._waiting:
+            taken.append(self._waiting.popleft())
+        return taken
+
+    def _main(self, run: _Run) -> None:
+        ident = self._host.get_ident()
+        self._host.own.add(ident)
+        try:
+            looker = _Looker(self._host, self.clock)
+            next_look = time.monotonic()
+            while True:
+                now = time.monotonic()
+                next_look = max(next_look + self.effective_interval_usec / 1e6, now)
+                # The alarm is an original lock: waiting for it is a sleep that stop() ends.
+                if run.alarm.acquire(True, next_look - now):
+                    return
+                with self._host.quiet():
+                    self._put(looker.look())
+        except Exception as error:  # noqa: BLE001 - nobody is above us; the server's thread logs it
+            self.failure = error
+        finally:
+            self._host.own.discard(ident)
+            run.done.release()
+
+    def _put(self, samples: list[Sample]) -> None:
+        for sample in samples:
+            if len(self._waiting) >= _MAX_WAITING:
+                self.lost_usec += self._waiting.popleft().weight
+            self._waiting.append(sample)
+
+
+class _Looker:
+    """One look after the other, and what each thread's clock said at the last one."""
+
+    def __init__(self, host: Host, clock: Clock) -> None:
+        self._host = host
+        self._clock = clock
+        self._kernel_ids: dict[int, int] = {}
+        self._fresh = False
+        self._looked = time.monotonic()
+        self._last: dict[int, float] = {}
+        self._per_thread = sys.platform == "linux"
+        if clock == "cpu":
+            self._refresh()
+            for ident in sys._current_frames():
+                if (now := self._cpu_time(ident)) is not None:
+                    self._last[ident] = now
+
+    def look(self) -> list[Sample]:
+        now, stamp = time.monotonic(), time.time() * 1000
+        elapsed, self._looked = now - self._looked, now
+        frames = sys._current_frames()
+        self._fresh = False
+        seen: dict[int, float] = {}
+        weights = []
+        for ident, frame in frames.items():
+            if ident in self._host.own:
+                continue
+            reading = now if self._clock == "wall" else self._cpu_time(ident)
+            if reading is None:
+                continue
+            seen[ident] = reading
+            # A thread that was not there before began after the last look, so all it has used counts.
+            began = now - elapsed if self._clock == "wall" else max(0.0, reading - elapsed)
+            weight = reading - self._last.get(ident, began)
+            if weight > 0:
+                weights.append((ident, frame, weight * 1e6))
+        self._last = seen
+        return [Sample(stamp, ident, _walk(frame), weight, len(weights)) for ident, frame, weight in weights]
+
+    def _refresh(self) -> None:
+        self._fresh = True
+        self._kernel_ids = {
+            ident: facts.native_id for ident, facts in thread_facts(self._host).items() if facts.native_id is not None
+        }
+
+    def _cpu_time(self, ident: int) -> float | None:
+        """Seconds of CPU that a thread has used; None when it cannot be told."""
+        if not self._per_thread:
+            return time.process_time() if ident == self._host.main_ident else None
+        # pthread_getcpuclockid of a dead thread is undefined; a clock id made of the kernel's id merely fails. Python
+        # uses an identity again for the next thread, hence one more try with fresh ids.
+        while True:
+            kernel_id = self._kernel_ids.get(ident)
+            if kernel_id is not None:
+                try:
+                    return time.clock_gettime((~kernel_id) << 3 | _CPUCLOCK_THREAD)
+                except OSError:
+                    pass
+            if self._fresh:
+                return None
+            self._refresh()
+
+
+def _walk(frame: Any) -> tuple[Any, ...]:
+    stack: list[Any] = []
+    depth = 0
+    while frame is not None and depth < _MAX_DEPTH:
+        stack.append(frame.f_code)
+        stack.append(frame.f_lasti)
+        frame = frame.f_back
+        depth += 1
+    return tuple(stack)

@@ -1,0 +1,141 @@
+"""Collections as events, and ``gc_stats``: what the keys of the protocol, made for Ruby, mean in Python.
+
+A generation-2 collection is Python's major one, the others are minor. Python's collector marks and sweeps in one go, so
+``gc_end_m`` and ``gc_end_s`` come together at its end. Reference counting frees most objects without any collection.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from ..protocol.constants import EventType
+from .base import Host, Profiler, event
+from .greenlets import GreenletCounter
+
+__all__ = ["KEYS", "GcWatch", "gc_stats"]
+
+KEYS: Final[dict[str, str]] = {
+    "count": "Collections since the process started, all generations together.",
+    "minor_gc_count": "Collections of generations 0 and 1.",
+    "major_gc_count": "Collections of generation 2, which look at every container object.",
+    "heap_live_slots": "Memory blocks that Python's allocator has handed out (sys.getallocatedblocks()).",
+    "total_heap_size": "Resident anonymous memory in bytes: heaps of Python and of C libraries. Linux only.",
+    "total_memsize": "Resident memory of the process in bytes, files mapped into it included. Linux only.",
+    "rss": "The same as total_memsize, under the name that it has in Python's world.",
+    "allocated_blocks": "The same as heap_live_slots, under the name that it has in Python's world.",
+    "collections_0": "Collections of generation 0; collections_1 and collections_2 likewise.",
+    "collected_0": "Objects that collections of generation 0 freed; collected_1 and collected_2 likewise.",
+    "uncollectable_0": "Objects that collections of generation 0 could not free; _1 and _2 likewise.",
+    "pending_0": "Container objects made since the last collection of generation 0, less those freed.",
+    "gc_time_ms": "Milliseconds that collections took since the last gc_stats message.",
+    "freeze_count": "Objects that gc.freeze() took out of the collector's sight.",
+    "objects_followed": "Objects whose end is watched at the moment (see the object events).",
+    "objects_skipped": "Young objects that were not looked at, since profiling began, to keep within the budget.",
+    "threads": "Threads that run Python code, without those of this package.",
+    "greenlets": "Living greenlets, when gevent or greenlet is in use; counted less often in a big heap.",
+    "open_fds": "Open file descriptors. Linux only.",
+}
+"""Every key of a ``gc_stats`` message and its meaning. The protocol's other keys have no true counterpart in Python and
+are left out: Python's heap knows no eden and tomb pages, and counts no allocations."""
+
+_MAX_WAITING: Final = 20_000
+
+
+class GcWatch(Profiler):
+    """``gc_start``, ``gc_end_m`` and ``gc_end_s`` events, and the time that collections take."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[bool, float]] = deque(maxlen=_MAX_WAITING)
+        self._started = 0.0
+        self._spent = 0.0
+
+    def start(self) -> None:
+        if not self.running:
+            self._waiting.clear()
+            self._spent = 0.0
+            gc.callbacks.append(self._callback)
+            self.running = True
+
+    def stop(self) -> None:
+        if self.running:
+            self.running = False
+            if self._callback in gc.callbacks:
+                gc.callbacks.remove(self._callback)
+
+    def take_time(self) -> float:
+        """Milliseconds spent in collections since the last call."""
+        spent, self._spent = self._spent, 0.0
+        return spent * 1000
+
+    def _callback(self, phase: str, _info: dict[str, int]) -> None:
+        # Runs inside every collection: appends and subtracts, nothing else.
+        if phase == "start":
+            self._waiting.append((True, time.time()))
+            self._started = time.perf_counter()
+        else:
+            self._spent += time.perf_counter() - self._started
+            self._waiting.append((False, time.time()))
+
+    def drain(self, audience: bool) -> Iterable[bytes]:
+        events = []
+        while self._waiting:
+            begins, seconds = self._waiting.popleft()
+            if begins:
+                events.append(event(EventType.GC_START, seconds * 1000))
+            else:
+                events.append(event(EventType.GC_END_MARK, seconds * 1000))
+                events.append(event(EventType.GC_END_SWEEP, seconds * 1000))
+        return events if audience else ()
+
+
+def gc_stats(host: Host, greenlets: GreenletCounter, gc_time_ms: float = 0.0) -> dict[str, Any]:
+    """The payload of a ``gc_stats`` message; :data:`KEYS` says what each key means."""
+    generations = gc.get_stats()
+    collections = [generation["collections"] for generation in generations]
+    blocks = sys.getallocatedblocks()
+    stats: dict[str, Any] = {
+        "count": sum(collections),
+        "minor_gc_count": sum(collections[:-1]),
+        "major_gc_count": collections[-1],
+        "heap_live_slots": blocks,
+        "allocated_blocks": blocks,
+        "gc_time_ms": gc_time_ms,
+        "freeze_count": gc.get_freeze_count(),
+        "pending_0": gc.get_count()[0],
+        "threads": sum(ident not in host.own for ident in sys._current_frames()),
+    }
+    for number, generation in enumerate(generations):
+        for key in ("collections", "collected", "uncollectable"):
+            stats[f"{key}_{number}"] = generation[key]
+    stats.update(_memory())
+    try:
+        # The listing's own descriptor is among them.
+        stats["open_fds"] = len(os.listdir("/proc/self/fd")) - 1
+    except OSError:
+        pass
+    if (count := greenlets.count()) is not None:
+        stats["greenlets"] = count
+    return stats
+
+
+def _memory() -> dict[str, int]:
+    """``VmRSS`` and ``RssAnon`` of proc(5) in bytes; empty where there is no /proc."""
+    try:
+        lines = Path("/proc/self/status").read_bytes().splitlines()
+    except OSError:
+        return {}
+    fields = dict(line.split(b":", 1) for line in lines if line.startswith((b"VmRSS:", b"RssAnon:")))
+    sizes = {name: int(value.split()[0]) * 1024 for name, value in fields.items()}
+    memory = {}
+    if b"VmRSS" in sizes:
+        memory["total_memsize"] = memory["rss"] = sizes[b"VmRSS"]
+    if b"RssAnon" in sizes:
+        memory["total_heap_size"] = sizes[b"RssAnon"]
+    return memory

@@ -1,0 +1,222 @@
+"""The heap as ``object_space_dump`` events, taken in this process, in slices.
+
+The dump holds every object that the collector knows and all that can be reached from those, each once, without what
+this module itself works with. Its objects are kept alive until it ends, so that an identity means one object. The
+process goes on meanwhile: references are those at the moment an object is written, less those to objects that are not
+in the dump.
+
+Sizes are those of the type's own C code, with the collector's header as ``sys.getsizeof`` counts it; a ``__sizeof__``
+written in Python is passed over, as no application code runs here. File and line are known of functions, code, frames,
+generators, coroutines, modules and classes.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+import types
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ..protocol.codec import Packer
+from ..protocol.constants import OBJECTS_PER_MESSAGE, EventType, Field
+from .base import Host, array_header, class_name
+from .objects import Followed
+
+__all__ = ["HeapDump"]
+
+_CHUNK: Final = 100
+_HAVE_GC: Final = 1 << 14  # Py_TPFLAGS_HAVE_GC
+_MANAGED: Final = 1 << 3 | 1 << 4  # Py_TPFLAGS_MANAGED_WEAKREF, Py_TPFLAGS_MANAGED_DICT: two words in front of it
+_WORD: Final = 8 if sys.maxsize > 2**32 else 4
+
+_mro = type.__dict__["__mro__"].__get__
+_namespace = type.__dict__["__dict__"].__get__
+_flags = type.__dict__["__flags__"].__get__
+_type_module = type.__dict__["__module__"].__get__
+_module_namespace = vars(types.ModuleType)["__dict__"].__get__
+
+
+class HeapDump:
+    """One dump; :meth:`events` makes it, :meth:`close` gives up what it holds.
+
+    Args:
+        host: the process.
+        correlation_id: the number of this dump, in each of its events.
+    """
+
+    def __init__(self, host: Host, correlation_id: int) -> None:
+        self._host = host
+        self._correlation_id = correlation_id
+        self._objects: list[Any] = []
+        self._known: set[int] = set()
+        self._kinds: dict[int, _Kind] = {}
+        self._files: dict[str, str | None] = {}
+        self._packer = Packer()
+
+    def events(self) -> Iterator[bytes | None]:
+        """Packed events of at most 1000 objects; None in between, after each millisecond or so, to let others work."""
+        yield from self._collect()
+        total = len(self._objects)
+        for start in range(0, total, OBJECTS_PER_MESSAGE):
+            count = min(OBJECTS_PER_MESSAGE, total - start)
+            parts = [self._head(total), array_header(count)]
+            for chunk in range(start, start + count, _CHUNK):
+                parts.extend(map(self._pack, self._objects[chunk : min(chunk + _CHUNK, start + count)]))
+                yield None
+            yield b"".join(parts)
+
+    def close(self) -> None:
+        """Lets go of the objects, in the application's own thread."""
+        self._known = set()
+        self._kinds = {}
+        objects, self._objects = self._objects, []
+        self._host.release(objects)
+
+    def _collect(self) -> Iterator[None]:
+        objects, known = self._objects, self._known
+        found = gc.get_objects()
+        own = self._own_identities()
+        own.add(id(found))
+        try:
+            for start in range(0, len(found), _CHUNK * 10):
+                part = found[start : start + _CHUNK * 10]
+                fresh = [obj for obj in part if id(obj) not in own and type(obj) is not Followed]
+                objects.extend(fresh)
+                known.update(map(id, fresh))
+                del part, fresh
+                yield None
+        finally:
+            self._host.release(found)
+        position = 0
+        # The list grows while we walk it: strings, numbers and what else the collector does not know.
+        while position < len(objects):
+            for obj in gc.get_referents(*objects[position : position + _CHUNK]):
+                identity = id(obj)
+                if identity not in known and identity not in own and type(obj) is not Followed:
+                    known.add(identity)
+                    objects.append(obj)
+            position += _CHUNK
+            yield None
+
+    def _own_identities(self) -> set[int]:
+        """What this dump works with, and the frames of the thread it runs in."""
+        mine = [self, self.__dict__, self._objects, self._known, self._kinds, self._files, self._packer]
+        own = set(map(id, mine))
+        own.add(id(mine))
+        frame: Any = sys._getframe()
+        while frame is not None:
+            own.add(id(frame))
+            frame = frame.f_back
+        own.add(id(own))
+        return own
+
+    def _head(self, total: int) -> bytes:
+        pack = self._packer.pack
+        return b"".join(
+            (
+                b"\x85\x00",
+                pack(int(EventType.OBJECT_SPACE_DUMP)),
+                b"\x01",
+                pack(time.time() * 1000),
+                pack(int(Field.CORRELATION_ID)),
+                pack(self._correlation_id),
+                pack(int(Field.COMPLETE_MESSAGE_COUNT)),
+                pack(total),
+                b"\x02",
+            )
+        )
+
+    def _pack(self, obj: Any) -> bytes:
+        cls = type(obj)
+        kind = self._kinds.get(id(cls))
+        if kind is None:
+            kind = self._kinds[id(cls)] = _Kind(cls)
+        known = self._known
+        references = [identity for identity in map(id, gc.get_referents(obj)) if identity in known]
+        if len(references) > 1:
+            references = list(dict.fromkeys(references))
+        file, line = self._place(obj) if kind.placed else (None, None)
+        # Keys 3 to 8: OBJECT_ID, CLASS_NAME, REFERENCES, FILE, LINE, SIZE.
+        return self._packer.pack(  # type: ignore[no-any-return]
+            {3: id(obj), 4: kind.name, 5: references, 6: file, 7: line, 8: kind.size(obj)}
+        )
+
+    def _place(self, obj: Any) -> tuple[str | None, int | None]:
+        """File and line of an object whose type is in ``_PLACED``, or is a class or a module."""
+        if issubclass(type(obj), type):
+            module = _plain(_type_module, obj)
+            if type(module) is not str:
+                return None, None
+            if module not in self._files:
+                self._files[module] = _module_file(sys.modules.get(module))
+            line = _namespace(obj).get("__firstlineno__")
+            return self._files[module], line if type(line) is int else None
+        if issubclass(type(obj), types.ModuleType):
+            return _module_file(obj), None
+        code = obj
+        if type(obj) is not types.CodeType:
+            code = getattr(obj, _PLACED[type(obj)])
+        return code.co_filename, code.co_firstlineno
+
+
+# The attribute that leads to the code; none of these types can be subclassed, so no application code answers.
+_PLACED: Final[dict[type, str]] = {
+    types.CodeType: "",
+    types.FunctionType: "__code__",
+    types.FrameType: "f_code",
+    types.GeneratorType: "gi_code",
+    types.CoroutineType: "cr_code",
+    types.AsyncGeneratorType: "ag_code",
+}
+_PLACED_IDS: Final = frozenset(map(id, _PLACED))
+
+
+def _plain(getter: Any, cls: type) -> Any:
+    try:
+        return getter(cls)
+    except AttributeError:
+        return None
+
+
+def _module_file(module: Any) -> str | None:
+    if not issubclass(type(module), types.ModuleType):
+        return None
+    file = (_module_namespace(module) or {}).get("__file__")
+    return file if type(file) is str else None
+
+
+class _Kind:
+    """What all objects of a class share: the name, and how their size is had."""
+
+    __slots__ = ("_measure", "_overhead", "name", "placed")
+
+    def __init__(self, cls: type) -> None:
+        self.name = class_name(cls)
+        self.placed = id(cls) in _PLACED_IDS or issubclass(cls, (type, types.ModuleType))
+        self._overhead = 0
+        self._measure: Any = None
+        for base in _mro(cls):
+            method = _namespace(base).get("__sizeof__")
+            if type(method) is types.MethodDescriptorType:
+                break
+            if method is not None:
+                self._measure = method  # written in Python: passed over
+        else:
+            method = None
+        if self._measure is None:
+            self._measure = sys.getsizeof
+        else:
+            self._measure = method
+            flags = _flags(cls)
+            self._overhead = 2 * _WORD * bool(flags & _HAVE_GC)
+            if sys.version_info >= (3, 12):
+                self._overhead += 2 * _WORD * bool(flags & _MANAGED)
+
+    def size(self, obj: Any) -> int | None:
+        """Bytes, or None when the type does not tell."""
+        try:
+            return int(self._measure(obj)) + self._overhead
+        except (TypeError, ValueError, OverflowError, AttributeError):
+            return None
