@@ -1,0 +1,16 @@
+"""The embedded Rbkit server, protocol 2.1: Rbkit's API of three calls, and what the middleware needs."""
+
+from __future__ import annotations
+
+from .embedded import Endpoints, current_server, ensure_embedded, start_profiling, start_server, stop_server
+from .server import Server
+
+__all__ = [
+    "Endpoints",
+    "Server",
+    "current_server",
+    "ensure_embedded",
+    "start_profiling",
+    "start_server",
+    "stop_server",
+]

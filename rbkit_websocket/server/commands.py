@@ -1,0 +1,159 @@
+"""The commands: a table of names and what each does. Everything runs in the server's thread.
+
+A handler returns the answer (bytes, or a map that is packed), or a generator that the server's loop goes on with
+beside its other work until it returns the answer: a snapshot or a collection keeps nobody else waiting.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Final
+
+from ..profilers.stacks import take_stacks
+from ..protocol.codec import pack
+from ..protocol.constants import OK, PROTOCOL_VERSION, EventType, Field
+from .jobs import collect_garbage, snapshot
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["COMMANDS", "EXTENSIONS", "CommandError", "Job", "dispatch", "handshake_payload"]
+
+Job = Generator["float | None", None, bytes]
+"""Yields None to go on as soon as others have had their turn, or the seconds it wants to wait; returns the answer."""
+Handler = Callable[["Server", "list[str]"], "bytes | dict[str, Any] | Job"]
+
+INTERVAL_RANGE: Final = range(100, 10_000_001)
+
+
+class CommandError(Exception):
+    """A command cannot be done; the answer is ``{"error": code, "message": text}``."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+
+def handshake_payload(server: Server) -> dict[str, Any]:
+    """The payload of ``handshake``: the protocol's keys, and strings of our own that every old client survives."""
+    cpu = server.profiling.cpu
+    hertz = 1_000_000 / cpu.interval()["effective_interval_us"]
+    return {
+        "rbkit_server_version": server.version,
+        "rbkit_protocol_version": PROTOCOL_VERSION,
+        "process_name": server.application,
+        "pwd": server.working_directory,
+        "pid": os.getpid(),
+        "object_trace_enabled": int(server.profiling.memory_on),
+        "cpu_profiling_enabled": int(cpu.running),
+        "clock_type": cpu.clock,
+        "cpu_profiling_mode": "sampling",
+        "extensions": ",".join(EXTENSIONS),
+        "language": "python",
+        "python_version": platform.python_version(),
+        "native": "no: this version has no native sampler; a Python thread samples at 100 Hz",
+        "cpu_sampling": f"{hertz:g} Hz, weighed by the clock, repeated to the interval",
+        "cpu_interval_us": str(cpu.sampler.interval_usec),
+        "server_id": server.id,
+        "application": server.application,
+        "object_trace": "objects that take weak references, seen at collections; sampled within a budget",
+    }
+
+
+def _handshake(server: Server, _arguments: list[str]) -> bytes:
+    return pack(
+        {
+            int(Field.EVENT_TYPE): int(EventType.HANDSHAKE),
+            int(Field.TIMESTAMP): time.time() * 1000,
+            int(Field.PAYLOAD): handshake_payload(server),
+        }
+    )
+
+
+def _switch(method: str) -> Handler:
+    def handler(server: Server, _arguments: list[str]) -> bytes:
+        getattr(server.profiling, method)()
+        return OK
+
+    return handler
+
+
+def _use_cpu_time(server: Server, _arguments: list[str]) -> bytes:
+    server.profiling.cpu.next_clock = "cpu"
+    return OK
+
+
+def _use_wall_time(server: Server, _arguments: list[str]) -> bytes:
+    server.profiling.cpu.next_clock = "wall"
+    return OK
+
+
+def _number(text: str, what: str) -> int:
+    # No sign, no underscores, no digits of other scripts: what int() would take besides.
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise CommandError("bad_argument", f"{what} is a whole number, not {text[:40]!r}")
+    return int(text)
+
+
+def _set_cpu_interval(server: Server, arguments: list[str]) -> dict[str, Any]:
+    if len(arguments) != 1:
+        raise CommandError("bad_argument", "set_cpu_interval takes one argument: the interval in microseconds")
+    interval = _number(arguments[0], "the interval")
+    if interval not in INTERVAL_RANGE:
+        raise CommandError(
+            "bad_argument", f"the interval is {INTERVAL_RANGE[0]} to {INTERVAL_RANGE[-1]} microseconds, not {interval}"
+        )
+    server.profiling.sign_of_life()
+    return {**server.profiling.cpu.set_interval(interval)}
+
+
+def _cpu_profile(server: Server, arguments: list[str]) -> dict[str, Any]:
+    if len(arguments) > 1:
+        raise CommandError("bad_argument", "cpu_profile takes at most one argument: the cursor of the last answer")
+    cursor = _number(arguments[0], "the cursor") if arguments else None
+    server.profiling.sign_of_life()
+    return server.profiling.cpu.profile(cursor)
+
+
+def _stacks(server: Server, arguments: list[str]) -> dict[str, Any]:
+    if arguments:
+        raise CommandError("bad_argument", "stacks takes no argument")
+    return take_stacks(server.host)
+
+
+COMMANDS: Final[dict[str, Handler]] = {
+    "handshake": _handshake,
+    "start_memory_profile": _switch("start_memory"),
+    "stop_memory_profile": _switch("stop_memory"),
+    "start_cpu_profiling": _switch("start_cpu"),
+    "stop_cpu_profiling": _switch("stop_cpu"),
+    "use_cpu_time": _use_cpu_time,
+    "use_wall_time": _use_wall_time,
+    "trigger_gc": lambda server, _arguments: collect_garbage(server),
+    "objectspace_snapshot": lambda server, _arguments: snapshot(server),
+}
+"""The protocol's own commands, which take no arguments."""
+
+EXTENSIONS: Final[dict[str, Handler]] = {
+    "set_cpu_interval": _set_cpu_interval,
+    "cpu_profile": _cpu_profile,
+    "stacks": _stacks,
+}
+"""Commands of our own: ``name argument argument``; the answer is one map with string keys."""
+
+
+def dispatch(server: Server, command: str) -> bytes | Job:
+    """The answer to a command, or the job that will make it. Never raises for what a client sent."""
+    name, *arguments = command.split() or [""]
+    handler = EXTENSIONS.get(name) or (COMMANDS.get(name) if not arguments else None)
+    if handler is None:
+        return OK
+    try:
+        answer = handler(server, arguments)
+    except CommandError as error:
+        answer = {"error": error.code, "message": error.message}
+    return pack(answer) if isinstance(answer, dict) else answer

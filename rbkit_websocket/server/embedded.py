@@ -1,0 +1,298 @@
+"""The one embedded server of a process: Rbkit's API of three calls, and what the middleware asks for."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import EllipsisType
+from typing import Any, Final, Literal
+
+from .. import discovery
+from ..config import Settings, check_port
+from ..errors import ConfigurationError, RuntimeDirectoryError, ServerStartError
+from ..protocol.constants import DEFAULT_CPU_INTERVAL_USEC, DEFAULT_PUB_PORT, DEFAULT_REQ_PORT
+from .commands import INTERVAL_RANGE
+from .originals import original
+from .profiling import StartOptions
+from .server import Server
+
+__all__ = ["Endpoints", "current_server", "ensure_embedded", "start_profiling", "start_server", "stop_server"]
+
+CANNOT_START: Final = (
+    "Rbkit server couldn't bind to socket, check if it is already running. Profiling data will not be available."
+)
+CANNOT_STOP: Final = "Cannot stop Rbkit server. Is it running?"
+
+Port = int | None | EllipsisType
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where the embedded server of this process is reached.
+
+    Attributes:
+        pub: ZeroMQ endpoint of the published data.
+        req: ZeroMQ endpoint of the commands.
+        id: the server's identity, as in its record.
+    """
+
+    pub: str
+    req: str
+    id: str
+
+
+class _Process:
+    """What this process runs. A forked child gets a new one."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        # An original lock. Nothing that switches greenlets happens under it, or two of one thread would block it.
+        self.lock = original("_thread", "allocate_lock")()
+        self.server: Server | None = None
+        # (runtime directory, application name) of each record, with what ensure_embedded() answers for it.
+        self.records: dict[tuple[Path, str], Endpoints] = {}
+        self.known: dict[tuple[str | None, str], Endpoints] = {}
+
+    @property
+    def running(self) -> Server | None:
+        server = self.server
+        return server if server is not None and server.running else None
+
+
+_process = _Process()
+_abandoned: list[_Process] = []  # of our ancestors: their ZeroMQ sockets must not even be finalized here
+
+
+def _after_in_child() -> None:
+    global _process
+    old, _process = _process, _Process()
+    if old.server is not None:
+        _abandoned.append(old)
+        old.server.after_in_child()
+
+
+def _at_exit() -> None:
+    if _process.pid == os.getpid():
+        _stop()
+
+
+_hooks_installed = False
+
+
+def _install_hooks() -> None:
+    """With the first server, so that importing this package leaves nothing behind."""
+    global _hooks_installed
+    if not _hooks_installed:
+        _hooks_installed = True
+        os.register_at_fork(after_in_child=_after_in_child)
+        atexit.register(_at_exit)
+
+
+def current_server() -> Server | None:
+    """The running embedded server of this process, or None."""
+    return _process.running
+
+
+def start_server(pub_port: Port = ..., request_port: Port = ...) -> Server | Literal[False]:
+    """Starts the embedded server on loopback TCP ports, without profiling anything yet.
+
+    Args:
+        pub_port: port of the published data, 1024 to 65000; default ``RBKIT_PUB_PORT`` or 5555; None: no such socket.
+        request_port: port of the commands; default ``RBKIT_REQ_PORT`` or 5556; None: no such socket.
+
+    Returns:
+        The server; False, with a line on stderr, when one runs already or a port cannot be bound.
+
+    Raises:
+        ConfigurationError: a port that is none ("Invalid port value").
+    """
+    return _start(pub_port, request_port, None)
+
+
+def start_profiling(
+    pub_port: Port = ...,
+    request_port: Port = ...,
+    enable_object_trace: bool = True,
+    enable_gc_stats: bool = True,
+    enable_cpu_profiling: bool = True,
+    clock_type: Literal["wall", "cpu"] = "wall",
+    cpu_profiling_mode: Literal["sampling"] = "sampling",
+    cpu_sampling_interval_usec: int = DEFAULT_CPU_INTERVAL_USEC,
+) -> Server | Literal[False]:
+    """Starts the embedded server as :func:`start_server` does, with profilers that stay on whoever listens.
+
+    Args:
+        pub_port, request_port: as for :func:`start_server`.
+        enable_object_trace: object created and destroyed, collection begins and ends.
+        enable_gc_stats: ``gc_stats`` every 5 s.
+        enable_cpu_profiling: CPU samples.
+        clock_type: what weighs a sample, ``"wall"`` or ``"cpu"`` time.
+        cpu_profiling_mode: ``"sampling"``, the only one.
+        cpu_sampling_interval_usec: what a published sample is worth, in microseconds.
+
+    Returns:
+        The server; False, with a line on stderr, when one runs already or a port cannot be bound.
+
+    Raises:
+        ConfigurationError: an argument that cannot work.
+    """
+    if clock_type not in ("wall", "cpu"):
+        raise ConfigurationError(f"clock_type is 'wall' or 'cpu', not {clock_type!r}")
+    if cpu_profiling_mode != "sampling":
+        raise ConfigurationError(f"cpu_profiling_mode is 'sampling', not {cpu_profiling_mode!r}")
+    if cpu_sampling_interval_usec not in INTERVAL_RANGE:
+        raise ConfigurationError(
+            f"cpu_sampling_interval_usec is {INTERVAL_RANGE[0]} to {INTERVAL_RANGE[-1]}, "
+            f"not {cpu_sampling_interval_usec!r}"
+        )
+    options = StartOptions(
+        object_trace=enable_object_trace,
+        gc_stats=enable_gc_stats,
+        cpu=enable_cpu_profiling,
+        clock=clock_type,
+        interval_usec=cpu_sampling_interval_usec,
+    )
+    return _start(pub_port, request_port, options)
+
+
+def stop_server() -> bool:
+    """Stops the embedded server with its profilers, however it was started; returns when it has ended.
+
+    Returns:
+        True; False, with a line on stderr, when none runs.
+    """
+    if _stop():
+        return True
+    print(CANNOT_STOP, file=sys.stderr)
+    return False
+
+
+def ensure_embedded(settings: Settings) -> Endpoints:
+    """The embedded server of this process, started if none runs, with a record for ``settings.name``.
+
+    A server started here listens on ipc sockets in the runtime directory, and on loopback TCP if ``pub_port`` or
+    ``req_port`` say so. One that runs already is used as it is (only a socket it lacks is added). Cheap when there is
+    nothing to do; safe from several threads and greenlets at once, and after a fork.
+
+    Raises:
+        ServerStartError: it cannot bind or start.
+        RuntimeDirectoryError: the runtime directory cannot be trusted or used.
+    """
+    process = _process
+    known = process.known.get((settings.runtime_dir, settings.name))
+    if known is not None and process.running is not None:
+        return known
+    with process.lock:
+        server = process.running
+        if server is None:
+            _forget(process)
+        known = process.known.get((settings.runtime_dir, settings.name))
+        if known is not None:
+            return known
+        directory = discovery.runtime_directory(settings.runtime_dir)
+        # Removes what killed processes have left.
+        discovery.listing(directory, settings.name)
+        endpoints = _record(process, server, directory, settings)
+        process.known[settings.runtime_dir, settings.name] = endpoints
+        return endpoints
+
+
+def _record(process: _Process, server: Server | None, directory: Path, settings: Settings) -> Endpoints:
+    """Writes the record, then binds: whatever happens in between, the record leads to the files left behind."""
+    server_id = server.id if server is not None else discovery.new_id()
+    pub = server.pub_endpoints[:1] if server is not None else []
+    req = server.req_endpoints[:1] if server is not None else []
+    new_pub = [] if pub else [discovery.ipc_endpoint(directory, settings.name, server_id, "pub")]
+    new_req = [] if req else [discovery.ipc_endpoint(directory, settings.name, server_id, "req")]
+    endpoints = Endpoints((pub or new_pub)[0], (req or new_req)[0], server_id)
+    record = discovery.Record(
+        id=server_id,
+        pid=os.getpid(),
+        application=settings.name,
+        pub_endpoint=endpoints.pub,
+        req_endpoint=endpoints.req,
+        started=time.time(),
+        process_started=discovery.process_start(os.getpid()),
+    )
+    try:
+        record.write(directory)
+    except OSError as error:
+        raise RuntimeDirectoryError(str(directory), f"cannot be written ({error.strerror})") from error
+    try:
+        if server is None:
+            started = Server(
+                new_pub + _tcp(settings.pub_port),
+                new_req + _tcp(settings.req_port),
+                server_id=server_id,
+                application=settings.name,
+                linger=settings.linger,
+                snapshot_rate=settings.snapshot_rate,
+            )
+            started.start()
+            process.server = started
+            _install_hooks()
+        elif new_pub or new_req:
+            server.bind(new_pub, new_req)
+    except ServerStartError:
+        discovery.remove(directory, settings.name, server_id)
+        raise
+    process.records[directory, settings.name] = endpoints
+    return endpoints
+
+
+def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> Server | Literal[False]:
+    pub = _port(pub_port, "RBKIT_PUB_PORT", DEFAULT_PUB_PORT)
+    req = _port(request_port, "RBKIT_REQ_PORT", DEFAULT_REQ_PORT)
+    process = _process
+    with process.lock:
+        if process.running is None:
+            _forget(process)
+            server = Server(_tcp(pub), _tcp(req), server_id=discovery.new_id(), options=options)
+            try:
+                server.start()
+            except ServerStartError:
+                pass  # Rbkit's API tells so by its result
+            else:
+                process.server = server
+                _install_hooks()
+                return server
+    print(CANNOT_START, file=sys.stderr)
+    return False
+
+
+def _stop() -> bool:
+    process = _process
+    with process.lock:
+        server = process.running
+        if server is None:
+            return False
+        server.stop()
+        _forget(process)
+        return True
+
+
+def _forget(process: _Process) -> None:
+    """Removes the records and sockets of a server that has ended."""
+    for (directory, name), endpoints in process.records.items():
+        discovery.remove(directory, name, endpoints.id)
+    process.records.clear()
+    process.known.clear()
+    process.server = None
+
+
+def _port(port: Port, variable: str, default: int, environ: Mapping[str, str] = os.environ) -> int | None:
+    value: Any = port
+    if port is ...:
+        # Set but empty is how deployment tools spell "not set".
+        value = environ.get(variable, "").strip() or default
+    return None if value is None else check_port(value)
+
+
+def _tcp(port: int | None) -> list[str]:
+    # Loopback only: whoever reaches these sockets needs no token.
+    return [] if port is None else [f"tcp://127.0.0.1:{port}"]

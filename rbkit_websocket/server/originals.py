@@ -1,0 +1,179 @@
+"""The originals of what gevent patches, and a way into the application's own thread.
+
+The one module of the server that knows gevent, and only if it is loaded already. Under monkey patching a "thread" is a
+greenlet and a lock switches to the event loop: our native threads must touch neither, nor anything built on them
+(``threading``, ``queue``, ``logging``). What has to happen on the application's side goes through an ``async`` watcher,
+the one thing of an event loop that another thread may touch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, Final
+
+from ..profilers.base import Host, QuietCollector
+
+__all__ = ["AppThread", "make_host", "original"]
+
+_MAX_WAITING: Final = 1000
+
+logger = logging.getLogger("rbkit_websocket")
+
+
+def original(module: str, name: str) -> Any:
+    """``module.name`` as it was before gevent patched it."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None:
+        return monkey.get_original(module, name)
+    return getattr(importlib.import_module(module), name)
+
+
+def _patched() -> bool:
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def main_ident() -> int:
+    """The real identity of the main thread, which under monkey patching ``threading`` no longer knows."""
+    if sys.platform == "linux" and original("threading", "get_native_id")() == os.getpid():
+        return int(original("_thread", "get_ident")())
+    hub = sys.modules.get("gevent.hub")
+    if hub is not None and _patched():
+        return int(hub.MAIN_THREAD_IDENT)
+    return threading.main_thread().ident or 0
+
+
+class AppThread:
+    """Has functions called in the application's own thread: in a greenlet of its hub.
+
+    Made in a thread of the application. Without gevent (or without a hub in the calling thread and without monkey
+    patching) there is no such thread to reach: :meth:`call` says so, and the caller does it himself.
+    """
+
+    def __init__(self) -> None:
+        self._calls: deque[Callable[[], object]] = deque()
+        self._ident: int = original("_thread", "get_ident")()
+        self._watcher: Any = None
+        self._draining = False
+        self.dropped = 0
+        hub = self._hub()
+        if hub is not None:
+            # Without a reference: the event loop of a program that is done must not stay for our sake.
+            self._watcher = hub.loop.async_(ref=False)
+            self._watcher.start(self._awake)
+
+    def _hub(self) -> Any:
+        local = sys.modules.get("gevent._hub_local")
+        if local is None:
+            return None
+        hub = local.get_hub_if_exists()
+        if hub is None and _patched() and self._ident == main_ident():
+            hub = local.get_hub()
+        if hub is None and _patched():
+            hub = _main_hub()
+        return hub
+
+    @property
+    def present(self) -> bool:
+        """Whether there is a hub to call in."""
+        return self._watcher is not None
+
+    @property
+    def behind(self) -> bool:
+        """Whether calls wait, because the event loop is blocked, say."""
+        return bool(self._calls)
+
+    def call(self, function: Callable[[], object]) -> bool:
+        """Calls it soon, in order, in the application's own thread; from any thread.
+
+        Returns:
+            False when there is no such thread, and nothing will be called. A call that finds 1000 others waiting
+            (the event loop is blocked) is dropped and counted.
+        """
+        watcher = self._watcher
+        if watcher is None:
+            return False
+        if len(self._calls) >= _MAX_WAITING:
+            self.dropped += 1
+            return True
+        self._calls.append(function)
+        try:
+            watcher.send()
+        except Exception:  # noqa: BLE001 - the loop has been destroyed under us; there is nobody left to tell
+            self._watcher = None
+            return False
+        return True
+
+    def _awake(self) -> None:
+        # In the hub, which must never block: the work goes to a greenlet.
+        if not self._draining:
+            self._draining = True
+            sys.modules["gevent"].spawn(self._drain)
+
+    def _drain(self) -> None:
+        try:
+            while self._calls:
+                function = self._calls.popleft()
+                try:
+                    function()
+                except Exception:
+                    logger.exception("rbkit: a callback failed")
+        finally:
+            self._draining = False
+
+    def log(self, level: int, text: str) -> None:
+        """Logs a line (or several) to ``rbkit_websocket`` from a native thread."""
+        try:
+            if self.call(lambda: logger.log(level, "%s", text)):
+                return
+            if _patched():
+                # No way to reach logging safely: whoever reads stderr gets it.
+                os.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
+                return
+            # Logging asks for the current thread, and threading would make up a lasting record for one of ours.
+            threading.Thread(target=logger.log, args=(level, "%s", text), daemon=True, name="rbkit-log").start()
+        except (RuntimeError, OSError):
+            pass  # the interpreter is ending, or stderr is closed
+
+    def close(self) -> None:
+        """Ends it; calls that wait are not made. A watcher belongs to its thread: elsewhere it is only forgotten."""
+        watcher, self._watcher = self._watcher, None
+        self._calls.clear()
+        if watcher is not None and original("_thread", "get_ident")() == self._ident:
+            watcher.stop()
+            watcher.close()
+
+
+def _main_hub() -> Any:
+    """The main thread's hub, looked for from another thread, where gevent does not tell."""
+    import gc
+
+    hub_module = sys.modules["gevent.hub"]
+    for obj in gc.get_objects():
+        if issubclass(type(obj), hub_module.Hub) and obj.thread_ident == hub_module.MAIN_THREAD_IDENT:
+            return obj
+    return None
+
+
+def make_host(app: AppThread) -> Host:
+    """The process as our native threads may touch it."""
+
+    def release(objects: list[Any]) -> None:
+        if not app.call(objects.clear):
+            objects.clear()
+
+    return Host(
+        start_new_thread=original("_thread", "start_new_thread"),
+        allocate_lock=original("_thread", "allocate_lock"),
+        get_ident=original("_thread", "get_ident"),
+        main_ident=main_ident(),
+        release=release,
+        quiet=QuietCollector if app.present else nullcontext,
+    )

@@ -1,0 +1,165 @@
+"""What is on, who switched it on, and when it goes off by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from ..profilers.aggregate import CpuProfiler
+from ..profilers.base import Host, Profiler, event
+from ..profilers.gcstats import GcWatch, gc_stats
+from ..profilers.greenlets import GreenletCounter
+from ..profilers.objects import ObjectWatch
+from ..protocol.constants import GC_STATS_INTERVAL, EventType
+from .publisher import Publisher
+
+__all__ = ["Profiling", "StartOptions"]
+
+# How often the profilers' events are fetched while anything is on.
+_DRAIN_INTERVAL: Final = 0.1
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """What ``start_profiling()`` switches on; those stay on until a command or ``stop_server()`` ends them."""
+
+    object_trace: bool = False
+    gc_stats: bool = False
+    cpu: bool = False
+    clock: Literal["cpu", "wall"] = "cpu"
+    interval_usec: int = 1000
+
+
+class Profiling:
+    """The profilers of one server. Everything here is called by the server's thread.
+
+    Args:
+        host: the process.
+        publisher: where events go.
+        audience: whether anybody subscribes or a callback takes the messages.
+        linger: seconds that profilers which a command started go on without an audience.
+    """
+
+    def __init__(self, host: Host, publisher: Publisher, audience: Callable[[], bool], linger: float) -> None:
+        self._host = host
+        self._publisher = publisher
+        self._audience = audience
+        self._linger = linger
+        self.cpu = CpuProfiler(host)
+        self.objects = ObjectWatch(host)
+        self.gc = GcWatch()
+        self._greenlets = GreenletCounter(host)
+        self._stats_due: float | None = None
+        # Those that a command started, and so end with their audience.
+        self._lingering: set[Literal["cpu", "memory"]] = set()
+        self._last_sign = 0.0
+        self._drained = 0.0
+
+    # -- switching
+
+    def start(self, options: StartOptions) -> None:
+        """What ``start_profiling()`` asks for; it stays on."""
+        if options.object_trace:
+            self.objects.start()
+            self.gc.start()
+        if options.gc_stats:
+            self.gc.start()
+            self._stats_due = time.monotonic()
+        self.cpu.set_interval(options.interval_usec)
+        self.cpu.next_clock = options.clock
+        if options.cpu:
+            self.cpu.start()
+        # The clock of start_cpu_profiling is the CPU's until a command says otherwise, whatever this start used.
+        self.cpu.next_clock = "cpu"
+
+    def start_memory(self) -> None:
+        self.sign_of_life()
+        if not self.memory_on:
+            self._lingering.add("memory")
+        self.objects.start()
+        self.gc.start()
+        if self._stats_due is None:
+            self._stats_due = time.monotonic()
+
+    def stop_memory(self) -> None:
+        self.objects.stop()
+        self.gc.stop()
+        self._stats_due = None
+        self._lingering.discard("memory")
+
+    def start_cpu(self) -> None:
+        self.sign_of_life()
+        if not self.cpu.running:
+            self._lingering.add("cpu")
+            self.cpu.start()
+
+    def stop_cpu(self) -> None:
+        self.cpu.stop()
+        self._lingering.discard("cpu")
+
+    def stop(self) -> None:
+        """Everything off."""
+        self.stop_cpu()
+        self.stop_memory()
+
+    def sign_of_life(self) -> None:
+        """Somebody wants profiling, or has wanted it until now: the time to linger begins anew."""
+        self._last_sign = time.monotonic()
+
+    @property
+    def memory_on(self) -> bool:
+        return self.objects.running or self._stats_due is not None
+
+    @property
+    def on(self) -> bool:
+        return self.memory_on or self.cpu.running
+
+    # -- time
+
+    def deadline(self) -> float | None:
+        """When :meth:`tick` has something to do next (monotonic); None when everything is off."""
+        if not self.on:
+            return None
+        times = [self._drained + _DRAIN_INTERVAL]
+        if self._stats_due is not None:
+            times.append(self._stats_due)
+        return min(times)
+
+    def tick(self, now: float) -> None:
+        """Fetches events, sends gc_stats when they are due, ends what nobody wants any more."""
+        if not self.on:
+            return
+        audience = self._audience()
+        if now >= self._drained + _DRAIN_INTERVAL:
+            self._drained = now
+            profilers: tuple[Profiler, ...] = (self.cpu, self.gc, self.objects)
+            for profiler in profilers:
+                if profiler.running:
+                    self._publisher.add(profiler.drain(audience))
+        if self._stats_due is not None and now >= self._stats_due:
+            self._stats_due = now + GC_STATS_INTERVAL
+            if audience:
+                self._publisher.add([self._stats_event()])
+        if self._lingering and not audience and now >= self._last_sign + self._linger:
+            for what in tuple(self._lingering):
+                {"cpu": self.stop_cpu, "memory": self.stop_memory}[what]()
+
+    def _stats_event(self) -> bytes:
+        return event(EventType.GC_STATS, time.time() * 1000, self.stats())
+
+    def stats(self) -> dict[str, Any]:
+        """The payload of a ``gc_stats`` message; takes the collections' time since the last one."""
+        stats = gc_stats(self._host, self._greenlets, self.gc.take_time())
+        if self.objects.running:
+            stats["objects_followed"] = self.objects.followed
+            stats["objects_skipped"] = self.objects.skipped
+        return stats
+
+    def check(self) -> BaseException | None:
+        """What ended the sampler's thread, once; None when nothing has."""
+        failure, self.cpu.sampler.failure = self.cpu.sampler.failure, None
+        if failure is not None:
+            self.stop_cpu()
+        return failure

@@ -1,0 +1,339 @@
+"""The embedded Rbkit server: a native thread with a ROUTER for commands and an XPUB for events.
+
+It answers whatever the application's threads do, as long as they let go of the interpreter now and then. Its loop waits
+in ``zmq_poll``, without a time-out when nothing is on, and is woken through a pipe. Nothing in that thread touches what
+gevent may have patched; see :mod:`.originals`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import zmq
+
+from .. import __version__
+from ..errors import ServerStartError
+from ..profilers.base import Host
+from ..protocol.codec import pack
+from . import commands
+from .channels import Channels
+from .originals import AppThread, make_host
+from .profiling import Profiling, StartOptions
+from .publisher import Publisher
+
+__all__ = ["Server"]
+
+_SLICE: Final = 0.01
+_STOP_WITHIN: Final = 5.0
+
+Callback = Callable[[bytes], object]
+
+
+class Server:
+    """One embedded server.
+
+    Args:
+        pub: ZeroMQ endpoints to publish on; empty for none (callbacks only).
+        req: ZeroMQ endpoints to take commands on; empty for none.
+        server_id: its identity, see :func:`rbkit_websocket.discovery.new_id`.
+        application: the application's name.
+        linger: seconds that profilers which a command started go on without subscribers.
+        snapshot_rate: bytes a second of a heap snapshot.
+        options: profilers that are on from the start and stay on.
+
+    Attributes:
+        publish_callback: gets each published message as bytes, or None.
+        respond_callback: gets each answer as bytes, or None. Both are called in the application's own thread (a
+            greenlet of its hub) under gevent, else in the server's thread, in order. What they raise is logged.
+    """
+
+    def __init__(
+        self,
+        pub: Sequence[str] = (),
+        req: Sequence[str] = (),
+        *,
+        server_id: str = "",
+        application: str = "",
+        linger: float = 10.0,
+        snapshot_rate: int = 20_000_000,
+        options: StartOptions | None = None,
+    ) -> None:
+        self.pub_endpoints = list(pub)
+        self.req_endpoints = list(req)
+        self.id = server_id
+        self.application = application or os.path.basename(sys.argv[0] or "python")
+        self.version = __version__
+        self.working_directory = _working_directory()
+        self.snapshot_rate = snapshot_rate
+        self.snapshots = 0
+        self.snapshots_running = 0
+        self.publish_callback: Callback | None = None
+        self.respond_callback: Callback | None = None
+        self.pid = os.getpid()
+        self.app: AppThread
+        self.host: Host
+        self.profiling: Profiling
+        self.publisher = Publisher(self._send)
+        self._linger = linger
+        self._options = options
+        self._channels: Channels | None = None
+        self._jobs: deque[_Pending] = deque()
+        self._requests: deque[Callable[[], None]] = deque()
+        self._stopping = False
+        self._ident: int | None = None
+        self._done: Any = None
+
+    # -- the application's side
+
+    def start(self) -> None:
+        """Binds and starts the thread.
+
+        Raises:
+            ServerStartError: an endpoint cannot be bound, or no thread can be started.
+        """
+        self.app = AppThread()
+        self.host = make_host(self.app)
+        self.profiling = Profiling(self.host, self.publisher, self.audience, self._linger)
+        channels = None
+        try:
+            channels = self._channels = Channels(self.host.allocate_lock)
+            channels.bind(self.pub_endpoints, self.req_endpoints)
+            self._done = self.host.allocate_lock()
+            self._done.acquire()
+            self.host.start_new_thread(self._main, (channels,))
+        except (zmq.ZMQError, RuntimeError, OSError) as error:
+            self._done = None
+            if channels is not None:
+                channels.close()
+                channels.close_pipe()
+            self.app.close()
+            raise ServerStartError(f"the embedded Rbkit server cannot start: {error}") from error
+
+    def stop(self) -> None:
+        """Ends thread, profilers and sockets; returns when they have ended. Does nothing when it does not run."""
+        done = self._done
+        if done is None or self.pid != os.getpid():
+            return
+        self._stopping = True
+        self.wake()
+        if self.host.get_ident() == self._ident:
+            return  # a callback of ours stops us: the loop ends after it
+        if done.acquire(True, _STOP_WITHIN):
+            self._done = None
+        self.app.close()
+
+    def bind(self, pub: Sequence[str] = (), req: Sequence[str] = ()) -> None:
+        """Binds further endpoints while it runs.
+
+        Raises:
+            ServerStartError: one of them cannot be bound, or the server does not answer within 5 s.
+        """
+        failures: list[str] = []
+        bound = self.host.allocate_lock()
+        bound.acquire()
+
+        def request() -> None:
+            try:
+                self._channel().bind(pub, req)
+            except zmq.ZMQError as error:
+                failures.append(str(error))
+            finally:
+                bound.release()
+
+        # Sockets belong to the server's thread. The lock is an original one: no greenlet runs while we wait for it.
+        self._requests.append(request)
+        self.wake()
+        if not bound.acquire(True, _STOP_WITHIN):
+            failures.append("its thread does not answer")
+        if failures:
+            raise ServerStartError(f"the embedded Rbkit server cannot bind {[*pub, *req]}: {failures[0]}")
+        self.pub_endpoints += pub
+        self.req_endpoints += req
+
+    @property
+    def running(self) -> bool:
+        """Whether this process has its thread."""
+        return self._done is not None and not self._stopping and self.pid == os.getpid()
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The payload of the ``handshake`` answer."""
+        return commands.handshake_payload(self)
+
+    def process_incoming_request(self, command: str | bytes) -> None:
+        """Feeds one command without a socket; its answer goes to ``respond_callback``, soon."""
+        text = command.decode("utf-8", "replace") if isinstance(command, bytes) else command
+        self._requests.append(lambda: self._command(text, None))
+        self.wake()
+
+    def wake(self) -> None:
+        """Has the loop go round; from any thread."""
+        if self._channels is not None:
+            self._channels.wake()
+
+    def after_in_child(self) -> None:
+        """After a fork, in the child: drops what is the parent's. Nothing of ZeroMQ is touched, nothing waited for."""
+        self._done = None
+        self._stopping = True
+        self.profiling.cpu.sampler.forget()
+        self.profiling.gc.stop()
+        self.profiling.objects.stop()
+        if self._channels is not None:
+            self._channels.after_in_child(self.host.allocate_lock)
+
+    # -- the thread's side: everything below runs there
+
+    def audience(self) -> bool:
+        """Whether anybody takes what is published."""
+        return (self._channels is not None and bool(self._channels.topics)) or self.publish_callback is not None
+
+    def _main(self, channels: Channels) -> None:
+        self._ident = self.host.get_ident()
+        self.host.own.add(self._ident)
+        if self._options is not None:
+            options = self._options
+            self._requests.append(lambda: self.profiling.start(options))
+        try:
+            while not self._stopping:
+                try:
+                    channels.wait(self._time_out())
+                    with self.host.quiet():
+                        self._turn(channels)
+                except Exception:  # noqa: BLE001 - the thread survives whatever fails in it
+                    self._log_exception("a turn of the server failed")
+                    if not self._stopping:
+                        self._pause()  # should it fail each time, it shall not burn a processor
+        finally:
+            self._end(channels)
+
+    def _end(self, channels: Channels) -> None:
+        """Profilers and jobs before sockets, since they publish; the pipe last, since they may wake us."""
+        self._stopping = True
+        for ending in (self.profiling.stop, self._end_jobs, channels.close, channels.close_pipe):
+            try:
+                ending()
+            except Exception:  # noqa: BLE001 - the others have to end too
+                self._log_exception("the server did not end cleanly")
+        self._done.release()
+
+    def _end_jobs(self) -> None:
+        while self._jobs:
+            self._jobs.popleft().job.close()
+
+    def _pause(self) -> None:
+        lock = self.host.allocate_lock()
+        lock.acquire()
+        lock.acquire(True, 0.1)
+
+    def _time_out(self) -> float | None:
+        """Seconds to wait for sockets, None for as long as it takes."""
+        times = [pending.due for pending in self._jobs]
+        times += [due for due in (self.publisher.deadline, self.profiling.deadline()) if due is not None]
+        if self._requests:
+            return 0
+        if not times:
+            return None
+        return min(times) - time.monotonic()
+
+    def _turn(self, channels: Channels) -> None:
+        if channels.subscriptions():
+            self.profiling.sign_of_life()
+        for command, envelope in channels.commands():
+            self._command(command, envelope)
+        while self._requests:
+            self._requests.popleft()()
+        now = time.monotonic()
+        self.profiling.tick(now)
+        if (failure := self.profiling.check()) is not None:
+            self._log_exception("the CPU sampler failed", failure)
+        if self.audience():
+            self.publisher.flush(now)
+        else:
+            self.publisher.drop()
+        self._work(now)
+
+    def _command(self, command: str, envelope: list[bytes] | None) -> None:
+        pending = _Pending(command, envelope)
+        try:
+            answer = commands.dispatch(self, command)
+        except Exception as error:  # noqa: BLE001 - the client is told
+            answer = self._failed(pending, error)
+        if isinstance(answer, bytes):
+            self._answer(pending, answer)
+        else:
+            pending.job = answer
+            self._jobs.append(pending)
+
+    def _work(self, now: float) -> None:
+        """Gives the jobs that are due a slice of the time, one after the other."""
+        for _ in range(len(self._jobs)):
+            pending = self._jobs.popleft()
+            if pending.due > now:
+                self._jobs.append(pending)
+                continue
+            until = time.monotonic() + _SLICE
+            try:
+                wait: float | None = None
+                while wait is None and time.monotonic() < until:
+                    wait = next(pending.job)
+                pending.due = time.monotonic() + (wait or 0.0)
+                self._jobs.append(pending)
+            except StopIteration as end:
+                self._answer(pending, end.value)
+            except Exception as error:  # noqa: BLE001 - the client is told
+                self._answer(pending, self._failed(pending, error))
+
+    def _failed(self, pending: _Pending, error: Exception) -> bytes:
+        self._log_exception(f"the command {pending.command[:80]!r} failed", error)
+        return pack({"error": "failed", "message": f"{type(error).__name__}: {error}"})
+
+    def _answer(self, pending: _Pending, answer: bytes) -> None:
+        if pending.envelope is not None:
+            self._channel().answer(pending.envelope, answer)
+        self._callback(self.respond_callback, answer)
+
+    def _send(self, message: bytes) -> None:
+        self._channel().publish(message)
+        self._callback(self.publish_callback, message)
+
+    def _callback(self, callback: Callback | None, message: bytes) -> None:
+        if callback is None or self.app.call(lambda: callback(message)):
+            return
+        try:
+            callback(message)
+        except Exception as error:  # noqa: BLE001 - the application's code
+            self._log_exception("a callback failed", error)
+
+    def _log_exception(self, what: str, error: BaseException | None = None) -> None:
+        lines = traceback.format_exception(error or sys.exc_info()[1])
+        self.app.log(logging.ERROR, f"rbkit: {what}\n{''.join(lines).rstrip()}")
+
+    def _channel(self) -> Channels:
+        assert self._channels is not None, "the server has not been started"
+        return self._channels
+
+
+class _Pending:
+    """A command whose answer is on its way."""
+
+    __slots__ = ("command", "due", "envelope", "job")
+
+    def __init__(self, command: str, envelope: list[bytes] | None) -> None:
+        self.command = command
+        self.envelope = envelope
+        self.job: commands.Job
+        self.due = 0.0
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it has been removed
+        return ""
