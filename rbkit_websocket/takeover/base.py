@@ -50,6 +50,9 @@ class Takeover(ABC):
         write(b"")
         # A server's own time-out on the socket would end a quiet session.
         self.sock.settimeout(None)
+        if self.sock.family in (_socket.AF_INET, _socket.AF_INET6):
+            # Not every server does: an answer behind publications would wait for the client's delayed ACK, 40 ms.
+            self.sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
 
     def finish(self) -> list[bytes]:
         """Ends the connection for good and returns what the application has to return to the server."""

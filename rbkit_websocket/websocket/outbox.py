@@ -131,6 +131,8 @@ class Outbox:
         self.broken = True
         if self._writer is not None:
             self._writer.kill()
+            self._writer = None  # one that is killed before its first turn never ran its finally
+        self._break()
 
     def _send_now(self, buffers: Sequence[bytes | memoryview], size: int) -> None:
         sent = 0
