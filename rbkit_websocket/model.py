@@ -59,7 +59,7 @@ class Profile:
         cursor: what to ask for next: the span behind this one.
         running: whether sampling goes on.
         clock: ``wall`` or ``cpu``.
-        interval_us: microseconds between samples, as set.
+        interval_us: microseconds between samples, as they are really taken where the server tells, else as set.
         samples: how many were taken.
         weight_us: microseconds that all stacks stand for.
         lost_us: microseconds for which there is no sample.
@@ -93,7 +93,7 @@ def profile_from_answer(answer: Any) -> Profile:
             cursor=int(answer["cursor"]),
             running=bool(answer["running"]),
             clock=str(answer["clock"]),
-            interval_us=int(answer["interval_us"]),
+            interval_us=int(answer.get("effective_interval_us") or answer["interval_us"]),
             samples=int(answer["samples"]),
             weight_us=sum(stack.weight_us for stack in stacks),
             lost_us=int(answer.get("lost_us") or 0),

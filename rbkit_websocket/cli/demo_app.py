@@ -77,18 +77,18 @@ def _templates() -> jinja2.BaseLoader:
 
 def primes() -> dict[str, int]:
     """Counts primes: pure Python at work."""
-    return {"primes": len(sieve(60_000))}
+    return {"primes": len(sieve(200_000))}
 
 
 def distance() -> dict[str, int]:
     """Compares two random words letter by letter."""
-    one, other = ("".join(random.choices("acgt", k=160)) for _ in range(2))  # noqa: S311 - no secret
+    one, other = ("".join(random.choices("acgt", k=240)) for _ in range(2))  # noqa: S311 - no secret
     return {"distance": edit_distance(one, other)}
 
 
 def report() -> str:
     """Renders a slow template."""
-    rows = [[random.randrange(1000) for _ in range(12)] for _ in range(80)]  # noqa: S311 - no secret
+    rows = [[random.randrange(1000) for _ in range(12)] for _ in range(400)]  # noqa: S311 - no secret
     return flask.render_template("report.html", rows=rows)
 
 

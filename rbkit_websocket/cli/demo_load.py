@@ -52,9 +52,10 @@ class Load:
     def _ask(self, index: int) -> None:
         interval = THREADS / PER_SECOND
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=REQUEST_TIMEOUT)
-        # Spread over the interval, and from then on each waits its turn however long an answer took.
-        pause = interval * index / THREADS
-        while not self._stop.wait(pause):
+        # Spread over the interval; a slow answer is caught up with at most one request, never with a burst.
+        due = time.monotonic() + interval * index / THREADS
+        while not self._stop.wait(max(due - time.monotonic(), 0.0)):
+            due = max(due, time.monotonic() - interval) + interval
             with self._lock:
                 path = next(self._paths)
             try:
@@ -62,7 +63,6 @@ class Load:
                 connection.getresponse().read()
             except (OSError, http.client.HTTPException):
                 connection.close()  # the next request connects again
-            pause = interval
         connection.close()
 
 

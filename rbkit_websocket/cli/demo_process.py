@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import IO, Any, Final
 
+from .. import discovery
 from ..errors import RbkitError
 from .text import clean
 
@@ -132,3 +133,8 @@ class DemoProcess:
             except subprocess.TimeoutExpired:
                 continue
         self._log.close()
+        try:
+            # Listing removes what a server that was killed could not: nobody else asks for an application of this name.
+            discovery.listing(discovery.runtime_directory(), self._wishes["name"])
+        except RbkitError:
+            pass  # then the server could not use the directory either

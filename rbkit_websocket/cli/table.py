@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ..model import Frame, Profile
 
-__all__ = ["Row", "Table", "hottest", "is_idle"]
+__all__ = ["Row", "Table", "hottest"]
+
+_EVENT_LOOP: Final = ("gevent/hub.py", ("run",))
+# A thread that samples find here is parked; which function waits differs between releases of gevent and Python.
+_PARKED: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("gevent/_threading.py", ()),
+    ("gevent/threadpool.py", ()),
+    ("/threading.py", ("wait", "_wait_for_tstate_lock", "join")),
+    ("/concurrent/futures/thread.py", ("_worker",)),
+    ("/selectors.py", ("select",)),
+)
 
 
 class Row(NamedTuple):
@@ -38,6 +48,7 @@ class Table:
         rows: the functions with the most self time, hottest first.
         busy_us: microseconds in all functions.
         idle_us: microseconds in which an event loop waited; in no row.
+        parked_us: microseconds that other threads spent waiting for a lock or for work; in no row either.
         samples: how many samples this rests on.
         lost_us: microseconds without a sample.
     """
@@ -45,12 +56,13 @@ class Table:
     rows: tuple[Row, ...]
     busy_us: int
     idle_us: int
+    parked_us: int
     samples: int
     lost_us: int
 
     @property
     def busy_share(self) -> float:
-        """Busy part of the time, 0..1; 0 when nothing was sampled."""
+        """Busy part of the event loop's time, 0..1; 0 when nothing was sampled."""
         whole = self.busy_us + self.idle_us
         return self.busy_us / whole if whole else 0.0
 
@@ -59,22 +71,25 @@ class Table:
         return us / self.busy_us if self.busy_us else 0.0
 
 
-def is_idle(frames: tuple[Frame, ...]) -> bool:
-    """Whether the innermost frame is gevent's event loop: it waits, nothing of the application runs."""
-    return bool(frames) and frames[0].name == "run" and frames[0].file.replace("\\", "/").endswith("gevent/hub.py")
+def _is_at(frame: Frame, file: str, names: tuple[str, ...]) -> bool:
+    return frame.file.replace("\\", "/").endswith(file) and (not names or frame.name in names)
 
 
 def hottest(profiles: Iterable[Profile], limit: int = 20) -> Table:
     """The ``limit`` hottest functions of ``profiles`` together (consecutive spans of one process)."""
     own: dict[tuple[str, str, int], int] = defaultdict(int)
     total: dict[tuple[str, str, int], int] = defaultdict(int)
-    busy = idle = samples = lost = 0
+    busy = idle = parked = samples = lost = 0
     for profile in profiles:
         samples += profile.samples
         lost += profile.lost_us
         for stack in profile.stacks:
-            if is_idle(stack.frames):
+            innermost = stack.frames[0] if stack.frames else None
+            if innermost and _is_at(innermost, *_EVENT_LOOP):
                 idle += stack.weight_us
+                continue
+            if innermost and any(_is_at(innermost, *place) for place in _PARKED):
+                parked += stack.weight_us
                 continue
             busy += stack.weight_us
             functions = [(frame.label, frame.file, frame.first_line) for frame in stack.frames]
@@ -84,4 +99,4 @@ def hottest(profiles: Iterable[Profile], limit: int = 20) -> Table:
                 total[function] += stack.weight_us
     rows = [Row(*function, own[function], total[function]) for function in own]
     rows.sort(key=lambda row: (-row.self_us, -row.total_us, row.label, row.file, row.line))
-    return Table(tuple(rows[:limit]), busy, idle, samples, lost)
+    return Table(tuple(rows[:limit]), busy, idle, parked, samples, lost)

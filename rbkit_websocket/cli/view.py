@@ -43,7 +43,7 @@ class View:
         seconds: since the view began.
         requests: requests a second, or None when nobody counts.
         clock: ``wall`` or ``cpu``.
-        interval_us: microseconds between samples.
+        interval_us: microseconds between samples, as they are taken.
         table: the hottest functions.
         window: seconds that the table covers.
         heap: gc and memory.
@@ -73,12 +73,12 @@ def draw(view: View, columns: int, rows: int) -> list[str]:
         "",
         f"requests/s {_number(view.requests, '.1f')}   busy {table.busy_share:.1%}   "
         f"idle {(1 - table.busy_share) if table.busy_us + table.idle_us else 0:.1%}   "
-        f"({view.clock} clock, {view.interval_us} us, {table.samples} samples in {view.window} s)",
+        f"({table.samples} samples in {view.window} s, {view.clock} clock, one in {view.interval_us} us)",
         f"gc {_number(heap.collections, 'd')} collections, {heap.pauses} seen: {heap.pause_ms:.1f} ms paused, longest "
         f"{heap.longest_ms:.1f} ms",
         f"memory {_mib(heap.rss)} resident, {_number(heap.blocks, ',d')} blocks   lost publications {view.lost}",
         "",
-        f"{'SELF':>7} {'TOTAL':>7}  {'FUNCTION':<28}  WHERE",
+        f"{'SELF':>7} {'TOTAL':>7}  {'FUNCTION':<28}  WHERE (shares are of the busy time)",
     ]
     lines = head + [_row(row, table) for row in table.rows]
     if not table.rows:

@@ -58,7 +58,7 @@ def view(**changes: object) -> View:
         "requests": 19.96,
         "clock": "wall",
         "interval_us": 1000,
-        "table": Table((Row("Job.work", "/srv/app/job.py", 10, 300, 400),), 400, 600, 10, 0),
+        "table": Table((Row("Job.work", "/srv/app/job.py", 10, 300, 400),), 400, 600, 50, 10, 0),
         "window": 3,
         "heap": Heap(12, 3, 4.56, 2.0, 50 * 2**20, 123456),
         "connection": "open",
@@ -95,6 +95,18 @@ def test_only_the_event_loop_waiting_is_idle():
     callback = (MAIN, HUB)
     table = hottest([profile((1, (other,)), (2, callback), (4, (HUB,)))])
     assert (table.busy_us, table.idle_us) == (3, 4)
+
+
+def test_parked_threads_are_neither_busy_nor_idle():
+    parked = [
+        Frame("acquire_with_timeout", "acquire_with_timeout", "/x/site-packages/gevent/_threading.py", 1, 1),
+        Frame("wait", "Condition.wait", "/usr/lib/python3.11/threading.py", 1, 1),
+        Frame("select", "EpollSelector.select", "/usr/lib/python3.11/selectors.py", 1, 1),
+    ]
+    running = Frame("run", "Thread.run", "/usr/lib/python3.11/threading.py", 1, 1)
+    table = hottest([profile(*((10, (frame,)) for frame in parked), (1, (running,)))])
+    assert (table.busy_us, table.idle_us, table.parked_us) == (1, 0, 30)
+    assert [row.label for row in table.rows] == ["Thread.run"]
 
 
 def test_the_table_is_limited_and_in_a_stable_order():
@@ -158,7 +170,7 @@ def test_paths_are_short(path, short):
 
 def test_the_screen_fits_whatever_the_terminal_is():
     rows = tuple(Row(f"f{i}\x1b[1m" + "x" * 50, "/a/b/c.py", i, 10, 10) for i in range(50))
-    wide = view(table=Table(rows, 500, 0, 50, 0), connection="1006: \x1b]52;c;evil\x07")
+    wide = view(table=Table(rows, 500, 0, 0, 50, 0), connection="1006: \x1b]52;c;evil\x07")
     for columns, lines in ((80, 24), (20, 5), (1, 1), (200, 60)):
         screen = draw(wide, columns, lines)
         assert len(screen) <= lines
@@ -238,7 +250,7 @@ def test_a_label_beyond_the_encoding_does_not_stop_the_output():
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
     with Output(stream) as output:
-        output.show(view(title="x", table=Table((Row("größe", "/a.py", 1, 1, 1),), 1, 0, 1, 0)))
+        output.show(view(title="x", table=Table((Row("größe", "/a.py", 1, 1, 1),), 1, 0, 0, 1, 0)))
     assert b"gr??e" in raw.getvalue() or b"gr?" in raw.getvalue()
 
 

@@ -35,13 +35,17 @@ def answer(**changes: Any) -> dict[str, Any]:
 
 def test_an_answer_becomes_stacks_with_weights():
     profile = profile_from_answer(answer())
-    assert (profile.cursor, profile.running, profile.clock, profile.interval_us) == (300, True, "wall", 1000)
+    assert (profile.cursor, profile.running, profile.clock, profile.interval_us) == (300, True, "wall", 1010)
     assert (profile.samples, profile.weight_us, profile.lost_us) == (3, 300, 7)
     assert profile.threads == {5: "MainThread"}
     first, second = profile.stacks
     assert first.frames == (Frame("f", "C.f", "/a.py", 10, 12), Frame("main", "main", "/a.py", 1, 3))
     assert (first.weight_us, first.count, first.thread, first.request) == (200, 2, 5, "GET /")
     assert (second.frames, second.request) == ((Frame("main", "main", "/a.py", 1, 3),), None)
+
+
+def test_the_interval_is_the_real_one_where_it_is_told():
+    assert profile_from_answer(answer(effective_interval_us=None)).interval_us == 1000
 
 
 def test_frames_may_grow_and_lines_may_be_unknown():
