@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from .base import Host
 
-__all__ = ["GreenletCounter", "find_greenlets", "hub_thread", "is_hub"]
+__all__ = ["GreenletCounter", "begun", "find_greenlets", "hub_thread", "is_gevents", "is_hub"]
 
 # Counting may take this share of the time between two counts.
 _SHARE: Final = 0.01
@@ -50,14 +50,29 @@ def is_hub(greenlet: Any) -> bool:
     return hub is not None and issubclass(type(greenlet), hub)
 
 
+def is_gevents(greenlet: Any) -> bool:
+    """Whether it is a ``gevent.Greenlet``."""
+    cls = getattr(sys.modules.get("gevent"), "Greenlet", None)
+    return cls is not None and issubclass(type(greenlet), cls)
+
+
+def begun(greenlet: Any) -> bool:
+    """Whether it runs or has been switched away from. gevent's own truth value counts those that are only scheduled."""
+    return bool(sys.modules["greenlet"].greenlet.__bool__(greenlet))
+
+
 def hub_thread(greenlet: Any) -> int | None:
-    """The native thread that a greenlet belongs to, as its hub knows it; None when no hub is among its parents."""
+    """The native thread that a greenlet belongs to, as its hub or thread pool worker knows it; None when neither is
+    among its parents."""
+    worker = getattr(sys.modules.get("gevent.threadpool"), "_WorkerGreenlet", None)
     for _ in range(100):
         if greenlet is None:
             return None
         if is_hub(greenlet):
             ident = greenlet.thread_ident
             return ident if type(ident) is int else None
+        if worker is not None and type(greenlet) is worker:
+            return greenlet._thread_ident or None
         greenlet = greenlet.parent
     return None
 

@@ -8,7 +8,8 @@
 ``greenlets``      list of ``{"id": int, "name": str, "thread": int or None, "state": str, "waiting_on": str or None,
                    "age": None, "request": None, "stack": stack}``; ``state`` is ``running`` (its thread's current one,
                    be it blocked in C), ``waiting`` or ``new`` (not begun yet); ``waiting_on`` is, judged by the
-                   innermost frames, ``socket``, ``sleep``, ``lock``, ``zeromq``, ``threadpool``, ``hub`` or None
+                   innermost frames, ``socket``, ``sleep``, ``zeromq``, ``threadpool``, ``hub`` (the event loop
+                   itself), ``lock`` (whatever another greenlet has to release: lock, event, queue, join) or None
 =================  ====================================================================================================
 
 ``stack`` is a list of ``[name, label, file, first_line, line]``, innermost frame first, at most 256. A thread's current
@@ -21,11 +22,12 @@ import os
 import sys
 import time
 from collections.abc import Iterable
-from types import FrameType
+from functools import partial
+from types import FrameType, FunctionType, MethodType
 from typing import Any, Final
 
-from .base import Host, code_label, thread_facts
-from .greenlets import find_greenlets, hub_thread, is_hub
+from .base import Host, class_name, code_label, thread_facts
+from .greenlets import begun, find_greenlets, hub_thread, is_gevents, is_hub
 
 __all__ = ["take_stacks"]
 
@@ -48,6 +50,7 @@ _WAITS: Final = (
     ("gevent/ssl.py", "", "socket"),
     ("gevent/baseserver.py", "", "socket"),
     ("gevent/os.py", "", "socket"),
+    ("gevent/resolver/", "", "threadpool"),
     ("gevent/lock.py", "", "lock"),
     ("gevent/thread.py", "", "lock"),
     ("gevent/event.py", "", "lock"),
@@ -89,15 +92,20 @@ def take_stacks(host: Host) -> dict[str, Any]:
 
 def _describe(found: list[Any], stacks: dict[int, list[list[Any]]]) -> Iterable[dict[str, Any]]:
     # A greenlet that has begun and has no frame is the one that its thread runs.
-    mains = {id(greenlet.parent): greenlet.thread_ident for greenlet in found if is_hub(greenlet)}
+    # The parent of a hub or of a pool's worker is its thread's main greenlet.
+    roots = ((greenlet.parent, hub_thread(greenlet)) for greenlet in found if not is_gevents(greenlet))
+    mains = {id(root): ident for root, ident in roots if root is not None and root.parent is None and ident}
     for greenlet in found:
         thread = mains.get(id(greenlet)) or hub_thread(greenlet)
         frame = greenlet.gr_frame
         waiting_on = None
         if frame is not None:
             state, stack = "waiting", _stack(frame)
-            waiting_on = "hub" if is_hub(greenlet) else _waiting_on(stack)
-        elif not greenlet:
+            waiting_on = _waiting_on(stack)
+            if waiting_on is None and (id(greenlet) in mains or is_gevents(greenlet)):
+                # gevent's events, semaphores, queues and joins are compiled: they leave no frame of their own.
+                waiting_on = "lock"
+        elif not begun(greenlet):
             state, stack = "new", []
         else:
             state, stack = "running", stacks.get(thread or 0, [])
@@ -114,19 +122,33 @@ def _describe(found: list[Any], stacks: dict[int, list[list[Any]]]) -> Iterable[
 
 
 def _name(greenlet: Any, is_main: bool) -> str:
-    """A gevent greenlet's own name and what it runs, else the class. No ``__repr__`` is called."""
+    """What a gevent greenlet has been named and what it runs, else the class."""
     if is_main:
         return "main"
-    kind = type(greenlet).__name__
     if is_hub(greenlet):
         return "Hub"
-    base = getattr(sys.modules.get("gevent"), "Greenlet", None)
-    if base is None or not issubclass(type(greenlet), base):
+    kind = class_name(type(greenlet)) or "greenlet"
+    if not is_gevents(greenlet):
         return kind
-    function = getattr(greenlet, "_run", None)
-    called = getattr(function, "__qualname__", None)
-    name = f"{kind}-{greenlet.minimal_ident}"
-    return f"{name}: {called}" if type(called) is str else name
+    # Not the property: asked for the first time it enters a number into a registry that belongs to the event loop.
+    given = greenlet.__dict__.get("name")
+    name = given if type(given) is str else kind.rpartition(".")[2]
+    called = _called(greenlet._run)
+    return f"{name}: {called}" if called else name
+
+
+def _called(function: Any) -> str | None:
+    """The name of a function, looked for only where no ``__getattr__`` of the application could answer."""
+    for _ in range(5):
+        if type(function) is FunctionType:
+            return code_label(function.__code__)
+        if type(function) is MethodType:
+            function = function.__func__
+        elif type(function) is partial:
+            function = function.func
+        else:
+            return None
+    return None
 
 
 def _stack(frame: FrameType | None) -> list[list[Any]]:

@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -23,6 +24,8 @@ from ..profilers.base import Host, QuietCollector
 __all__ = ["AppThread", "make_host", "original"]
 
 _MAX_WAITING: Final = 1000
+# A program may have a hub and never go back to it; without monkey patching our thread may then do the work itself.
+_PATIENCE: Final = 1.0
 
 logger = logging.getLogger("rbkit_websocket")
 
@@ -62,6 +65,7 @@ class AppThread:
         self._ident: int = original("_thread", "get_ident")()
         self._watcher: Any = None
         self._draining = False
+        self._since = 0.0
         self.dropped = 0
         hub = self._hub()
         if hub is not None:
@@ -86,9 +90,15 @@ class AppThread:
         return self._watcher is not None
 
     @property
-    def behind(self) -> bool:
-        """Whether calls wait, because the event loop is blocked, say."""
-        return bool(self._calls)
+    def deadline(self) -> float | None:
+        """When :meth:`rescue` is due (monotonic); None when nothing waits, or nobody but the hub may do it."""
+        return self._since + _PATIENCE if self._calls and not self._draining and not _patched() else None
+
+    def rescue(self, now: float) -> None:
+        """In the server's thread: makes the calls that a hub which does not run has left waiting."""
+        deadline = self.deadline
+        if deadline is not None and now >= deadline:
+            self._make_calls()
 
     def call(self, function: Callable[[], object]) -> bool:
         """Calls it soon, in order, in the application's own thread; from any thread.
@@ -103,6 +113,8 @@ class AppThread:
         if len(self._calls) >= _MAX_WAITING:
             self.dropped += 1
             return True
+        if not self._calls:
+            self._since = time.monotonic()
         self._calls.append(function)
         try:
             watcher.send()
@@ -119,14 +131,20 @@ class AppThread:
 
     def _drain(self) -> None:
         try:
-            while self._calls:
-                function = self._calls.popleft()
-                try:
-                    function()
-                except Exception:
-                    logger.exception("rbkit: a callback failed")
+            self._make_calls()
         finally:
             self._draining = False
+
+    def _make_calls(self) -> None:
+        while True:
+            try:
+                function = self._calls.popleft()
+            except IndexError:
+                return
+            try:
+                function()
+            except Exception:
+                logger.exception("rbkit: a callback failed")
 
     def log(self, level: int, text: str) -> None:
         """Logs a line (or several) to ``rbkit_websocket`` from a native thread."""
@@ -143,9 +161,10 @@ class AppThread:
             pass  # the interpreter is ending, or stderr is closed
 
     def close(self) -> None:
-        """Ends it; calls that wait are not made. A watcher belongs to its thread: elsewhere it is only forgotten."""
+        """Ends it; calls that wait are made yet. A watcher belongs to its thread: elsewhere it is only forgotten."""
         watcher, self._watcher = self._watcher, None
-        self._calls.clear()
+        if self._calls and watcher is not None:
+            self._awake()  # spawns, and so never switches: whoever stops us may hold a lock
         if watcher is not None and original("_thread", "get_ident")() == self._ident:
             watcher.stop()
             watcher.close()

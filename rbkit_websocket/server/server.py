@@ -235,7 +235,8 @@ class Server:
     def _time_out(self) -> float | None:
         """Seconds to wait for sockets, None for as long as it takes."""
         times = [pending.due for pending in self._jobs]
-        times += [due for due in (self.publisher.deadline, self.profiling.deadline()) if due is not None]
+        dues = (self.publisher.deadline, self.profiling.deadline(), self.app.deadline)
+        times += [due for due in dues if due is not None]
         if self._requests:
             return 0
         if not times:
@@ -257,6 +258,7 @@ class Server:
             self.publisher.flush(now)
         else:
             self.publisher.drop()
+        self.app.rescue(now)
         self._work(now)
 
     def _command(self, command: str, envelope: list[bytes] | None) -> None:
