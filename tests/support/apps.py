@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -80,7 +81,7 @@ def greenlets() -> int:
         return 0
     from greenlet import greenlet
 
-    return sum(isinstance(thing, greenlet) and not thing.dead for thing in gc.get_objects())
+    return sum(issubclass(type(thing), greenlet) and not thing.dead for thing in gc.get_objects())
 
 
 def busy(environ: dict[str, Any], query: dict[str, str]) -> Body:
@@ -182,6 +183,9 @@ def plain() -> Any:
         if path == "/written":
             start_response("200 OK", [("Content-Type", "text/plain")])(b"written ")
             return [b"and returned"]
+        if path == "/old-client":
+            start_response("200 OK", [("Content-Type", "text/html; charset=utf-8")])
+            return [(Path(__file__).parents[1] / "browser" / "old_client.html").read_bytes()]
         if path == "/body":
             body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])

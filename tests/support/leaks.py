@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,6 @@ class Snapshot:
     threads: frozenset[int]
     native_threads: frozenset[int]
     descriptors: dict[int, str]
-    sockets: frozenset[int]
     children: frozenset[int]
     gc_callbacks: tuple[int, ...]
     hooks: dict[str, Any]
@@ -53,7 +51,6 @@ def take() -> Snapshot:
         threads=frozenset(filter(None, (thread.ident for thread in threading.enumerate()))),
         native_threads=frozenset(_native_threads()),
         descriptors=_descriptors(),
-        sockets=frozenset(map(id, _sockets())),
         children=frozenset(_children()),
         gc_callbacks=tuple(map(id, gc.callbacks)),
         hooks=_hooks(),
@@ -86,8 +83,9 @@ def _differences(before: Snapshot) -> list[str]:
         for number, name in _native_threads().items()
         if number not in before.native_threads and number not in known
     ]
-    found += _new_descriptors(before)
-    found += [f"ZeroMQ socket {thing!r}" for thing in _sockets() if id(thing) not in before.sockets]
+    if new := _new_descriptors(before):
+        # Every ZeroMQ socket has a descriptor, so the slow search for them is only made to give them a name.
+        found += [*new, *(f"(open now) ZeroMQ socket {thing!r}" for thing in _sockets())]
     found += [f"child process {text}" for pid, text in _children().items() if pid not in before.children]
     found += [f"gc callback {thing!r}" for thing in gc.callbacks if id(thing) not in before.gc_callbacks]
     hooks = _hooks()
@@ -121,25 +119,28 @@ def _native_threads() -> dict[int, str]:
     return found
 
 
-def _greenlets() -> Iterable[Any]:
+def _instances(kind: type) -> list[Any]:
+    # isinstance() would ask weak proxies for their class, and those of dead objects fail at that.
+    return [thing for thing in gc.get_objects() if issubclass(type(thing), kind)]
+
+
+def _greenlets() -> list[Any]:
     if "gevent" not in sys.modules:
         return []
     from gevent.hub import Hub
     from greenlet import greenlet
 
     return [
-        thing
-        for thing in gc.get_objects()
-        if isinstance(thing, greenlet) and thing and not thing.dead and not isinstance(thing, Hub) and thing.parent
+        thing for thing in _instances(greenlet) if thing and not thing.dead and type(thing) is not Hub and thing.parent
     ]
 
 
-def _sockets() -> Iterable[Any]:
+def _sockets() -> list[Any]:
     if "zmq" not in sys.modules:
         return []
     import zmq
 
-    return [thing for thing in gc.get_objects() if isinstance(thing, zmq.Socket) and not thing.closed]
+    return [thing for thing in _instances(zmq.Socket) if not thing.closed]
 
 
 def _children() -> dict[int, str]:

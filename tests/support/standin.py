@@ -297,8 +297,10 @@ class StandIn:
             "echo": lambda text: text.encode(),
             "answer": lambda size: (ALL_BYTES * (int(size) // 256 + 1))[: int(size)],
         }
-        answer = orders[name](*arguments) or b"ok"
-        return None if name in ("silent", "die") else answer
+        answer = orders[name](*arguments)
+        if answer is None and name not in ("silent", "die"):
+            answer = b"ok"
+        return answer
 
     def handshake(self) -> bytes:
         """The answer to ``handshake``, packed."""
