@@ -1,0 +1,291 @@
+"""The embedded server inside a monkey-patched process, asked by another process while the event loop is blocked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.embeddedpeer import Peer
+from support.waiting import wait_until
+
+PRELUDE = """
+from gevent import monkey; monkey.patch_all()
+import gc, os, sys, time, threading, logging
+import gevent
+from gevent import socket
+from rbkit_websocket.config import Settings
+from rbkit_websocket.server import current_server, ensure_embedded, stop_server
+native_sleep = monkey.get_original("time", "sleep")
+ready, go = gevent.event.Event(), gevent.event.Event()
+endpoints = ensure_embedded(Settings(name="shop"))
+def stdin_line():
+    return gevent.get_hub().threadpool.apply(sys.stdin.readline)
+"""
+
+
+@pytest.fixture
+def run(runtime_dir: Path) -> Iterator[Callable[[str], tuple[subprocess.Popen[str], Peer]]]:
+    """Starts a patched process that runs the code; it has printed its endpoints."""
+    with ExitStack() as stack:
+
+        def start(code: str) -> tuple[subprocess.Popen[str], Peer]:
+            body = PRELUDE.replace("import gevent\n", "import gevent, gevent.event\n") + textwrap.dedent(code)
+            process = stack.enter_context(child(body))
+            assert process.stdout is not None
+            words = process.stdout.readline().split()
+            assert len(words) == 2, process.stderr and process.stderr.read()
+            return process, stack.enter_context(Peer(*words))
+
+        yield start
+
+
+@contextmanager
+def child(code: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def say(process: subprocess.Popen[str], line: str = "go") -> None:
+    assert process.stdin is not None
+    process.stdin.write(line + "\n")
+    process.stdin.flush()
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+BLOCKED = """
+def busy_culprit():
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        sum(range(1000))
+def sleepy_culprit():
+    native_sleep(1.5)
+print(endpoints.pub, endpoints.req, flush=True)
+stdin_line()
+print("blocked", flush=True)
+gevent.spawn({culprit}).join()
+print("free", flush=True)
+stdin_line()
+"""
+
+
+def names(profile: dict[str, Any], stack: dict[str, Any]) -> list[str]:
+    return [profile["frames"][index][0] for index in stack["frames"]]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("culprit", ["busy_culprit", "sleepy_culprit"])
+def test_it_answers_and_samples_while_the_loop_is_blocked(run: Any, culprit: str) -> None:
+    process, peer = run(BLOCKED.format(culprit=culprit))
+    peer.ask("use_wall_time")
+    peer.ask("start_cpu_profiling")
+    cursor = peer.map("cpu_profile")["cursor"]
+    say(process)
+    assert line_of(process) == "blocked"
+    began = time.monotonic()
+    answers = 0
+    while time.monotonic() - began < 1.0:
+        assert peer.handshake()["pid"] == process.pid
+        answers += 1
+    assert answers > 20
+    stacks = peer.map("stacks")
+    running = [greenlet for greenlet in stacks["greenlets"] if greenlet["state"] == "running"]
+    assert [greenlet["name"] for greenlet in running if culprit in greenlet["name"]]
+    assert any(frame[0] == culprit for greenlet in running for frame in greenlet["stack"])
+    assert line_of(process) == "free"
+    profile = peer.map(f"cpu_profile {cursor}")
+    weights: dict[bool, int] = {True: 0, False: 0}
+    for stack in profile["stacks"]:
+        weights[culprit in names(profile, stack)] += stack["weight_us"]
+    assert 1_200_000 < weights[True] < 1_900_000
+    assert profile["threads"][stacks["threads"][0]["id"]] == "MainThread"
+
+
+def test_idle_time_of_a_worker_is_in_the_hub(run: Any) -> None:
+    _, peer = run("print(endpoints.pub, endpoints.req, flush=True)\nstdin_line()")
+    peer.ask("use_wall_time")
+    peer.ask("start_cpu_profiling")
+
+    def hub_samples() -> int:
+        profile = peer.map("cpu_profile")
+        return sum(
+            stack["count"]
+            for stack in profile["stacks"]
+            if profile["frames"][stack["frames"][0]][:2] in (["run", "Hub.run"], ["run", "run"])
+        )
+
+    assert wait_until(hub_samples, "samples in the hub")
+
+
+def test_a_collection_runs_in_the_applications_thread_or_without_it_when_blocked(run: Any) -> None:
+    process, peer = run("""
+        from gevent.monkey import get_original
+        get_ident = get_original("_thread", "get_ident")
+        main = get_ident()
+        class Cycle:
+            def __init__(self): self.me = self
+            def __del__(self): print("main" if get_ident() == main else "other", flush=True)
+        gc.disable()
+        print(endpoints.pub, endpoints.req, flush=True)
+        Cycle()
+        while stdin_line():
+            Cycle()
+            print("blocked", flush=True)
+            native_sleep(1.5)
+    """)
+    assert peer.ask("trigger_gc") == b"ok"
+    assert line_of(process) == "main"
+    say(process)
+    assert line_of(process) == "blocked"
+    began = time.monotonic()
+    assert peer.ask("trigger_gc") == b"ok"
+    assert 0.3 < time.monotonic() - began < 1.3
+    assert line_of(process) == "other"
+
+
+def test_log_lines_and_callbacks_come_in_the_main_thread(run: Any) -> None:
+    process, peer = run("""
+        from gevent.monkey import get_original
+        get_ident = get_original("_thread", "get_ident")
+        main = get_ident()
+        class Handler(logging.Handler):
+            def emit(self, record):
+                print("log", get_ident() == main, "ZeroDivisionError" in record.getMessage(), flush=True)
+        logging.getLogger("rbkit_websocket").addHandler(Handler())
+        def callback(message):
+            gevent.sleep(0)
+            print("answer", get_ident() == main, flush=True)
+        server = current_server()
+        server.profiling.start_memory = lambda: 1 / 0
+        server.respond_callback = callback
+        print(endpoints.pub, endpoints.req, flush=True)
+        stdin_line()
+    """)
+    assert peer.map("start_memory_profile")["error"] == "failed"
+    assert sorted([line_of(process), line_of(process)]) == ["answer True", "log True True"]
+
+
+def test_a_snapshot_is_whole_and_its_objects_die_in_the_main_thread(run: Any) -> None:
+    process, peer = run("""
+        from gevent.monkey import get_original
+        get_ident = get_original("_thread", "get_ident")
+        main = get_ident()
+        class Short:
+            alive = 0
+            def __init__(self): Short.alive += 1
+            def __del__(self):
+                Short.alive -= 1
+                if get_ident() != main: print("other thread", flush=True)
+        ended = []
+        def churn():
+            while not ended:
+                keep = [[Short()] for _ in range(200)]
+                gevent.sleep(0.001)
+        churner = gevent.spawn(churn)
+        print(endpoints.pub, endpoints.req, flush=True)
+        stdin_line()
+        ended.append(True); churner.join()
+        while Short.alive: gevent.sleep(0.01)
+        print("done", flush=True)
+        stdin_line()
+    """)
+    peer.subscribe()
+    wait_until(lambda: dump(peer), "a whole dump", timeout=20)
+    say(process)
+    assert line_of(process) == "done"
+
+
+def dump(peer: Peer) -> bool:
+    """Asks for a snapshot and reads it; False when it went out before the subscription was known."""
+    assert peer.ask("objectspace_snapshot") == b"ok"
+    ids: set[int] = set()
+    total = None
+    for message in peer.quiet(0.5):
+        for event in message[2]:
+            if event[0] == 5:
+                total = event[11]
+                ids |= {item[3] for item in event[2]}
+    return total is not None and len(ids) == total
+
+
+def test_greenlets_are_listed_with_what_they_wait_on(run: Any) -> None:
+    _, peer = run("""
+        left, right = socket.socketpair()
+        lock = threading.Lock(); lock.acquire()
+        def reader(): left.recv(1)
+        def sleeper(): time.sleep(100)
+        def locker(): lock.acquire()
+        def waiter(): threading.Event().wait()
+        greenlets = [gevent.spawn(function) for function in (reader, sleeper, locker, waiter)]
+        gevent.sleep(0)
+        print(endpoints.pub, endpoints.req, flush=True)
+        stdin_line()
+    """)
+    found = {greenlet["name"]: greenlet for greenlet in peer.map("stacks")["greenlets"]}
+    waits = {name.partition(": ")[2]: greenlet["waiting_on"] for name, greenlet in found.items() if ": " in name}
+    assert waits == {"reader": "socket", "sleeper": "sleep", "locker": "lock", "waiter": "lock"}
+    hub = found["Hub"]
+    assert set(hub) == {"id", "name", "thread", "state", "waiting_on", "age", "request", "stack"}
+    assert all(greenlet["thread"] for greenlet in found.values())
+    assert found["Greenlet: sleeper"]["stack"][-1][0] == "sleeper"
+
+
+def test_concurrent_greenlets_get_one_server_and_a_gevent_fork_another(run: Any) -> None:
+    process, _ = run("""
+        stop_server()
+        found = []
+        jobs = [gevent.spawn(lambda: found.append(ensure_embedded(Settings(name="shop")))) for _ in range(10)]
+        gevent.joinall(jobs)
+        assert len(set(found)) == 1, found
+        print(found[0].pub, found[0].req, flush=True)
+        stdin_line()
+        pid = os.fork()
+        if not pid:
+            assert current_server() is None
+            child = ensure_embedded(Settings(name="shop"))
+            print(child.pub, child.req, flush=True)
+            stdin_line()
+            print("stopped", stop_server(), flush=True)
+            os._exit(0)
+        print("waited", os.waitpid(pid, 0)[1], flush=True)
+    """)
+    say(process)
+    words = line_of(process).split()
+    with Peer(*words) as peer:
+        assert peer.handshake()["pid"] != process.pid
+        assert peer.ask("trigger_gc") == b"ok"
+    say(process)
+    assert line_of(process) == "stopped True"
+    assert line_of(process) == "waited 0"
+    assert process.wait(10) == 0
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+
+
+def test_a_patched_process_ends_by_itself(run: Any) -> None:
+    process, peer = run("print(endpoints.pub, endpoints.req, flush=True)\nstdin_line()")
+    peer.ask("start_cpu_profiling")
+    peer.ask("start_memory_profile")
+    say(process)
+    assert process.wait(10) == 0
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
