@@ -146,6 +146,8 @@ def _sockets() -> list[Any]:
 def _children() -> dict[int, str]:
     found = {}
     for child in psutil.Process().children(recursive=True):
+        if "chrom" in child.name():
+            continue  # the browser of the whole run makes processes as it likes
         with suppress(psutil.NoSuchProcess):
             found[child.pid] = f"{child.pid} ({child.status()}) {' '.join(child.cmdline())[:200]}"
     return found
