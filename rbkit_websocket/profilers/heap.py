@@ -211,7 +211,7 @@ class _Kind:
             self._measure = method
             flags = _flags(cls)
             self._overhead = 2 * _WORD * bool(flags & _HAVE_GC)
-            if sys.version_info >= (3, 12):
+            if sys.version_info >= (3, 11):
                 self._overhead += 2 * _WORD * bool(flags & _MANAGED)
 
     def size(self, obj: Any) -> int | None:

@@ -302,7 +302,8 @@ def test_a_forked_child_has_no_server_and_can_start_its_own(runtime_dir: Path) -
         "assert current_server() is not None\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-W", "error::ResourceWarning", "-c", code],
+        # Since Python 3.12 a fork of a process with threads warns, whoever's threads they are.
+        [sys.executable, "-W", "error::ResourceWarning", "-W", "ignore::DeprecationWarning", "-c", code],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

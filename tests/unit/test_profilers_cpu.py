@@ -1,0 +1,261 @@
+"""The CPU sampler and what becomes of its samples."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.embeddedpeer import unpack
+from support.waiting import wait_until
+
+from rbkit_websocket.profilers import aggregate
+from rbkit_websocket.profilers.aggregate import CpuProfiler
+from rbkit_websocket.profilers.base import Host, array_header, code_line
+from rbkit_websocket.profilers.cpu import CpuSampler, Sample
+from rbkit_websocket.server.originals import AppThread, make_host
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    app = AppThread()
+    yield make_host(app)
+    app.close()
+
+
+@pytest.fixture
+def profiler(host: Host) -> Iterator[CpuProfiler]:
+    profiler = CpuProfiler(host)
+    yield profiler
+    profiler.stop()
+
+
+def burn(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        sum(range(500))
+
+
+def weight_of(profile: dict[str, Any], name: str) -> int:
+    return sum(
+        stack["weight_us"]
+        for stack in profile["stacks"]
+        if any(profile["frames"][index][0] == name for index in stack["frames"])
+    )
+
+
+def in_thread(target: Callable[[], object], name: str) -> threading.Thread:
+    thread = threading.Thread(target=target, name=name)
+    thread.start()
+    return thread
+
+
+@pytest.mark.smoke
+def test_cpu_clock_weighs_work_and_not_waiting(profiler: CpuProfiler) -> None:
+    ended = threading.Event()
+
+    def wait_for_it() -> None:
+        ended.wait(10)
+
+    thread = in_thread(wait_for_it, "waiter")
+    profiler.next_clock = "cpu"
+    profiler.start()
+    used = time.thread_time()
+    burn(0.5)
+    used = time.thread_time() - used
+    profile = profiler.profile()
+    ended.set()
+    thread.join()
+    assert weight_of(profile, "burn") == pytest.approx(used * 1e6, rel=0.2)
+    assert weight_of(profile, "wait_for_it") < 50_000
+    assert profile["clock"] == "cpu"
+    assert profile["running"] is True
+
+
+def test_wall_clock_weighs_every_thread(profiler: CpuProfiler) -> None:
+    ended = threading.Event()
+
+    def wait_for_it() -> None:
+        ended.wait(10)
+
+    thread = in_thread(wait_for_it, "waiter")
+    profiler.next_clock = "wall"
+    profiler.start()
+    began = time.monotonic()
+    burn(0.4)
+    profile = profiler.profile()
+    elapsed = (time.monotonic() - began) * 1e6
+    ended.set()
+    thread.join()
+    assert weight_of(profile, "wait_for_it") == pytest.approx(elapsed, rel=0.3)
+    assert weight_of(profile, "burn") == pytest.approx(elapsed, rel=0.3)
+    assert {"MainThread", "waiter"} <= set(profile["threads"].values())
+
+
+def test_a_thread_that_lives_between_two_looks_of_the_cpu_clock_is_seen(profiler: CpuProfiler) -> None:
+    profiler.start()
+    for _ in range(5):
+        in_thread(lambda: burn(0.06), "short").join()
+    assert weight_of(profiler.profile(), "burn") > 150_000
+
+
+def test_frames_and_stacks_have_the_documented_shape(profiler: CpuProfiler) -> None:
+    profiler.start()
+    burn(0.1)
+    profile = profiler.profile()
+    assert set(profile) == {
+        *("cursor", "running", "clock", "interval_us", "effective_interval_us", "since", "until"),
+        *("samples", "weight_us", "lost_us", "frames", "stacks", "threads"),
+    }
+    assert profile["weight_us"] == sum(stack["weight_us"] for stack in profile["stacks"])
+    assert profile["samples"] == sum(stack["count"] for stack in profile["stacks"])
+    assert 0 <= profile["until"] - profile["since"] < 1000
+    stack = profile["stacks"][0]
+    assert set(stack) == {"weight_us", "count", "thread", "request", "frames"}
+    assert stack["request"] is None
+    name, label, file, first_line, line = next(frame for frame in profile["frames"] if frame[0] == "burn")
+    assert (name, label, file, first_line) == ("burn", "burn", __file__, burn.__code__.co_firstlineno)
+    assert first_line < line <= first_line + 3
+
+
+def test_two_clients_with_cursors_of_their_own_get_the_same_sum(profiler: CpuProfiler) -> None:
+    profiler.start()
+    first = profiler.profile()
+    often, cursor = first["weight_us"], first["cursor"]
+    for _ in range(5):
+        burn(0.05)
+        answer = profiler.profile(cursor)
+        assert answer["lost_us"] == 0
+        often += answer["weight_us"]
+        cursor = answer["cursor"]
+    profiler.stop()
+    answer = profiler.profile(cursor)
+    often += answer["weight_us"]
+    assert answer["running"] is False
+    everything = profiler.profile()
+    assert everything["weight_us"] == often == everything["cursor"]
+    assert profiler.profile(0)["weight_us"] == often
+    assert profiler.profile(everything["cursor"])["samples"] == 0
+
+
+def test_what_is_no_longer_kept_is_told(profiler: CpuProfiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    profiler.start()
+    burn(0.1)
+    first = profiler.profile()
+    monkeypatch.setattr(aggregate, "RETENTION", 0.0)
+    burn(0.1)
+    profiler.stop()
+    monkeypatch.setattr(aggregate, "RETENTION", 300.0)
+    answer = profiler.profile(0)
+    assert answer["lost_us"] + answer["weight_us"] == answer["cursor"]
+    assert answer["lost_us"] >= first["weight_us"]
+
+
+def test_a_cursor_of_another_server_gets_everything(profiler: CpuProfiler) -> None:
+    profiler.start()
+    burn(0.05)
+    answer = profiler.profile(10**15)
+    assert answer["samples"] > 0
+    assert answer["lost_us"] == 0
+
+
+def test_the_number_of_stacks_kept_is_bounded(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregate, "MAX_STACKS", 50)
+    profiler = CpuProfiler(host)
+    code = burn.__code__
+    for number in range(500):
+        profiler._feed([Sample(time.time() * 1000, 1, (code, number), 1000.0, 1)])
+        profiler._close_bucket()
+    assert len(profiler._stacks) <= 51
+    answer = profiler.profile(0)
+    assert answer["cursor"] == 500_000
+    assert answer["lost_us"] + answer["weight_us"] == 500_000
+
+
+def test_our_own_threads_are_not_seen(profiler: CpuProfiler) -> None:
+    profiler.next_clock = "wall"
+    profiler.start()
+    burn(0.1)
+    profile = profiler.profile()
+    assert all("profilers/cpu.py" not in frame[2] for frame in profile["frames"])
+
+
+def test_start_and_stop_are_idempotent_and_leave_no_thread(host: Host) -> None:
+    before = len(os.listdir("/proc/self/task"))
+    sampler = CpuSampler(host)
+    for _ in range(3):
+        sampler.start("wall")
+        sampler.start("cpu")
+        assert sampler.clock == "wall"
+        sampler.stop()
+        sampler.stop()
+    assert not host.own
+    wait_until(lambda: len(os.listdir("/proc/self/task")) <= before, "the thread's end")
+
+
+def test_a_long_interval_does_not_delay_the_end(host: Host) -> None:
+    sampler = CpuSampler(host)
+    sampler.interval_usec = 10_000_000
+    sampler.start("wall")
+    began = time.monotonic()
+    sampler.stop()
+    assert time.monotonic() - began < 0.5
+
+
+def sample(weight: float, threads: int = 1, thread: int = 7) -> Sample:
+    code = burn.__code__
+    return Sample(1_000_000.0, thread, (code, 0, code, 2), weight, threads)
+
+
+def test_events_repeat_a_sample_by_its_weight_and_carry_the_rest() -> None:
+    events = aggregate._Events()
+    packed = events.pack([sample(10_400)], 1000)
+    assert len(packed) == 10
+    assert len(events.pack([sample(700)], 1000)) == 1
+    event = unpack(packed[-1])
+    frame = {12: "burn", 13: "burn", 6: __file__, 7: burn.__code__.co_firstlineno, 14: 0, 15: 7}
+    assert event == {0: 9, 1: 1_000_000.0, 2: [frame, frame]}
+    # Repeats stand an interval apart, so that a timeline shows them where they belong.
+    assert [unpack(item)[1] for item in packed[-2:]] == [999_999.0, 1_000_000.0]
+
+
+def test_events_thin_light_samples() -> None:
+    events = aggregate._Events()
+    assert sum(len(events.pack([sample(250)], 1000)) for _ in range(100)) == 25
+
+
+def test_events_are_at_most_a_thousand_a_second_however_many_threads() -> None:
+    events = aggregate._Events()
+    second = [sample(10_000, 20, thread) for _ in range(100) for thread in range(20)]
+    assert 980 <= len(events.pack(second, 1000)) <= 1000
+    assert 980 <= len(aggregate._Events().pack(second, 100)) <= 1000
+
+
+def test_deep_recursion_is_cut_and_not_followed(profiler: CpuProfiler) -> None:
+    def deep(levels: int) -> None:
+        if levels:
+            deep(levels - 1)
+        else:
+            burn(0.1)
+
+    profiler.start()
+    deep(600)
+    profile = profiler.profile()
+    assert max(len(stack["frames"]) for stack in profile["stacks"]) == 256
+
+
+@pytest.mark.parametrize("length", [0, 15, 16, 65535, 65536])
+def test_array_headers_are_msgpacks(length: int) -> None:
+    import msgpack
+
+    assert msgpack.packb([None] * length)[: -length or None] == array_header(length)
+
+
+def test_the_line_of_an_instruction_is_the_one_that_runs() -> None:
+    frame = sys._getframe()
+    lasti, line = frame.f_lasti, frame.f_lineno
+    assert code_line(frame.f_code, lasti) == line
