@@ -155,9 +155,18 @@ def runtime_directory(configured: str | None = None) -> Path:
 def _default_directory() -> Path:
     if configured := os.environ.get("RBKIT_RUNTIME_DIR"):
         return Path(configured)
-    if xdg := os.environ.get("XDG_RUNTIME_DIR"):
+    # Under sudo, and in a worker that has dropped its privileges, the variable still names somebody else's directory.
+    xdg = os.environ.get("XDG_RUNTIME_DIR")
+    if xdg and _is_own(xdg):
         return Path(xdg) / "rbkit"
     return Path(tempfile.gettempdir()) / f"rbkit-{os.geteuid()}"
+
+
+def _is_own(path: str) -> bool:
+    try:
+        return os.stat(path).st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def ipc_endpoint(directory: Path, application: str, server_id: str, kind: str) -> str:
@@ -234,22 +243,21 @@ def generated_token(directory: Path, application: str) -> tuple[str, bool]:
     """
     path = directory / f"{application_key(application)}.token"
     draft = directory / f"{application_key(application)}-{new_id()}.tmp"
-    token, created = secrets.token_urlsafe(24), True
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    token = secrets.token_urlsafe(24)
     try:
-        os.write(descriptor, token.encode())
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(token)
         # link() fails if the name exists: of several workers one wins, and nobody ever reads an unfinished file.
         os.link(draft, path)
     except FileExistsError:
-        token, created = _read_token(path), False
+        return _read_token(path), False
     except OSError as error:
         raise RuntimeDirectoryError(
             str(directory), f"cannot keep the token ({error.strerror}); set RBKIT_RUNTIME_DIR, or a token"
         ) from error
     finally:
-        os.close(descriptor)
-        draft.unlink()
-    return token, created
+        draft.unlink(missing_ok=True)
+    return token, True
 
 
 def _read_token(path: Path) -> str:

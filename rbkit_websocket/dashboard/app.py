@@ -83,8 +83,8 @@ def _login(environ: dict[str, Any], start_response: StartResponse, runtime: Runt
 
 
 _PAGES: Final = {
-    "": (("GET", "HEAD"), _hint),
-    "/": (("GET", "HEAD"), _hint),
-    "/servers": (("GET", "HEAD"), _servers),
+    "": (("GET",), _hint),
+    "/": (("GET",), _hint),
+    "/servers": (("GET",), _servers),
     "/login": (("POST",), _login),
 }
