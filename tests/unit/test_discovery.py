@@ -115,11 +115,24 @@ def test_where_the_directory_is_by_default(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(discovery.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     assert runtime_directory() == tmp_path / f"rbkit-{os.geteuid()}"
+    (tmp_path / "xdg").mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "xdg"))
     assert runtime_directory() == tmp_path / "xdg" / "rbkit"
     monkeypatch.setenv("RBKIT_RUNTIME_DIR", str(tmp_path / "own"))
     assert runtime_directory() == tmp_path / "own"
     assert runtime_directory(str(tmp_path / "given")) == tmp_path / "given"
+
+
+def test_a_runtime_directory_of_somebody_else_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(discovery.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "not there"))
+    assert runtime_directory() == tmp_path / f"rbkit-{os.geteuid()}"
+    foreign = tmp_path / "xdg"
+    foreign.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(foreign))
+    real = os.geteuid()
+    monkeypatch.setattr(discovery.os, "geteuid", lambda: real + 1)
+    assert discovery._default_directory() == tmp_path / f"rbkit-{real + 1}"
 
 
 def test_a_path_too_long_for_a_socket_is_refused_with_advice() -> None:
