@@ -40,6 +40,7 @@ class Host:
         own: identities of our own native threads, which no profiler shows.
         release: empties a list in the application's own thread. A list of somebody else's objects may hold the last
             reference to some of them, and their finalizers must not run in a thread of ours under gevent.
+        behind: whether that thread has not got to earlier releases yet; what they hold adds up.
         quiet: a context in which no automatic collection starts in this thread, for the same reason.
     """
 
@@ -49,6 +50,7 @@ class Host:
     main_ident: int
     own: set[int] = field(default_factory=set)
     release: Callable[[list[Any]], None] = list.clear
+    behind: Callable[[], bool] = bool
     quiet: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 

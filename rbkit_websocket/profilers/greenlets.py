@@ -41,7 +41,11 @@ def find_greenlets(host: Host) -> list[Any]:
         # type(), not isinstance(): that would run the __class__ property of every proxy in the heap.
         return [obj for obj in everything if id(type(obj)) in types and not obj.dead]
     finally:
-        host.release(everything)
+        if host.behind():
+            # The loop is blocked, so hardly anything can have died meanwhile; another list must not pile up.
+            everything.clear()
+        else:
+            host.release(everything)
 
 
 def is_hub(greenlet: Any) -> bool:
@@ -90,7 +94,7 @@ class GreenletCounter:
         if "greenlet" not in sys.modules:
             return None
         now = time.monotonic()
-        if now >= self._not_before:
+        if now >= self._not_before and not self._host.behind():
             self._counted = len(find_greenlets(self._host))
             self._not_before = now + (time.monotonic() - now) / _SHARE
         return self._counted

@@ -86,7 +86,10 @@ def take_stacks(host: Host) -> dict[str, Any]:
     try:
         greenlets = list(_describe(found, stacks))
     finally:
-        host.release(found)
+        if host.behind():
+            found.clear()
+        else:
+            host.release(found)
     return {"timestamp": time.time() * 1000, "pid": os.getpid(), "threads": threads, "greenlets": greenlets}
 
 

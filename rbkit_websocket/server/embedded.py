@@ -76,9 +76,15 @@ def _after_in_child() -> None:
         old.server.after_in_child()
 
 
+def _mine() -> _Process:
+    """This process's own state; after a fork too that ran no hooks, because none were there or it was not Python's."""
+    if _process.pid != os.getpid():
+        _after_in_child()
+    return _process
+
+
 def _at_exit() -> None:
-    if _process.pid == os.getpid():
-        _stop()
+    _stop()
 
 
 _hooks_installed = False
@@ -95,7 +101,7 @@ def _install_hooks() -> None:
 
 def current_server() -> Server | None:
     """The running embedded server of this process, or None."""
-    return _process.running
+    return _mine().running
 
 
 def start_server(pub_port: Port = ..., request_port: Port = ...) -> Server | Literal[False]:
@@ -183,10 +189,11 @@ def ensure_embedded(settings: Settings) -> Endpoints:
         ServerStartError: it cannot bind or start.
         RuntimeDirectoryError: the runtime directory cannot be trusted or used.
     """
-    process = _process
+    process = _mine()
     known = process.known.get((settings.runtime_dir, settings.name))
     if known is not None and process.running is not None:
         return known
+    _install_hooks()
     with process.lock:
         server = process.running
         if server is None:
@@ -235,7 +242,6 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
             )
             started.start()
             process.server = started
-            _install_hooks()
         elif new_pub or new_req:
             server.bind(new_pub, new_req)
     except ServerStartError:
@@ -248,7 +254,8 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
 def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> Server | Literal[False]:
     pub = _port(pub_port, "RBKIT_PUB_PORT", DEFAULT_PUB_PORT)
     req = _port(request_port, "RBKIT_REQ_PORT", DEFAULT_REQ_PORT)
-    process = _process
+    process = _mine()
+    _install_hooks()
     with process.lock:
         if process.running is None:
             _forget(process)
@@ -259,14 +266,13 @@ def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> 
                 pass  # Rbkit's API tells so by its result
             else:
                 process.server = server
-                _install_hooks()
                 return server
     print(CANNOT_START, file=sys.stderr)
     return False
 
 
 def _stop() -> bool:
-    process = _process
+    process = _mine()
     with process.lock:
         server = process.running
         if server is None:

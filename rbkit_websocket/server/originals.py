@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, Final
 
 from ..profilers.base import Host, QuietCollector
@@ -64,30 +65,37 @@ class AppThread:
         self._calls: deque[Callable[[], object]] = deque()
         self._ident: int = original("_thread", "get_ident")()
         self._watcher: Any = None
+        self._send: Callable[[], object] | None = None
         self._draining = False
         self._since = 0.0
         self.dropped = 0
-        hub = self._hub()
+        if "gevent._hub_local" in sys.modules:
+            self._connect()
+
+    def _connect(self) -> None:
+        local = sys.modules["gevent._hub_local"]
+        if _patched() and self._ident != main_ident():
+            # A thread of gevent's pool, say: its hub, if any, runs no greenlets. Watchers of another thread's loop
+            # cannot be made from here, but this can be called.
+            if (hub := _main_hub()) is not None:
+                self._send = partial(hub.loop.run_callback_threadsafe, self._awake)
+            return
+        hub = local.get_hub() if _patched() else local.get_hub_if_exists()
         if hub is not None:
             # Without a reference: the event loop of a program that is done must not stay for our sake.
             self._watcher = hub.loop.async_(ref=False)
             self._watcher.start(self._awake)
-
-    def _hub(self) -> Any:
-        local = sys.modules.get("gevent._hub_local")
-        if local is None:
-            return None
-        hub = local.get_hub_if_exists()
-        if hub is None and _patched() and self._ident == main_ident():
-            hub = local.get_hub()
-        if hub is None and _patched():
-            hub = _main_hub()
-        return hub
+            self._send = self._watcher.send
 
     @property
     def present(self) -> bool:
         """Whether there is a hub to call in."""
-        return self._watcher is not None
+        return self._send is not None
+
+    @property
+    def behind(self) -> bool:
+        """Whether the hub has not got to earlier calls yet: it may be blocked."""
+        return bool(self._calls)
 
     @property
     def deadline(self) -> float | None:
@@ -107,8 +115,8 @@ class AppThread:
             False when there is no such thread, and nothing will be called. A call that finds 1000 others waiting
             (the event loop is blocked) is dropped and counted.
         """
-        watcher = self._watcher
-        if watcher is None:
+        send = self._send
+        if send is None:
             return False
         if len(self._calls) >= _MAX_WAITING:
             self.dropped += 1
@@ -117,9 +125,9 @@ class AppThread:
             self._since = time.monotonic()
         self._calls.append(function)
         try:
-            watcher.send()
+            send()
         except Exception:  # noqa: BLE001 - the loop has been destroyed under us; there is nobody left to tell
-            self._watcher = None
+            self._send = None
             return False
         return True
 
@@ -163,6 +171,7 @@ class AppThread:
     def close(self) -> None:
         """Ends it; calls that wait are made yet. A watcher belongs to its thread: elsewhere it is only forgotten."""
         watcher, self._watcher = self._watcher, None
+        self._send = None
         if self._calls and watcher is not None:
             self._awake()  # spawns, and so never switches: whoever stops us may hold a lock
         if watcher is not None and original("_thread", "get_ident")() == self._ident:
@@ -194,5 +203,6 @@ def make_host(app: AppThread) -> Host:
         get_ident=original("_thread", "get_ident"),
         main_ident=main_ident(),
         release=release,
+        behind=lambda: app.behind,
         quiet=QuietCollector if app.present else nullcontext,
     )

@@ -326,6 +326,20 @@ def test_a_forked_child_has_no_server_and_can_start_its_own(runtime_dir: Path) -
     assert list(runtime_dir.iterdir()) == []
 
 
+def test_a_child_of_a_process_that_only_imported_us_cleans_up_at_its_end(runtime_dir: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from rbkit_websocket.config import Settings\n"
+        "from rbkit_websocket.server import ensure_embedded\n"
+        "pid = os.fork()\n"
+        "if pid: sys.exit(os.waitpid(pid, 0)[1])\n"
+        "ensure_embedded(Settings(name='shop'))\n"
+        "assert len(os.listdir(os.environ['RBKIT_RUNTIME_DIR'])) == 3\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=30)
+    assert list(runtime_dir.iterdir()) == []
+
+
 def test_importing_has_no_side_effect() -> None:
     code = (
         "import os, sys, threading, gc, atexit\n"

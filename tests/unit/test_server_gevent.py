@@ -282,6 +282,30 @@ def test_concurrent_greenlets_get_one_server_and_a_gevent_fork_another(run: Any)
     assert process.stderr.read() == ""
 
 
+def test_started_in_a_thread_of_gevents_pool_it_reaches_the_main_thread(run: Any) -> None:
+    process, peer = run("""
+        from gevent.monkey import get_original
+        get_ident = get_original("_thread", "get_ident")
+        main = get_ident()
+        stop_server()
+        start = lambda: ensure_embedded(Settings(name="shop"))
+        endpoints = gevent.get_hub().threadpool.apply(start)
+        def callback(message):
+            print("answer", get_ident() == main, flush=True)
+        current_server().respond_callback = callback
+        print(endpoints.pub, endpoints.req, flush=True)
+        stdin_line()
+        print("stopped", stop_server(), flush=True)
+    """)
+    assert peer.ask("ping") == b"ok"
+    assert line_of(process) == "answer True"
+    assert peer.ask("trigger_gc") == b"ok"
+    assert line_of(process) == "answer True"
+    say(process)
+    assert line_of(process) == "stopped True"
+    assert process.wait(10) == 0
+
+
 def test_a_patched_process_ends_by_itself(run: Any) -> None:
     process, peer = run("print(endpoints.pub, endpoints.req, flush=True)\nstdin_line()")
     peer.ask("start_cpu_profiling")
