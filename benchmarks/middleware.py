@@ -1,6 +1,6 @@
 """What the middleware adds to a request that is none of its own: ``python benchmarks/middleware.py``.
 
-Both sides run in turns (A B A B ...) over a few environs of realistic size; the medians are compared. The bar is 150 ns.
+Both sides run in turns (A B A B ...) over a few environs of realistic size; medians are compared. The bar is 150 ns.
 """
 
 from __future__ import annotations
