@@ -1,7 +1,8 @@
 """Applications for the tests, wrapped as the README says: one view table served by Flask, Django and bare WSGI.
 
 Options of the middleware come from the environment (``RBKIT_...``), as in a deployment. ``TEST_AUTHORIZE=path`` gives
-it an ``authorize`` that lets in whoever asks for that path's prefix.
+it an ``authorize`` that lets in whoever asks for that path's prefix, ``TEST_BARE`` leaves the middleware out, and
+``TEST_NO_GC`` switches the collection of reference cycles off.
 """
 
 from __future__ import annotations
@@ -134,6 +135,8 @@ def middleware(application: Any) -> Any:
     """``application`` wrapped, or bare with ``TEST_BARE=1``."""
     if os.environ.get("TEST_BARE"):
         return application
+    if os.environ.get("TEST_NO_GC"):
+        gc.disable()
     options: dict[str, Any] = {}
     if prefix := os.environ.get("TEST_AUTHORIZE"):
         options["authorize"] = lambda environ: environ["PATH_INFO"].startswith(prefix)
@@ -154,6 +157,8 @@ def flask() -> Any:
 
     for path in VIEWS:
         app.add_url_rule(path, path.strip("/"), view)
+    # Werkzeug routes upgrade requests to rules that say so, and only to those.
+    app.add_url_rule("/ws", "websocket", view, websocket=True)
     app.wsgi_app = middleware(app.wsgi_app)
     return app
 
@@ -211,13 +216,13 @@ def resource() -> Any:
     class Echo(WebSocketApplication):
         protocol_class = Chat
 
-        def on_open(self) -> None:
+        def on_open(self, *_: Any) -> None:
             pass
 
-        def on_close(self) -> None:
+        def on_close(self, *_: Any) -> None:
             pass
 
-        def on_message(self, message: Any) -> None:
+        def on_message(self, message: Any, *_: Any) -> None:
             if message is not None:
                 self.ws.send(message)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,6 +40,11 @@ def peer(
 ) -> Iterator[Peer]:
     """Serves each connection with ``handler``, or refuses all of them with a status and a body."""
     running = Peer()
+    handlers: list[threading.Thread] = []
+
+    def handle(connection: ServerConnection) -> None:
+        handlers.append(threading.current_thread())
+        handler(connection)
 
     def process_request(connection: ServerConnection, request: Request) -> Response | None:
         running.requests.append(request)
@@ -52,7 +58,7 @@ def peer(
         return "rbkit" if subprotocol and "rbkit" in offered else None
 
     server = serve(
-        handler,
+        handle,
         "127.0.0.1",
         0,
         process_request=process_request,
@@ -68,6 +74,12 @@ def peer(
     finally:
         server.shutdown()
         thread.join()
+        for handling in handlers:
+            handling.join(10)
+        # Releases of the library for Python 3.10 leave both ends of a pipe to nobody.
+        for end in (server.shutdown_watcher, server.shutdown_notifier):
+            if isinstance(end, int):
+                os.close(end)
 
 
 def collection(counter: int, *events: dict[int, Any]) -> bytes:
