@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,14 +52,15 @@ class GcWatch(Profiler):
     """``gc_start``, ``gc_end_m`` and ``gc_end_s`` events, and the time that collections take."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[bool, float]] = deque(maxlen=_MAX_WAITING)
-        self._started = 0.0
+        # When a collection began, and minus when it ended: perf_counter() of both.
+        self._waiting: deque[float] = deque(maxlen=_MAX_WAITING)
+        self._began = 0.0
         self._spent = 0.0
 
     def start(self) -> None:
         if not self.running:
             self._waiting.clear()
-            self._spent = 0.0
+            self._spent = self._began = 0.0
             gc.callbacks.append(self._callback)
             self.running = True
 
@@ -74,24 +75,26 @@ class GcWatch(Profiler):
         spent, self._spent = self._spent, 0.0
         return spent * 1000
 
-    def _callback(self, phase: str, _info: dict[str, int]) -> None:
-        # Runs inside every collection: appends and subtracts, nothing else.
+    def _callback(self, phase: str, _info: dict[str, int], clock: Callable[[], float] = time.perf_counter) -> None:
+        # Runs at both ends of every collection: one look at the clock, nothing that can fail.
+        now = clock()
         if phase == "start":
-            self._waiting.append((True, time.time()))
-            self._started = time.perf_counter()
-        else:
-            self._spent += time.perf_counter() - self._started
-            self._waiting.append((False, time.time()))
+            self._began = now
+            self._waiting.append(now)
+        elif self._began:  # else it was under way when we came
+            self._spent += now - self._began
+            self._waiting.append(-now)
 
     def drain(self, audience: bool) -> Iterable[bytes]:
         events = []
+        offset = time.time() - time.perf_counter()
         while self._waiting:
-            begins, seconds = self._waiting.popleft()
-            if begins:
-                events.append(event(EventType.GC_START, seconds * 1000))
+            at = self._waiting.popleft()
+            if at > 0:
+                events.append(event(EventType.GC_START, (offset + at) * 1000))
             else:
-                events.append(event(EventType.GC_END_MARK, seconds * 1000))
-                events.append(event(EventType.GC_END_SWEEP, seconds * 1000))
+                events.append(event(EventType.GC_END_MARK, (offset - at) * 1000))
+                events.append(event(EventType.GC_END_SWEEP, (offset - at) * 1000))
         return events if audience else ()
 
 
