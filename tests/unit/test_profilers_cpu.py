@@ -35,8 +35,9 @@ def profiler(host: Host) -> Iterator[CpuProfiler]:
 
 
 def burn(seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    """Uses so much CPU time, and takes at least as long, on a busy machine too."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
         sum(range(500))
 
 
@@ -119,7 +120,7 @@ def test_frames_and_stacks_have_the_documented_shape(profiler: CpuProfiler) -> N
     assert stack["request"] is None
     name, label, file, first_line, line = next(frame for frame in profile["frames"] if frame[0] == "burn")
     assert (name, label, file, first_line) == ("burn", "burn", __file__, burn.__code__.co_firstlineno)
-    assert first_line < line <= first_line + 3
+    assert first_line < line <= first_line + 4
 
 
 def test_two_clients_with_cursors_of_their_own_get_the_same_sum(profiler: CpuProfiler) -> None:
@@ -157,7 +158,8 @@ def test_what_is_no_longer_kept_is_told(profiler: CpuProfiler, monkeypatch: pyte
 
 def test_a_cursor_of_another_server_gets_everything(profiler: CpuProfiler) -> None:
     profiler.start()
-    burn(0.05)
+    burn(0.1)
+    wait_until(lambda: profiler.profile()["samples"], "samples")
     answer = profiler.profile(10**15)
     assert answer["samples"] > 0
     assert answer["lost_us"] == 0
