@@ -102,6 +102,9 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
 
     entry = _Entry(Runtime(settings), started)
     rbkit_websocket.__wrapped__ = app  # type: ignore[attr-defined]
+    if hasattr(app, "app_protocol"):
+        # gevent-websocket asks the application object which subprotocol of the application's own to agree on.
+        rbkit_websocket.app_protocol = app.app_protocol  # type: ignore[attr-defined]
     return rbkit_websocket
 
 

@@ -104,3 +104,4 @@ class Link:
     def close(self) -> None:
         """Ends the monitoring; before the socket is closed."""
         self._socket.disable_monitor()
+        self.monitor.close(0)  # disable_monitor() only forgets it

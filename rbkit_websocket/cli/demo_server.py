@@ -75,7 +75,4 @@ def _wait_for_end_of_input(finished: gevent.event.Event) -> None:
 
 
 if __name__ == "__main__":
-    code = main()
-    # The hub's threads have nothing left to do, and nobody reads what an interpreter in teardown would complain about.
-    sys.stdout.flush()
-    os._exit(code)
+    sys.exit(main())

@@ -235,7 +235,6 @@ def uncollected_site(server_name: str, fleet: Fleet) -> Site:
     return fleet.site(server_name, "plain", TEST_NO_GC="1")
 
 
-@pytest.mark.xfail(strict=True, reason="the monitor's sockets are left to the collector of reference cycles")
 def test_sessions_leave_no_descriptor_and_no_greenlet_even_without_garbage_collection(uncollected_site: Site) -> None:
     def facts() -> tuple[int, int]:
         found = json.loads(site.web.get("/facts"))

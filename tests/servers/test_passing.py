@@ -119,7 +119,6 @@ def resource_site(own_server_name: str, fleet: Fleet) -> Site:
     return fleet.site(own_server_name, "resource")
 
 
-@pytest.mark.xfail(strict=True, reason="the wrapper hides the application's app_protocol from gevent-websocket")
 def test_the_applications_own_subprotocol_is_agreed_on(resource_site: Site) -> None:
     """gevent-websocket asks the application object for ``app_protocol``, so the wrapper has to pass it on."""
     with in_use(resource_site) as site:
