@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .bridge import Bridge
@@ -27,7 +28,28 @@ _taken: set[Takeover] = set()
 _taken_pid = os.getpid()
 
 
-def serve(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
+class _LastAnswer:
+    """A body after which the connection is over, whatever the server makes of ``Connection: close``.
+
+    gunicorn drops that header, and would read the frames that an eager client has sent behind its request as requests.
+    """
+
+    def __init__(self, body: list[bytes], takeover: Takeover) -> None:
+        self._body = body
+        self._takeover = takeover
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def close(self) -> None:
+        """Called by the server once the body is sent (PEP 3333)."""
+        self._takeover.finish()
+
+
+def serve(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> Iterable[bytes]:
     """Judges the request and, if it passes, talks until the session ends; returns what the server is to be given.
 
     The order of judgement: malformed (405, 400, 426), origin and token (403, 401), a server whose sockets cannot be
@@ -49,16 +71,18 @@ def serve(environ: dict[str, Any], start_response: StartResponse, runtime: Runti
         _reserve(takeover, runtime.settings.max_sessions)
     except Rejected as refusal:
         log.info("rbkit: refused %s: %s", environ.get("REMOTE_ADDR") or "a client", refusal)
-        return refuse(start_response, refusal, hang_up=True)
+        body = refuse(start_response, refusal, hang_up=True)
+        connection = claim(environ)
+        return _LastAnswer(body, connection) if connection is not None and connection.reads_on else body
     try:
         takeover.open(start_response, accept_headers(environ))
         try:
             _talk(takeover, environ, runtime, parameters.get("server"), text=frames == "text")
         finally:
-            body = takeover.finish()
+            takeover.finish()
     finally:
         _taken.discard(takeover)
-    return body
+    return []
 
 
 def _reserve(takeover: Takeover, most: int) -> None:

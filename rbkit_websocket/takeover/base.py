@@ -24,10 +24,12 @@ class Takeover(ABC):
 
     Attributes:
         name: the server, as people call it.
+        reads_on: the server ignores an application's ``Connection: close``.
         sock: the connected gevent socket.
     """
 
     name: ClassVar[str]
+    reads_on: ClassVar[bool] = False
 
     def __init__(self, sock: socket) -> None:
         self.sock = sock
@@ -54,14 +56,13 @@ class Takeover(ABC):
             # Not every server does: an answer behind publications would wait for the client's delayed ACK, 40 ms.
             self.sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
 
-    def finish(self) -> list[bytes]:
-        """Ends the connection for good and returns what the application has to return to the server."""
+    def finish(self) -> None:
+        """Ends the connection for good; the application returns an empty body then."""
         try:
             self.sock.shutdown(_socket.SHUT_RDWR)
         except OSError:
             pass  # the peer was faster
         self._discard()
-        return []
 
     @abstractmethod
     def _discard(self) -> None:

@@ -20,6 +20,7 @@ class GunicornGevent(Takeover):
     """Takes ``gunicorn.socket``; the 101 goes through gunicorn's response."""
 
     name = "gunicorn -k gevent"
+    reads_on = True
 
     def __init__(self, sock: socket, take_pipelined: Callable[[], bytes]) -> None:
         super().__init__(sock)
@@ -62,6 +63,7 @@ class GunicornGevent(Takeover):
         return taken
 
     def _discard(self) -> None:
+        self._take_pipelined()  # still there when the request was refused
         # On Linux shutdown(2) keeps what has been received, and gunicorn's keep-alive loop would read it. After the
         # shutdown nothing more is queued, so this ends.
         try:
