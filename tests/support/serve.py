@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from typing import Any
 
@@ -22,8 +24,23 @@ def gevent_pywsgi(factory: str, handler: str | None = None) -> None:
         options["handler_class"] = WebSocketHandler
     server = WSGIServer(("127.0.0.1", 0), application(factory), **options)
     server.start()
+    if os.environ.get("TEST_CLOSE_SESSIONS"):
+        close_sessions_on_sigterm(server)
     announce(server.server_port)
     server.serve_forever()
+
+
+def close_sessions_on_sigterm(server: Any) -> None:
+    """What the documentation recommends for a server that otherwise drops its connections."""
+    import gevent
+
+    from rbkit_websocket import close_sessions
+
+    def stop() -> None:
+        close_sessions()
+        server.stop()
+
+    gevent.signal_handler(signal.SIGTERM, stop)
 
 
 def websocket_handler(factory: str) -> None:

@@ -17,7 +17,7 @@ def scaled(seconds: float) -> float:
     return seconds * TIMEOUT_FACTOR
 
 
-def wait_until(condition: Callable[[], T], what: str, timeout: float = 5.0, every: float = 0.01) -> T:
+def wait_until(condition: Callable[[], T], what: str, timeout: float = 5.0, every: float = 0.003) -> T:
     """Polls ``condition`` until it is true and returns its value; fails with ``what`` after ``timeout`` seconds."""
     deadline = time.monotonic() + scaled(timeout)
     while True:
