@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
@@ -45,7 +46,7 @@ def handshake_payload(server: Server) -> dict[str, Any]:
     return {
         "rbkit_server_version": server.version,
         "rbkit_protocol_version": PROTOCOL_VERSION,
-        "process_name": server.application,
+        "process_name": os.path.basename(sys.argv[0]) or "python",
         "pwd": server.working_directory,
         "pid": os.getpid(),
         "object_trace_enabled": int(server.profiling.memory_on),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -63,7 +64,7 @@ def test_handshake_has_the_protocols_keys_and_only_strings_besides(peer: Peer) -
     assert payload.pop("rbkit_protocol_version") == "2.1"
     assert payload.pop("pid") == os.getpid()
     assert payload.pop("pwd") == os.getcwd()
-    assert payload.pop("process_name") == "shop"
+    assert payload.pop("process_name") == Path(sys.argv[0]).name
     assert payload.pop("object_trace_enabled") == 0
     assert payload.pop("cpu_profiling_enabled") == 0
     assert payload.pop("clock_type") == "cpu"
