@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from types import FrameType
+from contextlib import ExitStack
+from types import FrameType, TracebackType
+from typing import Final
 from urllib.parse import quote
 
 import click
 
+from ..errors import ConnectionClosed
 from .demo_process import DemoProcess
 
 __all__ = ["command"]
+
+LOOK: Final = 0.1
+"""Seconds after which Ctrl-C is noticed at the latest."""
 
 
 @click.command("demo")
@@ -30,15 +35,19 @@ def command(port: int, seconds: float | None, no_load: bool) -> None:
     pairs elsewhere. Ctrl-C ends both.
     """
     token = secrets.token_urlsafe(18)
-    with _ends_in_good_order(), ExitStack() as stack:
+    with _Stop() as stop, ExitStack() as stack:
         server = stack.enter_context(DemoProcess(port, f"rbkit-demo-{os.getpid()}", token))
         url = f"ws://127.0.0.1:{server.port}/?token={quote(token)}"
         click.echo(f"application http://127.0.0.1:{server.port}/")
         click.echo(f"websocket   {url}  (subprotocol rbkit)")
-        _watch(stack, server, url, seconds, load=not no_load)
+        try:
+            _watch(stack, server, url, seconds, stop, load=not no_load)
+        except ConnectionClosed:
+            server.check()
+            raise
 
 
-def _watch(stack: ExitStack, server: DemoProcess, url: str, seconds: float | None, *, load: bool) -> None:
+def _watch(stack: ExitStack, server: DemoProcess, url: str, seconds: float | None, stop: _Stop, *, load: bool) -> None:
     # Here, not above: whoever only lists the commands, or serves, does not load the client's network modules.
     from ..client import connect
     from .demo_load import Load, RequestCounter
@@ -53,25 +62,38 @@ def _watch(stack: ExitStack, server: DemoProcess, url: str, seconds: float | Non
     output = stack.enter_context(Output())
     counter = RequestCounter(server.port)
     stack.callback(counter.close)
-    began = due = time.monotonic()
-    while seconds is None or due - began < seconds:
-        due = min(due + 1.0, began + seconds) if seconds is not None else due + 1.0
-        monitor.listen(due - time.monotonic())
-        server.check()
+    due = time.monotonic()
+    end = math.inf if seconds is None else due + seconds
+    while due < end:
+        # When a second was missed the next one begins now: nothing is caught up with in a hurry.
+        due = min(max(due + 1.0, time.monotonic()), end)
+        while (left := due - time.monotonic()) > 0:
+            monitor.listen(min(left, LOOK))
+            if stop.asked:
+                return
         output.show(monitor.poll(counter.per_second()))
 
 
-@contextmanager
-def _ends_in_good_order() -> Iterator[None]:
-    """Ctrl-C and SIGTERM are how a demo ends: the process that it started goes, the terminal is as it was, code 0."""
+class _Stop:
+    """A context manager: inside, Ctrl-C and SIGTERM only set :attr:`asked`; a second one interrupts.
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    An exception out of a signal handler can come anywhere, and leave locked for good what some library had just locked.
+    """
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        pass
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> _Stop:
+        self._before = [(number, signal.signal(number, self._ask)) for number in (signal.SIGINT, signal.SIGTERM)]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before:
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True

@@ -24,6 +24,9 @@ ROWS: Final = 100
 class Collector:
     """Garbage collection and memory out of events. Pure."""
 
+    KINDS: Final = frozenset({EventType.GC_START, EventType.GC_END_SWEEP, EventType.GC_STATS})
+    """What it looks at; CPU samples are polled as a profile instead."""
+
     def __init__(self) -> None:
         self._started: float | None = None
         self._pauses = 0
@@ -91,9 +94,15 @@ class Monitor:
         self._began = time.monotonic()
 
     def listen(self, seconds: float) -> None:
-        """Takes events for so long; returns early when the connection has ended."""
-        for event in self._client.events(max(seconds, 0.0)):
+        """Takes events for so long.
+
+        Raises:
+            ClientError: the connection has ended.
+        """
+        for event in self._client.events(max(seconds, 0.0), Collector.KINDS):
             self._collector.take(event)
+        if self._client.closed is not None:
+            raise self._client.closed
 
     def poll(self, requests: float | None) -> View:
         """Asks for the samples since the last time and gives the state; ``requests`` a second is for display only."""

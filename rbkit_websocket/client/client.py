@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from ..protocol import envelope
 from ..protocol.messages import Event, decode_answer, decode_publication
 from .address import parse_url
 from .connection import Connection, open_connection
-from .publications import Publications
+from .publications import Publications, thinned
 
 __all__ = ["Client", "connect"]
 
@@ -154,16 +154,27 @@ class Client:
         """
         return self.events()
 
-    def events(self, timeout: float | None = None) -> Iterator[Event]:
-        """Events as they come, for ``timeout`` seconds; like iteration for the rest."""
+    def events(self, timeout: float | None = None, kinds: Collection[int] | None = None) -> Iterator[Event]:
+        """Events as they come; like iteration for the rest.
+
+        Args:
+            timeout: seconds, after which the message at hand is the last; None for no end.
+            kinds: event types to give; others that come meanwhile are thrown away undecoded. None for all.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
+        message: bytes | None = b""
+        while message is not None:
             while self._events:
-                yield self._events.popleft()
-            message = self._next_publication(deadline)
-            if message is None:
+                event = self._events.popleft()
+                if kinds is None or event.type in kinds:
+                    yield event
+            # Looked at for each message, not only when none waits: they may come faster than they are taken.
+            if message and deadline is not None and time.monotonic() >= deadline:
                 return
-            self._events.extend(decode_publication(message).events)
+            message = self._next_publication(deadline)
+            if message is not None:
+                content = message if kinds is None else thinned(message, kinds)
+                self._events.extend(decode_publication(content).events)
 
     def close(self) -> None:
         """Ends the connection with the closing handshake, within 2 s. Closing twice is fine."""

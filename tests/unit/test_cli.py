@@ -15,7 +15,7 @@ from support.waiting import wait_until
 from websockets.sync.server import ServerConnection
 
 import rbkit_websocket
-from rbkit_websocket import RbkitError, connect
+from rbkit_websocket import ConnectionClosed, RbkitError, connect
 from rbkit_websocket.cli import demo_load, demo_process, gateway, main
 from rbkit_websocket.cli.demo_app import create_app, edit_distance, euro, sieve
 from rbkit_websocket.cli.demo_load import PATHS, Load, RequestCounter
@@ -305,6 +305,9 @@ def test_the_monitor_polls_from_cursor_to_cursor():
         first = monitor.poll(1.0)
         monitor.listen(-1)
         second = monitor.poll(None)
+        client.close()
+        with pytest.raises(ConnectionClosed):
+            monitor.listen(10)
     assert commands == [
         *("use_wall_time", "start_cpu_profiling", "start_memory_profile", "cpu_profile"),
         *("cpu_profile 4", "cpu_profile 5"),
@@ -478,8 +481,10 @@ def test_version_and_help():
 
 def test_the_command_line_loads_nothing_that_must_be_patched_first():
     script = (
-        "import sys, rbkit_websocket.cli.demo, rbkit_websocket.cli.gateway\n"
-        "loaded = {'gevent', 'ssl', 'websocket', 'flask', 'zmq'} & set(sys.modules)\n"
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "import rbkit_websocket.cli.demo, rbkit_websocket.cli.gateway\n"
+        "loaded = {'gevent', 'ssl', 'websocket', 'flask', 'zmq'} & set(sys.modules) - before\n"
         "assert not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=30)

@@ -30,7 +30,7 @@ from rbkit_websocket import (
     connect,
 )
 from rbkit_websocket.client.address import parse_url
-from rbkit_websocket.client.publications import Publications, message_counter
+from rbkit_websocket.client.publications import Publications, message_counter, thinned
 from rbkit_websocket.protocol.constants import EventType
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
@@ -365,6 +365,36 @@ def test_events_stop_after_their_time():
         assert list(client.events(0)) == []
 
 
+def test_events_stop_in_time_under_a_flood():
+    stop = threading.Event()
+
+    def handler(connection: ServerConnection):
+        counter = 0
+        while not stop.is_set():
+            counter += 1
+            connection.send(collection(counter, *({0: 2, 1: 1.0} for _ in range(50))))
+
+    with peer(handler) as server, connect(server.url) as client:
+        started = time.monotonic()
+        assert sum(1 for _ in client.events(0.3)) >= 50
+        assert time.monotonic() - started < 3
+        stop.set()
+
+
+def test_events_can_be_limited_to_some_kinds():
+    def handler(connection: ServerConnection):
+        connection.send(collection(1, {0: 2, 1: 1.0}, {0: 9, 1: 2.0, 2: [{12: "f"}]}, {0: 4, 1: 3.0}))
+        connection.send(collection(2, {0: 9, 1: 4.0, 2: []}))
+        connection.send(collection(3, {0: 9, 1: 5.0, 2: []}, {1: 6.0, 0: 6, 2: {"count": 1}}))
+        for _ in connection:
+            pass
+
+    with peer(handler) as server, connect(server.url) as client:
+        events = client.events(5, {EventType.GC_START, EventType.GC_STATS})
+        assert [next(events).type for _ in range(2)] == [EventType.GC_START, EventType.GC_STATS]
+        assert client.lost == 0
+
+
 def test_gaps_of_the_counter_are_counted_as_lost():
     def handler(connection: ServerConnection):
         for counter in (5, 6, 9, 10, 1, 2):
@@ -519,6 +549,25 @@ def test_the_queue_is_bounded_and_counts_what_it_drops():
     assert message_counter(queue.popleft()) == queue.lost
     queue.append(msgpack.packb({9: 20, 2: "x" * 500}))
     assert len(queue) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ({0: 7, 9: 1, 2: [{0: 9}, {0: 2}, {0: 9}]}, {0: 7, 9: 1, 2: [{0: 2}]}),
+        ({2: [{0: 9, 2: [1, {0: 2}]}], 9: 1}, {2: [], 9: 1}),
+        ({0: 7, 2: [{0: 2}] * 20, 7: "x"}, {0: 7, 2: [{0: 2}] * 20, 7: "x"}),
+        ({0: 2, 1: 5.0}, {0: 2, 1: 5.0}),
+        ({0: 6, 2: {"count": 1}}, {0: 6, 2: {"count": 1}}),
+        ({0: 7, 2: [1, 2]}, {0: 7, 2: [1, 2]}),
+        ({0: 7, 2: [{0: [1]}]}, {0: 7, 2: [{0: [1]}]}),
+    ],
+)
+def test_thinning_leaves_out_events_of_other_kinds_and_nothing_else(message, expected):
+    packed = msgpack.packb(message)
+    assert msgpack.unpackb(thinned(packed, {2}), strict_map_key=False) == expected
+    for cut in range(len(packed)):
+        assert packed[:cut].startswith(thinned(packed[:cut], {2})[:1])
 
 
 @pytest.mark.parametrize(
