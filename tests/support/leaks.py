@@ -12,8 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import psutil
+from weakref import WeakSet
 
 from .waiting import scaled
 
@@ -120,19 +119,25 @@ def _native_threads() -> dict[int, str]:
 
 
 def _instances(kind: type) -> list[Any]:
+    """A search of the whole heap: tens of milliseconds."""
     # isinstance() would ask weak proxies for their class, and those of dead objects fail at that.
     return [thing for thing in gc.get_objects() if issubclass(type(thing), kind)]
 
 
+_spawned: WeakSet[Any] | None = None
+
+
 def _greenlets() -> list[Any]:
+    """Greenlets spawned and not ended. gevent tells of each; those of before it was asked are searched for, once."""
+    global _spawned
     if "gevent" not in sys.modules:
         return []
-    from gevent.hub import Hub
-    from greenlet import greenlet
+    import gevent
 
-    return [
-        thing for thing in _instances(greenlet) if thing and not thing.dead and type(thing) is not Hub and thing.parent
-    ]
+    if _spawned is None:
+        _spawned = WeakSet(_instances(gevent.Greenlet))
+        gevent.Greenlet.add_spawn_callback(_spawned.add)
+    return [thing for thing in tuple(_spawned) if thing.started and not thing.dead]
 
 
 def _sockets() -> list[Any]:
@@ -145,11 +150,14 @@ def _sockets() -> list[Any]:
 
 def _children() -> dict[int, str]:
     found = {}
-    for child in psutil.Process().children(recursive=True):
-        if "chrom" in child.name():
-            continue  # the browser of the whole run makes processes as it likes
-        with suppress(psutil.NoSuchProcess):
-            found[child.pid] = f"{child.pid} ({child.status()}) {' '.join(child.cmdline())[:200]}"
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # the thread has just ended
+            for pid in (task / "children").read_text().split():
+                found[int(pid)] = pid
+    for pid in found:
+        with suppress(OSError):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            found[pid] = f"{pid} {command[:200] or '(zombie)'}"
     return found
 
 
