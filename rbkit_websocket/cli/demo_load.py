@@ -17,6 +17,7 @@ PATHS: Final = ("/primes", "/distance", "/report", "/primes", "/leak", "/distanc
 THREADS: Final = 4
 PER_SECOND: Final = 20.0
 REQUEST_TIMEOUT: Final = 5.0
+STOP_TIMEOUT: Final = 0.5
 
 
 class Load:
@@ -45,9 +46,10 @@ class Load:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        deadline = time.monotonic() + STOP_TIMEOUT
         for thread in self._threads:
             # One that waits for an answer is a daemon: it ends with the server or with us.
-            thread.join(1.0)
+            thread.join(max(deadline - time.monotonic(), 0.0))
 
     def _ask(self, index: int) -> None:
         interval = THREADS / PER_SECOND
@@ -70,7 +72,7 @@ class RequestCounter:
     """Requests a second, from the counter that the application keeps."""
 
     def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1.0)
         self._last = (time.monotonic(), 0)
 
     def per_second(self) -> float | None:
