@@ -1,0 +1,113 @@
+"""The client's parts without a connection: addresses, and the queue of publications."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+from support.clientpeer import collection
+
+from rbkit_websocket import (
+    ConfigurationError,
+    connect,
+)
+from rbkit_websocket.client.address import parse_url
+from rbkit_websocket.client.publications import Publications, message_counter, thinned
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("ws://h:1/", "ws://h:1/?frames=binary"),
+        ("wss://h", "wss://h/?frames=binary"),
+        ("http://h:80/a/b", "ws://h:80/a/b?frames=binary"),
+        ("HTTPS://H/", "wss://h/?frames=binary"),
+        ("ws://[::1]:8000/", "ws://[::1]:8000/?frames=binary"),
+        ("ws://h/?a=1&b=%20+x&c", "ws://h/?a=1&b=%20+x&c&frames=binary"),
+        ("ws://h/?frames=text&a=1", "ws://h/?a=1&frames=binary"),
+        ("ws://u:p@h/", "ws://h/?frames=binary"),
+        ("ws://h/?server=1-a", "ws://h/?server=1-a&frames=binary"),
+    ],
+)
+def test_url_is_translated_and_keeps_its_query(url, expected):
+    assert parse_url(url).url == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://h/?token=se%2Bcret&x=1", "http://h/?x=1#token=se%2Bcret", "http://h/?x=1#a=b&token=se%2Bcret"],
+)
+def test_a_token_in_query_or_fragment_moves_into_the_header(url):
+    address = parse_url(url)
+    assert (address.url, address.token) == ("ws://h/?x=1&frames=binary", "se+cret")
+    assert "se+cret" not in repr(address)
+
+
+def test_an_explicit_token_and_server_win_over_the_url():
+    address = parse_url("ws://h/?token=old&server=old#token=older", token="new", server="7-a b&c")
+    assert (address.token, address.url) == ("new", "ws://h/?server=7-a%20b%26c&frames=binary")
+
+
+@pytest.mark.parametrize("url", ["", "h:80", "ftp://h/", "ws:///x", "ws://h:99999/", "ws://h:x/", "ws://[::1/"])
+def test_an_address_that_cannot_be_one_is_refused(url):
+    with pytest.raises(ConfigurationError, match="URL"):
+        connect(url)
+
+
+@pytest.mark.parametrize("token", ["a b", "a\r\nX-Evil: 1", "ü", ""])
+def test_a_token_that_cannot_stand_in_a_header_is_refused(token):
+    with pytest.raises(ConfigurationError, match="token"):
+        connect("ws://127.0.0.1:1/", token=token)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [("localhost", True), ("127.8.9.1", True), ("[::1]", True), ("example.com", False)]
+)
+def test_loopback_is_known(host, expected):
+    assert parse_url(f"ws://{host}/").loopback is expected
+
+
+def test_the_queue_is_bounded_and_counts_what_it_drops():
+    queue = Publications(100)
+    for counter in range(10):
+        queue.append(collection(counter, {0: 2, 1: 1.0})[1:])
+    assert len(queue) + queue.lost == 10
+    assert queue.lost > 0
+    assert message_counter(queue.popleft()) == queue.lost
+    queue.append(msgpack.packb({9: 20, 2: "x" * 500}))
+    assert len(queue) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ({0: 7, 9: 1, 2: [{0: 9}, {0: 2}, {0: 9}]}, {0: 7, 9: 1, 2: [{0: 2}]}),
+        ({2: [{0: 9, 2: [1, {0: 2}]}], 9: 1}, {2: [], 9: 1}),
+        ({0: 7, 2: [{0: 2}] * 20, 7: "x"}, {0: 7, 2: [{0: 2}] * 20, 7: "x"}),
+        ({0: 2, 1: 5.0}, {0: 2, 1: 5.0}),
+        ({0: 6, 2: {"count": 1}}, {0: 6, 2: {"count": 1}}),
+        ({0: 7, 2: [1, 2]}, {0: 7, 2: [1, 2]}),
+        ({0: 7, 2: [{0: [1]}]}, {0: 7, 2: [{0: [1]}]}),
+    ],
+)
+def test_thinning_leaves_out_events_of_other_kinds_and_nothing_else(message, expected):
+    packed = msgpack.packb(message)
+    assert msgpack.unpackb(thinned(packed, {2}), strict_map_key=False) == expected
+    for cut in range(len(packed)):
+        assert packed[:cut].startswith(thinned(packed[:cut], {2})[:1])
+
+
+@pytest.mark.parametrize(
+    ("message", "counter"),
+    [
+        (msgpack.packb({0: 7, 9: 4, 2: []}), 4),
+        (msgpack.packb({2: [{9: 1}], 9: 5}), 5),
+        (msgpack.packb({0: 7}), None),
+        (msgpack.packb({9: "x"}), None),
+        (msgpack.packb([9, 9]), None),
+        (b"\x81\x09", None),
+        (b"\xc1", None),
+        (b"", None),
+    ],
+)
+def test_the_counter_is_read_without_the_events(message, counter):
+    assert message_counter(message) == counter
