@@ -59,7 +59,7 @@ def test_sigterm_says_goodbye_long_before_the_grace_period(server: str, rbkit: S
         web.wait(4)
 
 
-@pytest.mark.parametrize("server", GUNICORNS)
+@pytest.mark.parametrize("server", ["gunicorn-gevent", "gunicorn-geventwebsocket"])
 def test_clients_that_do_not_answer_hold_the_worker_up_for_a_second_at_most(server: str, rbkit: StandIn) -> None:
     with SERVERS[server](env=endpoints(rbkit)) as web, ExitStack() as stack:
         clients = sessions(web, stack, 3)
@@ -140,7 +140,7 @@ def test_plain_servers_die_at_once(server: str, rbkit: StandIn) -> None:
         client.read_to_end()
 
 
-@pytest.mark.parametrize("server", GUNICORNS)
+@pytest.mark.parametrize("server", ["gunicorn-gevent", "gunicorn-geventwebsocket"])
 def test_a_killed_worker_ends_its_sessions_and_the_next_one_serves(server: str, rbkit: StandIn) -> None:
     with SERVERS[server](env=endpoints(rbkit)) as web, ExitStack() as stack:
         clients = sessions(web, stack, 3)

@@ -12,7 +12,7 @@ from support.waiting import scaled, wait_until
 
 from .conftest import Fleet, Site, in_use, target
 
-MESSAGES, SIZE = 300, 100_000
+MESSAGES, SIZE = 200, 100_000
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +45,7 @@ def test_a_slow_reader_loses_publications_only_and_the_others_nothing(small_back
     with site.connect() as fast, site.raw(receive_buffer=4096) as slow:
         fast.command("ping")
         assert slow.command("ping") == b"ok"
-        site.rbkit.flood(MESSAGES, SIZE, rate=300)
+        site.rbkit.flood(MESSAGES, SIZE, rate=400)
         slow.send_text("standin echo while-stuck")
         counters = [counter_of(fast.publication()) for _ in range(MESSAGES)]
         assert counters == list(range(first, first + MESSAGES)), "the fast client lost something"
@@ -97,7 +97,7 @@ def test_a_client_that_takes_nothing_is_closed(impatient: Site) -> None:
             other.publication()
         begin = time.monotonic()
         stalled.socket.settimeout(scaled(10))
-        time.sleep(scaled(0.8))  # nothing to poll for: the point is not to read
+        time.sleep(scaled(0.6))  # nothing to poll for: the point is not to read
         stalled.read_to_end()
         assert time.monotonic() - begin < scaled(5)
         assert other.command("ping") == b"ok"
@@ -120,19 +120,19 @@ def test_a_client_that_gives_no_sign_of_life_is_closed(impatient: Site) -> None:
 def test_a_client_that_answers_pings_stays(impatient: Site) -> None:
     with impatient.raw() as client:
         times = []
-        for _ in range(5):
+        for _ in range(4):
             frame = client.frame()
             assert frame.opcode == PING
             client.send_frame(0xA, frame.payload)
             times.append(time.monotonic())
-        assert 0.6 < times[-1] - times[0] < scaled(2)
+        assert 0.4 < times[-1] - times[0] < scaled(2)
         assert client.command("ping") == b"ok"
 
 
 def test_a_command_is_a_sign_of_life_too(impatient: Site) -> None:
     with RawClient(impatient.web.port) as client:
         client.upgrade(target())
-        end = time.monotonic() + 1.0
+        end = time.monotonic() + 0.6
         while time.monotonic() < end:
             client.send_text("ping")
             while (frame := client.frame()).opcode == PING:

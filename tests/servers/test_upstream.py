@@ -50,9 +50,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture(
-    scope="module", params=[*(f"{name}-ipc" for name in SERVERS), "gunicorn-gevent-tcp", "pywsgi-websockethandler-tcp"]
-)
+@pytest.fixture(scope="module", params=[*(f"{name}-ipc" for name in SERVERS), "gunicorn-gevent-tcp"])
 def upstream_site(request: pytest.FixtureRequest) -> Iterator[Upstream]:
     server, _, transport = request.param.rpartition("-")
     directory = tempfile.mkdtemp(prefix="rbu", dir="/tmp")
@@ -218,15 +216,20 @@ def test_a_frozen_server_is_noticed_by_its_missing_heartbeat() -> None:
         assert close_within(client, begin, 6)[0] == 1011
 
 
+@pytest.fixture(scope="module")
+def survivor() -> Iterator[Upstream]:
+    """A web server that is to outlive everything behind and before it."""
+    directory = tempfile.mkdtemp(prefix="rbu", dir="/tmp")
+    pub, req = f"ipc://{directory}/pub", f"ipc://{directory}/req"
+    with SERVERS["gunicorn-gevent"](env={"RBKIT_PUB_ENDPOINT": pub, "RBKIT_REQ_ENDPOINT": req}) as web:
+        yield Upstream(web, pub, req)
+    shutil.rmtree(directory)
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(["rbkit", "worker", "client"])), ids="-".join)
-def test_kill_9_in_every_order(order: tuple[str, ...]) -> None:
-    with (
-        StandInProcess() as rbkit,
-        SERVERS["gunicorn-gevent"](
-            env={"RBKIT_PUB_ENDPOINT": rbkit.pub_endpoint, "RBKIT_REQ_ENDPOINT": rbkit.req_endpoint}
-        ) as web,
-        client_process(web) as client,
-    ):
+def test_kill_9_in_every_order(survivor: Upstream, order: tuple[str, ...]) -> None:
+    web = survivor.web
+    with survivor.rbkit() as rbkit, client_process(web) as client:
         (worker,) = web.worker_pids()
         for victim in order:
             if victim == "rbkit":

@@ -75,11 +75,14 @@ def check(before: Snapshot) -> list[str]:
 
 def _differences(before: Snapshot) -> list[str]:
     found = [f"greenlet {thing!r}" for thing in _greenlets() if id(thing) not in before.greenlets]
-    found += [f"thread {thread!r}" for thread in threading.enumerate() if thread.ident not in before.threads]
-    known = {thread.native_id for thread in threading.enumerate()}
+    native = _native_threads()
+    # Before 3.13 Python keeps what stood for a foreign thread (a "dummy") after that one has ended.
+    threads = [thread for thread in threading.enumerate() if thread.native_id in native]
+    found += [f"thread {thread!r}" for thread in threads if thread.ident not in before.threads]
+    known = {thread.native_id for thread in threads}
     found += [
         f"native thread {number} ({name})"
-        for number, name in _native_threads().items()
+        for number, name in native.items()
         if number not in before.native_threads and number not in known
     ]
     if new := _new_descriptors(before):

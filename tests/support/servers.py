@@ -39,6 +39,7 @@ class WebServer:
         env: ``RBKIT_...`` and other variables; None as a value removes one.
         runtime_dir: shared with another server, else a private one that vanishes with it.
         check_log: whether a traceback in the log is an error.
+        stop_signal: how it is ended when the test is done with it and has not ended it by itself.
     """
 
     def __init__(
@@ -49,10 +50,12 @@ class WebServer:
         env: Mapping[str, str | None] | None = None,
         runtime_dir: Path | None = None,
         check_log: bool = True,
+        stop_signal: int = signal.SIGTERM,
     ) -> None:
         self._private = Path(tempfile.mkdtemp(prefix="rbw", dir="/tmp"))
         self.runtime_dir = runtime_dir or self._private
         self.check_log = check_log
+        self._stop_signal = stop_signal
         self.name = f"test-{os.getpid()}-{next(_serial)}-{secrets.token_hex(3)}"
         variables: dict[str, str | None] = {
             **{key: value for key, value in os.environ.items() if not key.startswith("RBKIT_")},
@@ -149,7 +152,7 @@ class WebServer:
         log = ""
         try:
             if self.process.poll() is None:
-                self.terminate()
+                self.signal(self._stop_signal)
                 self.wait(15)
         finally:
             log = self.log()
@@ -194,6 +197,8 @@ class Gunicorn:
         command += ["--bind", "127.0.0.1:0", "--workers", str(workers), "--access-logfile", "-"]
         command += ["--preload"] if preload else []
         command += ["--graceful-timeout", str(graceful_timeout)] if graceful_timeout is not None else []
+        # SIGQUIT is gunicorn's quick shutdown; after SIGTERM its gevent workers look only once a second.
+        rest.setdefault("stop_signal", signal.SIGQUIT)
         return WebServer([*command, *options, f"support.apps:{app}()"], workers=workers, **rest)
 
 
