@@ -101,7 +101,8 @@ def decode_publication(message: bytes) -> Collection:
 def decode_answer(message: bytes) -> bytes | dict[Any, Any]:
     """The answer to a command: the raw bytes of one that is not a MessagePack map (``b"ok"``), else the map.
 
-    The map of a ``handshake`` has its integer keys replaced by names; its ``payload`` has string keys.
+    The map of a ``handshake`` has its integer keys replaced by names; its ``payload`` has string keys. The answers of
+    extensions have string keys from the start, and integers in them (thread ids, say) are what they are.
 
     Raises:
         ProtocolError: it begins like a map and is none.
@@ -109,9 +110,8 @@ def decode_answer(message: bytes) -> bytes | dict[Any, Any]:
     # The first byte tells: fixmap, map16 and map32 are no ASCII letters, so "ok" can not be mistaken for a map.
     if message and (0x80 <= message[0] <= 0x8F or message[0] in (0xDE, 0xDF)):
         try:
-            value = _named(unpack(message))
+            value = unpack(message)
+            return _named(value) if Field.EVENT_TYPE in value else value  # type: ignore[no-any-return]
         except RecursionError:
             raise ProtocolError("an answer is nested too deeply") from None
-        if isinstance(value, dict):
-            return value
     return message

@@ -359,3 +359,7 @@ def test_the_stand_in_speaks_the_old_types() -> None:
     with StandIn() as server:
         answer = server.handshake()
     assert walk(answer) == (set(), len(answer))
+
+
+def test_integers_in_an_extensions_answer_are_what_they_are() -> None:
+    assert decode_answer(pack({"threads": {1: "worker", 15: "other"}})) == {"threads": {1: "worker", 15: "other"}}
