@@ -124,7 +124,6 @@ def test_a_flood_of_pings_is_survived(site: Site) -> None:
 # Closing
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("code", [1000, 1001, 1003, 1007, 1011, 1012, 1013, 1014, 3000, 4999])
 def test_close_codes_are_echoed(site: Site, code: int) -> None:
     with site.raw() as client:
@@ -139,6 +138,7 @@ def test_an_empty_close_frame_is_answered_with_one(site: Site) -> None:
         assert client.read_to_end() == b""
 
 
+@pytest.mark.smoke
 def test_closing_is_quick(site: Site) -> None:
     with site.raw() as client:
         client.command("ping")
@@ -208,7 +208,6 @@ ENDINGS = {
 }
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("when", ["behind the request", "in one piece", "later"])
 def test_bytes_behind_the_last_frame_are_never_a_request(site: Site, ending: str, when: str) -> None:
