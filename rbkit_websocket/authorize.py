@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -96,11 +95,9 @@ class Gate:
         scheme, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() == "bearer" and self.is_token(credentials.strip()):
             return True
-        try:
-            morsel = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(self.cookie_name)
-        except CookieError:
-            return False
-        return morsel is not None and _same(morsel.value, self.cookie_value)
+        # By hand: http.cookies stops at the first pair it does not like, and the application's may be of any kind.
+        pairs = (pair.strip().partition("=") for pair in environ.get("HTTP_COOKIE", "").split(";"))
+        return any(name == self.cookie_name and _same(value, self.cookie_value) for name, _, value in pairs)
 
 
 def _same(a: str, b: str) -> bool:

@@ -71,8 +71,10 @@ def serve(environ: dict[str, Any], start_response: StartResponse, runtime: Runti
         _reserve(takeover, runtime.settings.max_sessions)
     except Rejected as refusal:
         log.info("rbkit: refused %s: %s", environ.get("REMOTE_ADDR") or "a client", refusal)
-        body = refuse(start_response, refusal, hang_up=True)
         connection = claim(environ)
+        # PEP 3333 keeps Connection to the server, and wsgiref answers 500 to an application that sets it: only where
+        # we know the server.
+        body = refuse(start_response, refusal, hang_up=connection is not None)
         return _LastAnswer(body, connection) if connection is not None and connection.reads_on else body
     try:
         takeover.open(start_response, accept_headers(environ))

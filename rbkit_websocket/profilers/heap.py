@@ -13,6 +13,7 @@ generators, coroutines, modules and classes.
 from __future__ import annotations
 
 import gc
+import inspect
 import sys
 import time
 import types
@@ -36,6 +37,11 @@ _namespace = type.__dict__["__dict__"].__get__
 _flags = type.__dict__["__flags__"].__get__
 _type_module = type.__dict__["__module__"].__get__
 _module_namespace = vars(types.ModuleType)["__dict__"].__get__
+
+
+def _is_ours(obj: Any) -> bool:
+    # A dump that held the generators it is made by could only be ended by the collector, in any order.
+    return type(obj) is Followed or (type(obj) is types.GeneratorType and obj.gi_code in _OWN_GENERATORS)
 
 
 class HeapDump:
@@ -82,7 +88,7 @@ class HeapDump:
         try:
             for start in range(0, len(found), _CHUNK * 10):
                 part = found[start : start + _CHUNK * 10]
-                fresh = [obj for obj in part if id(obj) not in own and type(obj) is not Followed]
+                fresh = [obj for obj in part if id(obj) not in own and not _is_ours(obj)]
                 objects.extend(fresh)
                 known.update(map(id, fresh))
                 del part, fresh
@@ -220,3 +226,10 @@ class _Kind:
             return int(self._measure(obj)) + self._overhead
         except (TypeError, ValueError, OverflowError, AttributeError):
             return None
+
+
+_OWN_GENERATORS: Final = frozenset(
+    value.__code__
+    for value in vars(HeapDump).values()
+    if isinstance(value, types.FunctionType) and value.__code__.co_flags & inspect.CO_GENERATOR
+)

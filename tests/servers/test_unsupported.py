@@ -19,26 +19,17 @@ def unsupported_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def unsupported(unsupported_name: str) -> Iterator[WebServer]:
-    with UNSUPPORTED[unsupported_name](check_log=unsupported_name != "wsgiref") as web:
+    with UNSUPPORTED[unsupported_name]() as web:
         yield web
 
 
-@pytest.fixture
-def refusing(unsupported: WebServer, unsupported_name: str, request: pytest.FixtureRequest) -> WebServer:
-    """The same, in tests of refusals."""
-    if unsupported_name == "wsgiref":
-        reason = "wsgiref answers 500 to an application that sets Connection, which PEP 3333 forbids"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-    return unsupported
-
-
-def test_the_refusal_says_what_to_use(refusing: WebServer) -> None:
-    with RawClient(refusing.port) as client:
+def test_the_refusal_says_what_to_use(unsupported: WebServer) -> None:
+    with RawClient(unsupported.port) as client:
         response = client.request(upgrade_request(target()))
         assert response.status == 501
         for name in ("gunicorn -k gevent", "gevent_pywsgi", "GeventWebSocketWorker", "WSGIServer", "WebSocketHandler"):
             assert name in response.body.decode()
-    assert b"hello" in refusing.get("/hello")
+    assert b"hello" in unsupported.get("/hello")
 
 
 @pytest.mark.parametrize(
@@ -52,8 +43,8 @@ def test_the_refusal_says_what_to_use(refusing: WebServer) -> None:
     ],
     ids=["401", "403", "426", "400", "405"],
 )
-def test_it_is_judged_after_everything_else(refusing: WebServer, request_bytes: bytes, status: int) -> None:
-    with RawClient(refusing.port) as client:
+def test_it_is_judged_after_everything_else(unsupported: WebServer, request_bytes: bytes, status: int) -> None:
+    with RawClient(unsupported.port) as client:
         assert client.request(request_bytes).status == status
 
 
