@@ -47,11 +47,20 @@ class Collection:
     events: tuple[Event, ...]
 
 
-def _named(value: Any) -> Any:
+# Events are three levels deep; what is far deeper was made to exhaust the stack of whoever walks through it.
+_MAX_DEPTH = 50
+
+
+def _named(value: Any, depth: int = 0) -> Any:
+    if depth > _MAX_DEPTH:
+        raise ProtocolError("a message is nested too deeply")
     if isinstance(value, dict):
-        return {_NAMES.get(key, key) if isinstance(key, int) else key: _named(item) for key, item in value.items()}
+        return {
+            _NAMES.get(key, key) if isinstance(key, int) else key: _named(item, depth + 1)
+            for key, item in value.items()
+        }
     if isinstance(value, list):
-        return [_named(item) for item in value]
+        return [_named(item, depth + 1) for item in value]
     return value
 
 
@@ -92,10 +101,7 @@ def decode_publication(message: bytes) -> Collection:
     if not isinstance(events, list):
         raise ProtocolError("an event_collection carries a list of events")
     counter = raw.get(Field.MESSAGE_COUNTER)
-    try:
-        return Collection(counter if isinstance(counter, int) else None, _time(raw), tuple(map(_event, events)))
-    except RecursionError:
-        raise ProtocolError("a message is nested too deeply") from None
+    return Collection(counter if isinstance(counter, int) else None, _time(raw), tuple(map(_event, events)))
 
 
 def decode_answer(message: bytes) -> bytes | dict[Any, Any]:
@@ -109,9 +115,6 @@ def decode_answer(message: bytes) -> bytes | dict[Any, Any]:
     """
     # The first byte tells: fixmap, map16 and map32 are no ASCII letters, so "ok" can not be mistaken for a map.
     if message and (0x80 <= message[0] <= 0x8F or message[0] in (0xDE, 0xDF)):
-        try:
-            value = unpack(message)
-            return _named(value) if Field.EVENT_TYPE in value else value  # type: ignore[no-any-return]
-        except RecursionError:
-            raise ProtocolError("an answer is nested too deeply") from None
+        value = unpack(message)
+        return _named(value) if Field.EVENT_TYPE in value else value  # type: ignore[no-any-return]
     return message
