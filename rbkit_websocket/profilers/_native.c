@@ -53,6 +53,7 @@
 #define PATIENCE (10 * SECOND / 1000)
 /* Threads that nothing else would tell of (a C thread that came to Python later) are looked for each second. */
 #define RESCAN SECOND
+#define NEWBORN_LOOKS 20
 #define MAX_RAW 20000
 #define RAW_UNIT (SECOND / 1000) /* PUB carries at most 1000 samples a second */
 
@@ -108,6 +109,7 @@ static struct {
     int main_state_file, threads_file; /* /proc */
     unsigned long generation;          /* the looker's: */
     nlink_t threads;
+    int newborn; /* how many more looks, at most, until a new thread has its first frame */
     int64_t checked, scanned;
 } S = {.mutex = PTHREAD_MUTEX_INITIALIZER, .main_state_file = -1, .threads_file = -1};
 
@@ -441,7 +443,7 @@ static int others_moved(int64_t now)
 {
     nlink_t threads;
     count_threads(&threads);
-    int moved = threads == 0 || threads != S.threads || now - S.scanned >= RESCAN;
+    int moved = threads == 0 || threads != S.threads || S.newborn > 0 || now - S.scanned >= RESCAN;
     for (size_t i = 0; i < S.n_others; i++) {
         int64_t cpu = read_clock(S.others[i].clock);
         pthread_mutex_lock(&S.mutex);
@@ -454,43 +456,61 @@ static int others_moved(int64_t now)
     return moved;
 }
 
-/* The slot of a thread, made if there is none; NULL without memory. ``hint``: where the last one was. */
-static Slot *slot_of(PyThreadState *tstate, unsigned long ident, size_t *hint, int64_t now)
+static int clock_of(PyThreadState *tstate, clockid_t *clock)
 {
-    for (size_t i = 0; i < S.n_others; i++) {
-        size_t at = (*hint + i) % S.n_others;
-        if (S.others[at].ident == ident && S.others[at].seen != S.generation) {
-            *hint = at + 1;
-            return &S.others[at];
-        }
-    }
-    clockid_t clock;
 #if PY_VERSION_HEX >= 0x030B0000 && defined(PY_HAVE_THREAD_NATIVE_ID)
-    clock = clock_of_tid((pid_t)tstate->native_thread_id);
+    *clock = clock_of_tid((pid_t)tstate->native_thread_id);
+    return 0;
 #else
-    /* Undefined for a dead thread. This one has frames and we hold the lock, so it is alive. The clock's number is
-     * made of the kernel's id: later it may be read without fear. */
-    (void)tstate;
-    if (pthread_getcpuclockid((pthread_t)ident, &clock) != 0) {
-        return NULL;
-    }
+    /* Undefined for a dead thread. This one has frames and we hold the lock, so it is alive. */
+    return pthread_getcpuclockid((pthread_t)tstate->thread_id, clock);
 #endif
-    pthread_mutex_lock(&S.mutex);
-    if (S.n_others == S.room_others) {
-        size_t room = S.room_others ? S.room_others * 2 : 32;
-        Slot *others = realloc(S.others, room * sizeof *others);
-        if (others == NULL) {
-            pthread_mutex_unlock(&S.mutex);
-            return NULL;
-        }
-        S.others = others;
-        S.room_others = room;
-    }
-    Slot *slot = &S.others[S.n_others++];
-    /* It began after the last look at the list of threads. */
+}
+
+/* A thread is seen for the first time: it began after the last look at the list of threads. */
+static void begin_slot(Slot *slot, unsigned long ident, clockid_t clock, int64_t now)
+{
     *slot = (Slot){.ident = ident, .clock = clock, .wall_seen = S.checked};
     int64_t used = read_clock(clock);
     slot->cpu_seen = used > now - S.checked ? used - (now - S.checked) : 0;
+}
+
+/* The slot of a thread, made if there is none; NULL without memory. ``hint``: behind the last one found. */
+static Slot *slot_of(PyThreadState *tstate, size_t *hint, int64_t now)
+{
+    Slot *slot = NULL;
+    clockid_t clock;
+    if (clock_of(tstate, &clock) != 0) {
+        return NULL;
+    }
+    for (size_t i = 0; slot == NULL && i < S.n_others; i++) {
+        size_t at = (*hint + i) % S.n_others;
+        if (S.others[at].ident == tstate->thread_id) {
+            *hint = at + 1;
+            slot = &S.others[at];
+        }
+    }
+    if (slot != NULL && slot->clock == clock) {
+        return slot;
+    }
+    pthread_mutex_lock(&S.mutex);
+    if (slot != NULL) {
+        flush_idle(slot); /* the identity is another thread's now */
+    }
+    else if (S.n_others == S.room_others) {
+        size_t room = S.room_others ? S.room_others * 2 : 32;
+        Slot *others = realloc(S.others, room * sizeof *others);
+        if (others != NULL) {
+            S.others = others;
+            S.room_others = room;
+        }
+    }
+    if (slot == NULL && S.n_others < S.room_others) {
+        slot = &S.others[S.n_others++];
+    }
+    if (slot != NULL) {
+        begin_slot(slot, tstate->thread_id, clock, now);
+    }
     pthread_mutex_unlock(&S.mutex);
     return slot;
 }
@@ -519,7 +539,10 @@ static void look(int baseline)
     S.look_at_main = 0;
     S.main_looked = at_main ? now : S.main_looked;
     pthread_mutex_unlock(&S.mutex);
+    nlink_t threads = S.threads;
     count_threads(&S.threads);
+    S.newborn = S.threads != threads ? NEWBORN_LOOKS : S.newborn - (S.newborn > 0);
+    int frameless = 0;
     S.generation++;
     for (PyThreadState *tstate = PyInterpreterState_ThreadHead(S.interpreter); tstate != NULL;
          tstate = PyThreadState_Next(tstate)) {
@@ -529,9 +552,10 @@ static void look(int baseline)
         }
         int depth = walk(tstate, frames);
         if (depth == 0) {
-            continue; /* not born yet, or a thread that has left Python */
+            frameless = 1; /* has not begun yet, or has left Python */
+            continue;
         }
-        Slot *slot = ident == S.main.ident ? &S.main : slot_of(tstate, ident, &hint, now);
+        Slot *slot = ident == S.main.ident ? &S.main : slot_of(tstate, &hint, now);
         if (slot == NULL) {
             continue;
         }
@@ -562,6 +586,7 @@ static void look(int baseline)
     }
     S.n_others = kept;
     pthread_mutex_unlock(&S.mutex);
+    S.newborn = frameless ? S.newborn : 0;
     S.checked = S.scanned = now;
 }
 
