@@ -51,9 +51,10 @@
 #define LOOK_PERIOD (5 * SECOND / 1000)
 /* A main thread that has not answered for so long is in a C function, or has our signal blocked. */
 #define PATIENCE (10 * SECOND / 1000)
-/* Threads that nothing else would tell of (a C thread that came to Python later) are looked for each second. */
-#define RESCAN SECOND
+/* Threads that nothing else would tell of (a C thread that comes to Python later) are looked for so often. */
+#define RESCAN (SECOND / 10)
 #define NEWBORN_LOOKS 20
+#define MANY_THREADS 100
 #define MAX_RAW 20000
 #define RAW_UNIT (SECOND / 1000) /* PUB carries at most 1000 samples a second */
 
@@ -108,7 +109,8 @@ static struct {
     const char *refusal;
     int main_state_file, threads_file; /* /proc */
     unsigned long generation;          /* the looker's: */
-    nlink_t threads;
+    uint64_t threads;                  /* their fingerprint */
+    uint64_t frameless;
     int newborn; /* how many more looks, at most, until a new thread has its first frame */
     int64_t checked, scanned;
 } S = {.mutex = PTHREAD_MUTEX_INITIALIZER, .main_state_file = -1, .threads_file = -1};
@@ -301,6 +303,24 @@ static int settle_signal(void *Py_UNUSED(unused))
     return 0;
 }
 
+/* A signal that waits when the process becomes another program would end that: its handlers are the default ones. So
+ * before an exec none is sent any more and what waits is discarded. (Nothing else tells of one.) */
+static int on_audit(const char *event, PyObject *Py_UNUSED(arguments), void *Py_UNUSED(unused))
+{
+    if (event[0] != 'o' || strcmp(event, "os.exec") != 0 || !S.attached) {
+        return 0;
+    }
+    pthread_mutex_lock(&S.mutex);
+    S.reachable = 0;
+    pthread_mutex_unlock(&S.mutex);
+    S.refusal = "an exec has been tried";
+    struct sigaction action = {.sa_handler = SIG_IGN};
+    sigaction(S.signum, &action, NULL);
+    action.sa_handler = SIG_DFL;
+    sigaction(S.signum, &action, NULL);
+    return 0;
+}
+
 static void have_signal_settled(void)
 {
     if (pthread_equal(pthread_self(), S.main_thread)) {
@@ -339,6 +359,7 @@ static int on_pending(void *Py_UNUSED(unused))
 }
 
 static int settle_signal(void *Py_UNUSED(unused)) { return 0; }
+static int on_audit(const char *Py_UNUSED(event), PyObject *Py_UNUSED(arguments), void *Py_UNUSED(unused)) { return 0; }
 static void have_signal_settled(void) {}
 static void notice_loss(void) {}
 #endif
@@ -390,10 +411,8 @@ static void tick(int64_t now, int64_t *last_cpu)
             S.pending = 1;
             S.pending_since = now;
             S.asked++;
-            pthread_mutex_unlock(&S.mutex);
-            int failed = ask_main();
-            pthread_mutex_lock(&S.mutex);
-            if (failed) {
+            /* With the mutex: whoever has set ``reachable`` to 0 relies on no signal coming any more. */
+            if (ask_main() != 0) {
                 S.pending = 0;
             }
             return;
@@ -432,17 +451,43 @@ static void *ticker_main(void *Py_UNUSED(unused))
 
 /* -- the looker */
 
-static void count_threads(nlink_t *threads)
+/* Something that changes when a thread is born or dies; 0 when that cannot be told. A count would not do: one thread may
+ * go while another comes. */
+static uint64_t fingerprint(void)
 {
+    struct entry { /* linux_dirent64, getdents(2) */
+        uint64_t number;
+        int64_t offset;
+        unsigned short size;
+        unsigned char type;
+        char name[];
+    };
+    _Alignas(struct entry) char buffer[4096];
+    uint64_t sum = 0;
+    long filled;
     struct stat facts;
-    *threads = S.threads_file >= 0 && fstat(S.threads_file, &facts) == 0 ? facts.st_nlink : 0;
+    if (S.threads_file < 0 || fstat(S.threads_file, &facts) != 0) {
+        return 0;
+    }
+    if (facts.st_nlink > MANY_THREADS) {
+        return facts.st_nlink; /* reading names would cost a millisecond */
+    }
+    if (lseek(S.threads_file, 0, SEEK_SET) != 0) {
+        return 0;
+    }
+    while ((filled = syscall(SYS_getdents64, S.threads_file, buffer, sizeof buffer)) > 0) {
+        for (long at = 0; at < filled; at += ((struct entry *)(buffer + at))->size) {
+            uint64_t name = strtoul(((struct entry *)(buffer + at))->name, NULL, 10) + 1;
+            sum += name * name * 0x9E3779B97F4A7C15u;
+        }
+    }
+    return filled < 0 ? 0 : sum;
 }
 
 /* Accounts for the threads at rest, without the lock. Whether somebody has run, was born or has died. */
 static int others_moved(int64_t now)
 {
-    nlink_t threads;
-    count_threads(&threads);
+    uint64_t threads = fingerprint();
     int moved = threads == 0 || threads != S.threads || S.newborn > 0 || now - S.scanned >= RESCAN;
     for (size_t i = 0; i < S.n_others; i++) {
         int64_t cpu = read_clock(S.others[i].clock);
@@ -539,10 +584,8 @@ static void look(int baseline)
     S.look_at_main = 0;
     S.main_looked = at_main ? now : S.main_looked;
     pthread_mutex_unlock(&S.mutex);
-    nlink_t threads = S.threads;
-    count_threads(&S.threads);
-    S.newborn = S.threads != threads ? NEWBORN_LOOKS : S.newborn - (S.newborn > 0);
-    int frameless = 0;
+    S.threads = fingerprint();
+    uint64_t frameless = 0;
     S.generation++;
     for (PyThreadState *tstate = PyInterpreterState_ThreadHead(S.interpreter); tstate != NULL;
          tstate = PyThreadState_Next(tstate)) {
@@ -552,7 +595,8 @@ static void look(int baseline)
         }
         int depth = walk(tstate, frames);
         if (depth == 0) {
-            frameless = 1; /* has not begun yet, or has left Python */
+            /* Has not begun yet, or has left Python: a sum over them tells whether they are the same as last time. */
+            frameless += PyThreadState_GetID(tstate) * 0x9E3779B97F4A7C15u;
             continue;
         }
         Slot *slot = ident == S.main.ident ? &S.main : slot_of(tstate, &hint, now);
@@ -586,7 +630,8 @@ static void look(int baseline)
     }
     S.n_others = kept;
     pthread_mutex_unlock(&S.mutex);
-    S.newborn = frameless ? S.newborn : 0;
+    S.newborn = frameless == 0 ? 0 : frameless != S.frameless ? NEWBORN_LOOKS : S.newborn - (S.newborn > 0);
+    S.frameless = frameless;
     S.checked = S.scanned = now;
 }
 
@@ -734,6 +779,9 @@ static int install_hooks(void)
     PyObject *done = module && function ? PyObject_CallMethod(module, "register", "O", function) : NULL;
     Py_XDECREF(module);
     Py_XDECREF(function);
+    if (done != NULL && NEEDS_SIGNAL && PySys_AddAuditHook(on_audit, NULL) < 0) {
+        Py_CLEAR(done);
+    }
     if (done == NULL || pthread_atfork(NULL, NULL, in_child) != 0) {
         if (!PyErr_Occurred()) {
             PyErr_NoMemory();

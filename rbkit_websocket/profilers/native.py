@@ -154,8 +154,8 @@ class NativeSampler:
         Args:
             raw: whether single samples are wanted from now on; they cost more than all the rest.
         """
-        self._native.set_raw(raw and self.running)
         totals, singles, lost = self._native.drain()
+        self._native.set_raw(raw and self.running)
         threads = len({stack.thread for _, stack, _ in singles})
         samples = [Sample(stamp, stack.thread, stack, weight, threads) for stamp, stack, weight in singles]
         return Drained(totals, samples, lost)
