@@ -49,6 +49,7 @@
 #define SECOND 1000000000LL
 /* Between two looks that may have to force somebody to let go of the lock. */
 #define LOOK_PERIOD (5 * SECOND / 1000)
+#define BREATH (3 * SECOND / 10000)
 /* A main thread that has not answered for so long is in a C function, or has our signal blocked. */
 #define PATIENCE (10 * SECOND / 1000)
 /* Threads that nothing else would tell of (a C thread that comes to Python later) are looked for so often. */
@@ -667,6 +668,9 @@ static void *looker_main(void *Py_UNUSED(unused))
                 PyGC_Enable();
             }
             tstate = PyEval_SaveThread();
+            /* Whoever wants the lock before the other has it back waits for two switch intervals, not one. */
+            int64_t then = read_clock(CLOCK_MONOTONIC) + BREATH;
+            next = next > then ? next : then;
         }
         pthread_mutex_lock(&S.mutex);
     }
