@@ -55,7 +55,8 @@ def test_a_thousand_starts_and_stops_leave_nothing(sampler: NativeSampler) -> No
     cycles(100)
     memory, files, threads = resident(), len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
     cycles(1000)
-    assert resident() - memory < 2_000_000
+    if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # which keeps freed memory for a while
+        assert resident() - memory < 2_000_000
     assert len(os.listdir("/proc/self/fd")) == files
     wait_until(lambda: len(os.listdir("/proc/self/task")) == threads, "the end of its threads")
     if sys.version_info < (3, 13):
