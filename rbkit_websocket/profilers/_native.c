@@ -90,7 +90,7 @@ static struct {
     int raw;
     int64_t interval;
     int pending;
-    int64_t pending_since;
+    int64_t pending_since, asked_cpu;
     int look_at_main;
     int64_t main_looked;
     int64_t lost_ns;
@@ -188,7 +188,7 @@ static void put_sample(Slot *slot, const Frame *frames, int depth, int64_t now, 
     }
     slot->last = stack;
     slot->wall_seen = now;
-    if (cpu >= 0 || !S.cpu_clock) {
+    if (!S.cpu_clock || weight > 0) { /* a reading may be a little older than the last one */
         slot->cpu_seen = cpu;
     }
     slot->rested = rested && cpu >= 0;
@@ -218,12 +218,16 @@ static void look_at_self(void)
     }
     Frame frames[MAX_DEPTH];
     int depth = walk(PyThreadState_Get(), frames);
-    int64_t cpu = S.cpu_clock ? read_clock(CLOCK_THREAD_CPUTIME_ID) : -1;
-    put_sample(&S.main, frames, depth, read_clock(CLOCK_MONOTONIC), cpu, 0);
+    int64_t now = read_clock(CLOCK_MONOTONIC), cpu = -1;
     pthread_mutex_lock(&S.mutex);
+    if (S.cpu_clock) {
+        /* The ticker has just read it, and this costs a system call. */
+        cpu = S.pending && now - S.pending_since < S.interval / 2 ? S.asked_cpu : read_clock(CLOCK_THREAD_CPUTIME_ID);
+    }
     S.pending = 0;
     S.answered++;
     pthread_mutex_unlock(&S.mutex);
+    put_sample(&S.main, frames, depth, now, cpu, 0);
 }
 
 #if NEEDS_SIGNAL
@@ -367,11 +371,11 @@ static void notice_loss(void) {}
 
 /* -- the ticker */
 
-/* Whether the main thread computes, or would if it had a processor; in doubt it does. */
-static int main_runs(int64_t cpu)
+/* Whether the main thread computes, or would if it had a processor; in doubt it does. ``used`` of the ``passed`` time
+ * since the last tick it did. */
+static int main_runs(int64_t cpu, int64_t used, int64_t passed)
 {
-    int64_t again = read_clock(S.main.clock);
-    if (again != cpu || S.main_state_file < 0) {
+    if (used > passed - passed / 8 || read_clock(S.main.clock) != cpu || S.main_state_file < 0) {
         return 1;
     }
     /* "running", or the number of the system call it waits in. */
@@ -394,23 +398,25 @@ static void wait_until(pthread_cond_t *condition, int64_t when)
     pthread_cond_timedwait(condition, &S.mutex, &until);
 }
 
-static void tick(int64_t now, int64_t *last_cpu)
+static void tick(int64_t now, int64_t *last, int64_t *last_cpu)
 {
     S.ticks++;
-    int64_t cpu = read_clock(S.main.clock);
+    int64_t cpu = read_clock(S.main.clock), used = cpu - *last_cpu, passed = now - *last;
+    *last = now;
+    *last_cpu = cpu;
     if (at_rest(&S.main, now, cpu)) {
         return;
     }
-    int waits = S.pending && cpu == *last_cpu;
-    *last_cpu = cpu;
+    int waits = S.pending && used == 0;
     int stuck = !S.reachable || (S.pending && now - S.pending_since > PATIENCE);
     if (S.reachable && !S.pending) {
         pthread_mutex_unlock(&S.mutex);
-        int runs = main_runs(cpu);
+        int runs = main_runs(cpu, used, passed);
         pthread_mutex_lock(&S.mutex);
         if (runs && !S.stopping && S.reachable) {
             S.pending = 1;
             S.pending_since = now;
+            S.asked_cpu = cpu;
             S.asked++;
             /* With the mutex: whoever has set ``reachable`` to 0 relies on no signal coming any more. */
             if (ask_main() != 0) {
@@ -433,7 +439,7 @@ static void *ticker_main(void *Py_UNUSED(unused))
     prctl(PR_SET_NAME, "rbkit-ticker");
     prctl(PR_SET_TIMERSLACK, 1UL); /* 50 us otherwise: half of the shortest interval */
     pthread_mutex_lock(&S.mutex);
-    int64_t next = read_clock(CLOCK_MONOTONIC), last_cpu = -1;
+    int64_t next = read_clock(CLOCK_MONOTONIC), last = next, last_cpu = read_clock(S.main.clock);
     while (!S.stopping) {
         int64_t now = read_clock(CLOCK_MONOTONIC);
         if (now < next) {
@@ -444,7 +450,7 @@ static void *ticker_main(void *Py_UNUSED(unused))
         if (next <= now) {
             next = now + S.interval; /* ticks that were missed are not made up for: the weights are right */
         }
-        tick(now, &last_cpu);
+        tick(now, &last, &last_cpu);
     }
     pthread_mutex_unlock(&S.mutex);
     return NULL;
