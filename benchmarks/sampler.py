@@ -173,10 +173,15 @@ class Process:
                 self.bytes += len(self._events.recv())
             if poll and time.monotonic() >= due:
                 due += 1.0
-                answer = self.ask(f"cpu_profile{self._cursor}")
-                self._cursor = f" {answer['cursor']}"
-                self.samples += answer["samples"]
+                self.poll()
+        if poll:
+            self.poll()
         return dict(answers[0])
+
+    def poll(self) -> None:
+        answer = self.ask(f"cpu_profile{self._cursor}")
+        self._cursor = f" {answer['cursor']}"
+        self.samples += answer["samples"]
 
     def close(self) -> None:
         self._process.stdin.close()  # type: ignore[union-attr]
@@ -244,6 +249,8 @@ def measure(load: str, rounds: int, seconds: float, only: str) -> None:
             process = processes[native]
             alone = process.run(seconds)
             stop = switch(process) if switch is not None else None
+            if poll:
+                process.poll()
             process.samples = 0
             with_it = process.run(seconds, inside, poll)
             if poll:

@@ -405,3 +405,20 @@ def test_further_endpoints_can_be_bound_while_it_runs(endpoints: tuple[str, str]
             assert peer.ask("ping") == b"ok"
     finally:
         server.stop()
+
+
+def test_start_cpu_polling_publishes_no_samples(peer: Peer) -> None:
+    peer.subscribe()
+    answer = peer.map("start_cpu_polling")
+    assert (answer["running"], answer["events"], answer["clock"]) == (True, False, "cpu")
+    assert peer.handshake()["cpu_events"] == "off"
+    assert peer.ask("start_cpu_profiling") == b"ok"
+    assert peer.handshake()["cpu_events"] == "on"
+    # Another client that polls takes nothing away from those who listen.
+    assert peer.map("start_cpu_polling")["events"] is True
+    assert peer.map("cpu_events off")["events"] is False
+    assert peer.map("cpu_events on")["events"] is True
+    assert peer.map("cpu_events maybe")["error"] == "bad_argument"
+    assert peer.map("start_cpu_polling now")["error"] == "bad_argument"
+    assert peer.ask("stop_cpu_profiling") == b"ok"
+    assert peer.handshake()["cpu_events"] == "off"
