@@ -1,5 +1,41 @@
-"""Everything declarative is in setup.cfg; this file is the hook for tools that call it."""
+"""The native extensions; everything declarative is in setup.cfg.
 
-from setuptools import setup
+They are optional: without a compiler the package installs nevertheless and runs on its Python fallbacks. What
+``RBKIT_NATIVE`` says at build time: ``0`` leaves them out, ``require`` makes a failure to build one fatal.
+"""
 
-setup()
+import os
+import sys
+
+from setuptools import Extension, setup
+
+WANTED = os.environ.get("RBKIT_NATIVE", "").strip().lower()
+# Each source with the headers it includes from beside it.
+SOURCES = {
+    "rbkit_websocket.profilers._native": ["_native.c", "_native_store.h", "_native_walk.h"],
+}
+
+
+def extensions():
+    """The extensions to build here."""
+    if WANTED in ("0", "no", "off", "false") or not sys.platform.startswith("linux"):
+        return []
+    if sys.implementation.name != "cpython":
+        return []
+    found = []
+    for name, (source, *headers) in SOURCES.items():
+        folder = os.path.join(*name.split(".")[:-1])
+        found.append(
+            Extension(
+                name,
+                [os.path.join(folder, source)],
+                depends=[os.path.join(folder, header) for header in headers],
+                extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-pthread"],
+                extra_link_args=["-pthread"],
+                optional=WANTED != "require",
+            )
+        )
+    return found
+
+
+setup(ext_modules=extensions())

@@ -1,4 +1,7 @@
-"""Looks into the built distributions: what has to be in, and what must not be."""
+"""Looks into the built distributions: what has to be in, and what must not be.
+
+Arguments: a source distribution and wheels. A wheel for one platform has to bring the native extension.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,11 @@ import zipfile
 
 REQUIRED = {
     ".whl": ("rbkit_websocket/py.typed", "rbkit_websocket/middleware.py", "entry_points.txt"),
-    ".gz": ("README.rst", "CHANGELOG.rst", "LICENSE", "setup.cfg", "rbkit_websocket/py.typed", "tests/conftest.py"),
+    ".gz": ("README.rst", "CHANGELOG.rst", "LICENSE", "setup.cfg", "rbkit_websocket/py.typed", "tests/conftest.py")
+    + ("rbkit_websocket/profilers/_native.c", "rbkit_websocket/profilers/_native_store.h")
+    + ("rbkit_websocket/profilers/_native_walk.h", "rbkit_websocket/profilers/_native.pyi"),
 }
+EXTENSIONS = ("rbkit_websocket/profilers/_native.",)
 FORBIDDEN = ("__pycache__", ".pyc", ".venv", "node_modules", ".git/")
 
 
@@ -29,6 +35,9 @@ def main(paths: list[str]) -> int:
         required = next(value for suffix, value in REQUIRED.items() if path.endswith(suffix))
         wrong += [f"{path}: {name} is missing" for name in required if not any(n.endswith(name) for n in inside)]
         wrong += [f"{path}: {n} has no place there" for n in inside if any(bad in n for bad in FORBIDDEN)]
+        if path.endswith(".whl") and not path.endswith("-none-any.whl"):
+            built = [n for n in inside if n.endswith(".so")]
+            wrong += [f"{path}: {e}*.so is missing" for e in EXTENSIONS if not any(n.startswith(e) for n in built)]
         if path.endswith(".whl"):
             wrong += [f"{path}: {n} has no place there" for n in inside if n.startswith(("tests/", "benchmarks/"))]
     print("\n".join(wrong) or f"{len(paths)} distributions are complete")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import signal as signals
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Final, Literal
 from .errors import ConfigurationError
 from .protocol.constants import PORT_RANGE
 
-__all__ = ["Settings", "check_port", "default_name", "is_enabled"]
+__all__ = ["Settings", "check_port", "default_name", "is_enabled", "signal_number"]
 
 Authorize = Callable[[dict[str, Any]], bool]
 
@@ -87,6 +88,8 @@ class Settings:
     linger: float = 10.0
     snapshot_rate: int = 20_000_000
     runtime_dir: str | None = None
+    # None: the sampler's default.
+    signal: int | None = None
 
     @classmethod
     def from_options(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Settings:
@@ -198,6 +201,28 @@ def _runtime_dir(value: Any) -> str:
     return path
 
 
+def signal_number(value: Any) -> int | None:
+    """A real-time signal by number, as ``SIGRTMIN+3`` or as ``SIGRTMAX-3``; 0 for none, None for the default.
+
+    Raises:
+        ConfigurationError: anything else.
+    """
+    if value is None:
+        return None
+    least, most = getattr(signals, "SIGRTMIN", 1), getattr(signals, "SIGRTMAX", 64)
+    named = re.fullmatch(r"(SIGRTMIN|SIGRTMAX)(?:([+-])([0-9]{1,2}))?", value) if isinstance(value, str) else None
+    if named:
+        offset = int(named[3] or 0) * (-1 if named[2] == "-" else 1)
+        number = (least if named[1] == "SIGRTMIN" else most) + offset
+    elif isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 4:
+        number = int(value)
+    else:
+        number = value if isinstance(value, int) and not isinstance(value, bool) else -1
+    if number != 0 and not least <= number <= most:
+        raise ConfigurationError(f"give a real-time signal: {least} to {most}, a name like SIGRTMIN+12, or 0 for none")
+    return int(number)
+
+
 def _number(kind: Callable[[Any], Any], least: float, most: float) -> Callable[[Any], Any]:
     def parse(value: Any) -> Any:
         try:
@@ -232,4 +257,5 @@ _OPTIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "linger": _number(float, 0, 86400),
     "snapshot_rate": _number(int, 100_000, 10_000_000_000),
     "runtime_dir": _runtime_dir,
+    "signal": signal_number,
 }

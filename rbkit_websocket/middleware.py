@@ -46,6 +46,7 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
     linger: float | None = None,
     snapshot_rate: int | None = None,
     runtime_dir: str | os.PathLike[str] | None = None,
+    signal: int | str | None = None,
 ) -> WSGIApplication:
     """Wraps a WSGI application so that the running process can be watched through a WebSocket on its own port.
 

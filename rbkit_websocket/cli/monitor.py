@@ -87,8 +87,10 @@ class Monitor:
 
     def start(self) -> None:
         """Wall-clock sampling, gc events and statistics."""
-        for command in ("use_wall_time", "start_cpu_profiling", "start_memory_profile"):
+        for command in ("use_wall_time", "start_memory_profile"):
             self._client.command(command)
+        if self._client.command("start_cpu_polling") == b"ok":  # what a server says that does not know it
+            self._client.command("start_cpu_profiling")
         # What was sampled before is somebody else's.
         self._cursor = profile_from_answer(self._client.command("cpu_profile")).cursor
         self._began = time.monotonic()

@@ -30,12 +30,16 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from types import CodeType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..protocol.codec import pack
 from ..protocol.constants import Field
 from .base import Host, Profiler, array_header, code_label, code_line, thread_facts
 from .cpu import Clock, CpuSampler, Sample
+from .native import NativeSampler, NativeUnavailable
+
+if TYPE_CHECKING:
+    from ._native import Stack as NativeStack
 
 __all__ = ["CpuProfiler"]
 
@@ -47,6 +51,8 @@ MAX_STACKS: Final = 10_000
 PUBLISHED_PER_SECOND: Final = 1000
 # A thread that nobody could look at for 5 s (an extension that held the interpreter) is worth no more than this.
 _MAX_REPEATS: Final = 5000
+# Of native stacks as packed bytes, some KiB each.
+_MAX_BODIES: Final = 1000
 
 _DOUBLE: Final = struct.Struct(">d")
 
@@ -61,6 +67,9 @@ class _Stack:
         self.instructions: tuple[int, ...] = sample.stack[1::2]
 
 
+_AnyStack: TypeAlias = "_Stack | NativeStack"
+
+
 class _Bucket:
     """What was sampled in about a second: ``{(thread, stack): [weight in us, count]}``."""
 
@@ -71,21 +80,30 @@ class _Bucket:
         self.since = self.until = time.time() * 1000
         self.weight = 0
         self.samples = 0
-        self.totals: dict[tuple[int, _Stack], list[int]] = {}
+        self.totals: dict[tuple[int, _AnyStack], list[int]] = {}
 
 
 class CpuProfiler(Profiler):
     """The sampler with its memory. All methods are called by the server's thread."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, signum: int | None = None) -> None:
         self._host = host
-        self.sampler = CpuSampler(host)
+        self.sampler: CpuSampler | NativeSampler
+        self._no_native = ""
+        try:
+            self.sampler = NativeSampler(host, signum)
+        except NativeUnavailable as reason:
+            self._fall_back(reason)
         self.next_clock: Clock = "cpu"
         self._buckets: deque[_Bucket] = deque()
         self._current = _Bucket(0)
         self._stacks: dict[tuple[int, ...], _Stack] = {}
+        self._natives: set[_AnyStack] = set()
         self._names: dict[int, str] = {}
         self._events = _Events()
+        self._raw = False
+        self._unsent: list[Sample] = []
+        self._lost = 0
 
     @property
     def running(self) -> bool:  # type: ignore[override]
@@ -96,15 +114,34 @@ class CpuProfiler(Profiler):
         """Of the running sampler, else of the next start."""
         return self.sampler.clock if self.running else self.next_clock
 
+    @property
+    def native(self) -> str:
+        """``yes``, or ``no`` and why not: what the handshake says."""
+        if isinstance(self.sampler, NativeSampler):
+            refusal = self.sampler.refusal
+            return "yes" if refusal is None else f"no: {refusal}; a native thread looks 190 times a second"
+        return f"no: {self._no_native}; a Python thread samples at 100 Hz"
+
+    def _fall_back(self, reason: NativeUnavailable) -> None:
+        self._no_native = str(reason)
+        sampler = CpuSampler(self._host)
+        if hasattr(self, "sampler"):
+            sampler.interval_usec = self.sampler.interval_usec
+        self.sampler = sampler
+
     def start(self) -> None:
         if not self.running:
             self._close_bucket()
-            self.sampler.start(self.next_clock)
+            try:
+                self.sampler.start(self.next_clock)
+            except NativeUnavailable as reason:
+                self._fall_back(reason)
+                self.sampler.start(self.next_clock)
 
     def stop(self) -> None:
         if self.running:
             self.sampler.stop()
-            self._feed(self.sampler.take())
+            self._collect()
             self._close_bucket()
 
     def set_interval(self, microseconds: int) -> dict[str, int]:
@@ -120,15 +157,31 @@ class CpuProfiler(Profiler):
         }
 
     def drain(self, audience: bool) -> Iterable[bytes]:
-        samples = self.sampler.take()
-        self._feed(samples)
-        if (time.time() * 1000 - self._current.since) / 1000 >= BUCKET:
+        self._raw = audience
+        full = (time.time() * 1000 - self._current.since) / 1000 >= BUCKET
+        # The native sampler adds up by itself: without an audience it is asked when a bucket is full.
+        if full or audience or isinstance(self.sampler, CpuSampler):
+            self._collect()
+        if full:
             self._close_bucket()
-        return self._events.pack(samples, self.sampler.interval_usec) if audience else ()
+        samples, self._unsent = self._unsent, []
+        return self._events.pack(samples, self.sampler.interval_usec)
+
+    def _collect(self) -> None:
+        """Takes what the sampler has; what is for subscribers waits for the next :meth:`drain`."""
+        if isinstance(self.sampler, NativeSampler):
+            totals, samples, lost = self.sampler.drain(self._raw)
+            self._add_totals(totals)
+            self._lost += lost
+        else:
+            samples = self.sampler.take()
+            self._feed(samples)
+        if self._raw:
+            self._unsent += samples
 
     def profile(self, cursor: int | None = None) -> dict[str, Any]:
         """The answer of ``cpu_profile``; see this module's docstring."""
-        self._feed(self.sampler.take())
+        self._collect()
         self._close_bucket()
         end = self._current.before
         first = self._buckets[0].before if self._buckets else end
@@ -151,16 +204,22 @@ class CpuProfiler(Profiler):
         return answer
 
     def _add_up(self, buckets: list[_Bucket]) -> dict[str, Any]:
-        totals: dict[tuple[int, _Stack], list[int]] = {}
+        totals: dict[tuple[int, _AnyStack], list[int]] = {}
         for bucket in buckets:
             for key, (weight, count) in bucket.totals.items():
                 total = totals.setdefault(key, [0, 0])
                 total[0] += weight
                 total[1] += count
         table = _FrameTable()
+        # Stacks that differ in instructions of the same lines are one for those who ask.
+        lines: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        for (thread, stack), (weight, count) in totals.items():
+            total = lines.setdefault((thread, table.indices(stack)), [0, 0])
+            total[0] += weight
+            total[1] += count
         stacks = [
-            {"weight_us": weight, "count": count, "thread": thread, "request": None, "frames": table.indices(stack)}
-            for (thread, stack), (weight, count) in sorted(totals.items(), key=lambda item: -item[1][0])
+            {"weight_us": weight, "count": count, "thread": thread, "request": None, "frames": frames}
+            for (thread, frames), (weight, count) in sorted(lines.items(), key=lambda item: -item[1][0])
         ]
         idents = {thread for thread, _ in totals}
         threads = {ident: self._names.get(ident, f"thread {ident}") for ident in sorted(idents)}
@@ -189,6 +248,20 @@ class CpuProfiler(Profiler):
         bucket.samples += len(samples)
         bucket.until = samples[-1].milliseconds
 
+    def _add_totals(self, totals: list[tuple[NativeStack, int, int]]) -> None:
+        if not totals:
+            return
+        self._names.update((ident, facts.name) for ident, facts in thread_facts(self._host).items())
+        bucket = self._current
+        for stack, weight, count in totals:
+            self._natives.add(stack)
+            total = bucket.totals.setdefault((stack.thread, stack), [0, 0])
+            total[0] += weight
+            total[1] += count
+            bucket.weight += weight
+            bucket.samples += count
+        bucket.until = time.time() * 1000
+
     def _close_bucket(self) -> None:
         bucket = self._current
         self._current = _Bucket(bucket.before + bucket.weight + self._overrun())
@@ -196,16 +269,20 @@ class CpuProfiler(Profiler):
             self._buckets.append(bucket)
         while self._buckets and self._current.since - self._buckets[0].since > RETENTION * 1000:
             self._buckets.popleft()
-        while len(self._stacks) > MAX_STACKS and self._buckets:
+        while len(self._stacks) + len(self._natives) > MAX_STACKS and self._buckets:
             for _ in range((len(self._buckets) + 1) // 2):
                 self._buckets.popleft()
             kept = {stack for bucket in self._buckets for _, stack in bucket.totals}
             self._stacks = {key: stack for key, stack in self._stacks.items() if stack in kept}
+            self._natives &= kept
 
     def _overrun(self) -> int:
         """Weight that the sampler had to drop since it was last asked."""
-        lost, self.sampler.lost_usec = self.sampler.lost_usec, 0.0
-        return round(lost)
+        lost, self._lost = self._lost, 0
+        if isinstance(self.sampler, CpuSampler):
+            lost += round(self.sampler.lost_usec)
+            self.sampler.lost_usec = 0.0
+        return lost
 
 
 class _FrameTable:
@@ -215,8 +292,8 @@ class _FrameTable:
         self.frames: list[list[Any]] = []
         self._index: dict[tuple[int, int], int] = {}
 
-    def indices(self, stack: _Stack) -> list[int]:
-        return [self._number(*frame) for frame in zip(stack.codes, stack.instructions, strict=True)]
+    def indices(self, stack: _AnyStack) -> tuple[int, ...]:
+        return tuple(self._number(*frame) for frame in zip(stack.codes, stack.instructions, strict=True))
 
     def _number(self, code: CodeType, instruction: int) -> int:
         key = (id(code), instruction)
@@ -236,6 +313,7 @@ class _Events:
     def __init__(self) -> None:
         self._carried: dict[int, float] = {}
         self._packed: dict[int, tuple[CodeType, bytes]] = {}
+        self._bodies: dict[Any, bytes] = {}
 
     def pack(self, samples: list[Sample], interval: int) -> list[bytes]:
         """The events of these samples; what is left of an interval is carried over to the thread's next sample."""
@@ -250,7 +328,7 @@ class _Events:
             whole, rest = divmod(self._carried.get(sample.thread, 0.0) + sample.weight, worth)
             self._carried[sample.thread] = rest
             if repeats := min(int(whole), _MAX_REPEATS):
-                body = b"\x02" + self._frames(sample)
+                body = self._body(sample)
                 spread = worth / 1000
                 events.extend(
                     b"\x83\x00\x09\x01\xcb" + _DOUBLE.pack(sample.milliseconds - spread * back) + body
@@ -258,9 +336,20 @@ class _Events:
                 )
         return events
 
-    def _frames(self, sample: Sample) -> bytes:
-        thread = pack(sample.thread)
-        codes = sample.stack[0::2]
+    def _body(self, sample: Sample) -> bytes:
+        """The payload's key and value."""
+        if isinstance(sample.stack, tuple):
+            return b"\x02" + self._frames(sample.thread, sample.stack[0::2])
+        # A native stack is one object for all its samples.
+        body = self._bodies.get(sample.stack)
+        if body is None:
+            if len(self._bodies) >= _MAX_BODIES:
+                self._bodies.clear()
+            body = self._bodies[sample.stack] = b"\x02" + self._frames(sample.thread, sample.stack.codes)
+        return body
+
+    def _frames(self, ident: int, codes: tuple[CodeType, ...]) -> bytes:
+        thread = pack(ident)
         parts = [array_header(len(codes))]
         for code in codes:
             known = self._packed.get(id(code))

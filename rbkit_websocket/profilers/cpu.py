@@ -30,11 +30,12 @@ Clock = Literal["cpu", "wall"]
 
 
 class Sample(NamedTuple):
-    """One look at one thread; ``stack`` is code, instruction, code, instruction, ... innermost first."""
+    """One look at one thread."""
 
     milliseconds: float
     thread: int
-    stack: tuple[Any, ...]
+    stack: Any
+    """Code, instruction, code, instruction, ... innermost first; of the native sampler its own kind of stack."""
     weight: float
     """Microseconds."""
     threads: int

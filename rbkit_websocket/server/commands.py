@@ -43,6 +43,7 @@ def handshake_payload(server: Server) -> dict[str, Any]:
     """The payload of ``handshake``: the protocol's keys, and strings of our own that every old client survives."""
     cpu = server.profiling.cpu
     hertz = 1_000_000 / cpu.interval()["effective_interval_us"]
+    native = cpu.native
     return {
         "rbkit_server_version": server.version,
         "rbkit_protocol_version": PROTOCOL_VERSION,
@@ -56,8 +57,9 @@ def handshake_payload(server: Server) -> dict[str, Any]:
         "extensions": ",".join(EXTENSIONS),
         "language": "python",
         "python_version": platform.python_version(),
-        "native": "no: this version has no native sampler; a Python thread samples at 100 Hz",
+        "native": native,
         "cpu_sampling": f"{hertz:g} Hz, weighed by the clock, repeated to the interval",
+        "cpu_events": "on" if server.profiling.cpu_events else "off",
         "cpu_interval_us": str(cpu.sampler.interval_usec),
         "server_id": server.id,
         "application": server.application,
@@ -112,6 +114,26 @@ def _set_cpu_interval(server: Server, arguments: list[str]) -> dict[str, Any]:
     return {**server.profiling.cpu.set_interval(interval)}
 
 
+def _start_cpu_polling(server: Server, arguments: list[str]) -> dict[str, Any]:
+    if arguments:
+        raise CommandError("bad_argument", "start_cpu_polling takes no argument")
+    server.profiling.start_cpu_polling()
+    return _cpu_state(server)
+
+
+def _cpu_events(server: Server, arguments: list[str]) -> dict[str, Any]:
+    if arguments not in (["on"], ["off"]):
+        raise CommandError("bad_argument", "cpu_events takes one argument: on or off")
+    server.profiling.cpu_events = arguments == ["on"]
+    server.profiling.sign_of_life()
+    return _cpu_state(server)
+
+
+def _cpu_state(server: Server) -> dict[str, Any]:
+    cpu = server.profiling.cpu
+    return {"running": cpu.running, "clock": cpu.clock, "events": server.profiling.cpu_events, **cpu.interval()}
+
+
 def _cpu_profile(server: Server, arguments: list[str]) -> dict[str, Any]:
     if len(arguments) > 1:
         raise CommandError("bad_argument", "cpu_profile takes at most one argument: the cursor of the last answer")
@@ -142,6 +164,8 @@ COMMANDS: Final[dict[str, Handler]] = {
 EXTENSIONS: Final[dict[str, Handler]] = {
     "set_cpu_interval": _set_cpu_interval,
     "cpu_profile": _cpu_profile,
+    "start_cpu_polling": _start_cpu_polling,
+    "cpu_events": _cpu_events,
     "stacks": _stacks,
 }
 """Commands of our own: ``name argument argument``; the answer is one map with string keys."""

@@ -13,7 +13,7 @@ from types import EllipsisType
 from typing import Any, Final, Literal
 
 from .. import discovery
-from ..config import Settings, check_port
+from ..config import Settings, check_port, signal_number
 from ..errors import ConfigurationError, RuntimeDirectoryError, ServerStartError
 from ..protocol.constants import DEFAULT_CPU_INTERVAL_USEC, DEFAULT_PUB_PORT, DEFAULT_REQ_PORT
 from .commands import INTERVAL_RANGE
@@ -239,6 +239,7 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
                 application=settings.name,
                 linger=settings.linger,
                 snapshot_rate=settings.snapshot_rate,
+                signum=settings.signal,
             )
             started.start()
             process.server = started
@@ -259,7 +260,8 @@ def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> 
     with process.lock:
         if process.running is None:
             _forget(process)
-            server = Server(_tcp(pub), _tcp(req), server_id=discovery.new_id(), options=options)
+            signum = signal_number(os.environ.get("RBKIT_SIGNAL", "").strip() or None)
+            server = Server(_tcp(pub), _tcp(req), server_id=discovery.new_id(), signum=signum, options=options)
             try:
                 server.start()
             except ServerStartError:

@@ -40,20 +40,30 @@ class Profiling:
         publisher: where events go.
         audience: whether anybody subscribes or a callback takes the messages.
         linger: seconds that profilers which a command started go on without an audience.
+        signum: the signal of the native sampler; None: its default, 0: none.
     """
 
-    def __init__(self, host: Host, publisher: Publisher, audience: Callable[[], bool], linger: float) -> None:
+    def __init__(
+        self,
+        host: Host,
+        publisher: Publisher,
+        audience: Callable[[], bool],
+        linger: float,
+        signum: int | None = None,
+    ) -> None:
         self._host = host
         self._publisher = publisher
         self._audience = audience
         self._linger = linger
-        self.cpu = CpuProfiler(host)
+        self.cpu = CpuProfiler(host, signum)
         self.objects = ObjectWatch(host)
         self.gc = GcWatch()
         self._greenlets = GreenletCounter(host)
         self._stats_due: float | None = None
         # Those that a command started, and so end with their audience.
         self._lingering: set[Literal["cpu", "memory"]] = set()
+        # Whether single CPU samples are published: they cost more than taking them.
+        self.cpu_events = False
         self._last_sign = 0.0
         self._drained = 0.0
 
@@ -70,6 +80,7 @@ class Profiling:
         self.cpu.set_interval(options.interval_usec)
         self.cpu.next_clock = options.clock
         if options.cpu:
+            self.cpu_events = True
             self.cpu.start()
         # The clock of start_cpu_profiling is the CPU's until a command says otherwise, whatever this start used.
         self.cpu.next_clock = "cpu"
@@ -90,6 +101,12 @@ class Profiling:
         self._lingering.discard("memory")
 
     def start_cpu(self) -> None:
+        """As the protocol has it: samples are published."""
+        self.cpu_events = True
+        self.start_cpu_polling()
+
+    def start_cpu_polling(self) -> None:
+        """Samples are taken; they are published only if somebody asks for that, or has."""
         self.sign_of_life()
         if not self.cpu.running:
             self._lingering.add("cpu")
@@ -97,6 +114,7 @@ class Profiling:
 
     def stop_cpu(self) -> None:
         self.cpu.stop()
+        self.cpu_events = False
         self._lingering.discard("cpu")
 
     def stop(self) -> None:
@@ -137,7 +155,7 @@ class Profiling:
             profilers: tuple[Profiler, ...] = (self.cpu, self.gc, self.objects)
             for profiler in profilers:
                 if profiler.running:
-                    self._publisher.add(profiler.drain(audience))
+                    self._publisher.add(profiler.drain(audience and (profiler is not self.cpu or self.cpu_events)))
         if self._stats_due is not None and now >= self._stats_due:
             self._stats_due = now + GC_STATS_INTERVAL
             if audience:

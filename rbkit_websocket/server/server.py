@@ -46,6 +46,7 @@ class Server:
         application: the application's name.
         linger: seconds that profilers which a command started go on without subscribers.
         snapshot_rate: bytes a second of a heap snapshot.
+        signum: the signal of the native sampler; None: its default, 0: none.
         options: profilers that are on from the start and stay on.
 
     Attributes:
@@ -63,6 +64,7 @@ class Server:
         application: str = "",
         linger: float = 10.0,
         snapshot_rate: int = 20_000_000,
+        signum: int | None = None,
         options: StartOptions | None = None,
     ) -> None:
         self.pub_endpoints = list(pub)
@@ -82,6 +84,7 @@ class Server:
         self.profiling: Profiling
         self.publisher = Publisher(self._send)
         self._linger = linger
+        self._signum = signum
         self._options = options
         self._channels: Channels | None = None
         self._jobs: deque[_Pending] = deque()
@@ -100,7 +103,7 @@ class Server:
         """
         self.app = AppThread()
         self.host = make_host(self.app)
-        self.profiling = Profiling(self.host, self.publisher, self.audience, self._linger)
+        self.profiling = Profiling(self.host, self.publisher, self.audience, self._linger, self._signum)
         channels = None
         try:
             channels = self._channels = Channels(self.host.allocate_lock)
@@ -115,6 +118,7 @@ class Server:
                 channels.close_pipe()
             self.app.close()
             raise ServerStartError(f"the embedded Rbkit server cannot start: {error}") from error
+        logging.getLogger("rbkit_websocket").info("rbkit: native sampler: %s", self.profiling.cpu.native)
 
     def stop(self) -> None:
         """Ends thread, profilers and sockets; returns when they have ended. Does nothing when it does not run."""

@@ -55,6 +55,7 @@ OPTIONS = {
     "linger": 0.0,
     "snapshot_rate": 1_000_000,
     "runtime_dir": "/run/shop",
+    "signal": 50,
 }
 
 

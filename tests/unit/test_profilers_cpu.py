@@ -27,9 +27,13 @@ def host() -> Iterator[Host]:
     app.close()
 
 
-@pytest.fixture
-def profiler(host: Host) -> Iterator[CpuProfiler]:
+@pytest.fixture(params=["python", "native"])
+def profiler(request: pytest.FixtureRequest, host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[CpuProfiler]:
+    if request.param == "python":
+        monkeypatch.setenv("RBKIT_NATIVE", "0")
     profiler = CpuProfiler(host)
+    if request.param == "native" and profiler.native != "yes":
+        pytest.skip(f"the native sampler is not used: {profiler.native}")
     yield profiler
     profiler.stop()
 

@@ -71,9 +71,9 @@ def test_handshake_has_the_protocols_keys_and_only_strings_besides(peer: Peer) -
     assert payload.pop("cpu_profiling_mode") == "sampling"
     assert payload.pop("rbkit_server_version")
     assert all(type(value) is str for value in payload.values())
-    assert payload["extensions"] == "set_cpu_interval,cpu_profile,stacks"
+    assert payload["extensions"] == "set_cpu_interval,cpu_profile,start_cpu_polling,cpu_events,stacks"
     assert payload["language"] == "python"
-    assert payload["native"].startswith("no")
+    assert payload["native"] == "yes" or payload["native"].startswith("no: ")
     assert payload["server_id"] == "1-test"
 
 
@@ -151,7 +151,9 @@ def test_flags_of_the_handshake_follow_the_commands(peer: Peer) -> None:
 
 
 def test_set_cpu_interval_answers_what_is_in_force(peer: Peer) -> None:
-    assert peer.map("set_cpu_interval 500") == {"interval_us": 500, "effective_interval_us": 10_000}
+    native = peer.handshake()["native"] == "yes"
+    answer = {"interval_us": 500, "effective_interval_us": 500 if native else 10_000}
+    assert peer.map("set_cpu_interval 500") == answer
     assert peer.map("set_cpu_interval 50000") == {"interval_us": 50_000, "effective_interval_us": 50_000}
     assert peer.map("cpu_profile")["interval_us"] == 50_000
 
@@ -404,3 +406,20 @@ def test_further_endpoints_can_be_bound_while_it_runs(endpoints: tuple[str, str]
             assert peer.ask("ping") == b"ok"
     finally:
         server.stop()
+
+
+def test_start_cpu_polling_publishes_no_samples(peer: Peer) -> None:
+    peer.subscribe()
+    answer = peer.map("start_cpu_polling")
+    assert (answer["running"], answer["events"], answer["clock"]) == (True, False, "cpu")
+    assert peer.handshake()["cpu_events"] == "off"
+    assert peer.ask("start_cpu_profiling") == b"ok"
+    assert peer.handshake()["cpu_events"] == "on"
+    # Another client that polls takes nothing away from those who listen.
+    assert peer.map("start_cpu_polling")["events"] is True
+    assert peer.map("cpu_events off")["events"] is False
+    assert peer.map("cpu_events on")["events"] is True
+    assert peer.map("cpu_events maybe")["error"] == "bad_argument"
+    assert peer.map("start_cpu_polling now")["error"] == "bad_argument"
+    assert peer.ask("stop_cpu_profiling") == b"ok"
+    assert peer.handshake()["cpu_events"] == "off"

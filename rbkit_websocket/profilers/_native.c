@@ -1,0 +1,1170 @@
+/* The CPU sampler. Linux, CPython 3.10 and later, builds with the interpreter's lock ("the lock" below).
+ *
+ * Two threads. The ticker wakes up each interval, never takes the lock and reads only the main thread's CPU clock:
+ *
+ *   - it has not moved since a look that found the thread at rest: the thread cannot have run a bytecode, so its stack
+ *     is the same. The tick's weight goes to that stack; nobody is disturbed.
+ *   - the thread runs: it is asked to look at itself between two bytecodes. Python 3.13 has Py_AddPendingCall for that;
+ *     before it, such a call is not noticed by a busy main thread, and a signal is sent whose Python-level handler is a
+ *     function of ours.
+ *   - it moved but waits now: the looker is woken. It takes the lock, which is likely to be free, and looks.
+ *
+ * The looker does the same for all other threads, about 190 times a second if one of them has run: to take the lock
+ * from a thread that computes takes one switch interval (5 ms). Threads whose CPU clock stands still cost a system call.
+ *
+ * A sample weighs what the clock says: the time since the thread's last one.
+ *
+ * The mutex is held for short moments and never while waiting for the lock; the lock may be held while taking it.
+ * Whoever holds the mutex runs no Python code and allocates nothing that the collector tracks.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h> /* defines _GNU_SOURCE */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "_native_store.h"
+
+#ifndef __linux__
+#error "only Linux has CPU clocks by kernel thread id"
+#endif
+#ifdef Py_GIL_DISABLED
+#error "the sampler rests on the interpreter's lock"
+#endif
+
+#if PY_VERSION_HEX < 0x030D0000
+#define NEEDS_SIGNAL 1
+#else
+#define NEEDS_SIGNAL 0
+#endif
+
+#define SECOND 1000000000LL
+/* Between two looks that may have to force somebody to let go of the lock. */
+#define LOOK_PERIOD (5 * SECOND / 1000)
+#define BREATH (3 * SECOND / 10000)
+/* A main thread that has not answered for so long is in a C function, or has our signal blocked. */
+#define PATIENCE (10 * SECOND / 1000)
+/* Threads that nothing else would tell of (a C thread that comes to Python later) are looked for so often. */
+#define RESCAN (SECOND / 10)
+#define NEWBORN_LOOKS 20
+#define MANY_THREADS 100
+#define MAX_RAW 20000
+#define RAW_UNIT (SECOND / 1000) /* PUB carries at most 1000 samples a second */
+
+typedef struct {
+    unsigned long ident;
+    clockid_t clock;
+    int64_t wall_seen; /* when it was last weighed */
+    int64_t cpu_seen;  /* its CPU clock then; -1 when that was not read */
+    int rested;        /* that reading was made with the lock held, by another thread */
+    Stack *last;       /* borrowed from the store, which keeps it */
+    int64_t idle_ns;   /* weight for ``last`` that is not in the store yet */
+    long idle_count;
+    int64_t raw_ns; /* weight not handed out as a raw sample yet */
+    unsigned long seen;
+} Slot;
+
+typedef struct {
+    double milliseconds;
+    Stack *stack;
+    int64_t weight_ns;
+} Raw;
+
+enum { OFF, ON, ENDING };
+
+static struct {
+    int state; /* under the lock */
+    pthread_mutex_t mutex;
+    pthread_cond_t tick, look;
+    pthread_t ticker, looker, main_thread;
+    int stopping; /* the rest up to the store: under the mutex once the threads run */
+    int cpu_clock;
+    int raw;
+    int64_t interval;
+    int pending;
+    int64_t pending_since, asked_cpu;
+    int look_at_main;
+    int64_t main_looked;
+    int64_t lost_ns;
+    Slot main;
+    Raw *raws;
+    size_t n_raws;
+    Slot *others; /* the array: the looker, with lock and mutex; its weights: with the mutex */
+    size_t n_others, room_others;
+    Store store;
+    long ticks, asked, answered, looks;
+    PyInterpreterState *interpreter; /* under the lock: */
+    PyObject *own;
+    PyObject *handler;
+    int signum;       /* 0: none */
+    int attached;     /* the handler is installed */
+    int reachable;    /* the main thread can be asked */
+    const char *refusal;
+    int main_state_file, threads_file; /* /proc */
+    unsigned long generation;          /* the looker's: */
+    uint64_t threads;                  /* their fingerprint */
+    uint64_t frameless;
+    int newborn; /* how many more looks, at most, until a new thread has its first frame */
+    int64_t checked, scanned;
+} S = {.mutex = PTHREAD_MUTEX_INITIALIZER, .main_state_file = -1, .threads_file = -1};
+
+static int64_t read_clock(clockid_t clock)
+{
+    struct timespec now;
+    if (clock_gettime(clock, &now) != 0) {
+        return -1;
+    }
+    return (int64_t)now.tv_sec * SECOND + now.tv_nsec;
+}
+
+/* A thread's CPU clock is numbered after the kernel's id of it (CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED of
+ * linux/posix-timers.h): that of a dead thread merely fails. */
+#if PY_VERSION_HEX >= 0x030B0000 && defined(PY_HAVE_THREAD_NATIVE_ID)
+static clockid_t clock_of_tid(pid_t tid)
+{
+    return (clockid_t)((~(unsigned int)tid << 3) | 6u);
+}
+#endif
+
+static pid_t tid_of_clock(clockid_t clock)
+{
+    return (pid_t)~((unsigned int)(clock >> 3));
+}
+
+/* -- weights; with lock and mutex */
+
+static void put_raw(Slot *slot, Stack *stack, int64_t weight)
+{
+    if (!S.raw) {
+        return;
+    }
+    slot->raw_ns += weight;
+    int64_t worth = S.interval > RAW_UNIT ? S.interval : RAW_UNIT;
+    if (slot->raw_ns < worth - S.interval / 2) {
+        return; /* at a shorter interval than PUB carries: thinned here already */
+    }
+    if (S.n_raws < MAX_RAW) {
+        S.raws[S.n_raws++] = (Raw){(double)read_clock(CLOCK_REALTIME) / 1e6, stack, slot->raw_ns};
+    }
+    slot->raw_ns = 0;
+}
+
+static void flush_idle(Slot *slot)
+{
+    if (slot->idle_count != 0) {
+        if (slot->last == NULL || store_add(&S.store, slot->last, slot->idle_ns, slot->idle_count) < 0) {
+            S.lost_ns += slot->idle_ns;
+        }
+        else {
+            put_raw(slot, slot->last, slot->idle_ns);
+        }
+        slot->idle_ns = 0;
+        slot->idle_count = 0;
+    }
+}
+
+/* Weighs a slot with the stack that was found; takes the mutex. */
+static void put_sample(Slot *slot, const Frame *frames, int depth, int64_t now, int64_t cpu, int rested)
+{
+    pthread_mutex_lock(&S.mutex);
+    flush_idle(slot);
+    int64_t weight = S.cpu_clock ? (cpu >= 0 ? cpu - slot->cpu_seen : 0) : now - slot->wall_seen;
+    Stack *stack = store_get(&S.store, slot->ident, frames, depth);
+    if (weight > 0) {
+        if (stack == NULL || store_add(&S.store, stack, weight, 1) < 0) {
+            S.lost_ns += weight;
+        }
+        else {
+            put_raw(slot, stack, weight);
+        }
+    }
+    slot->last = stack;
+    slot->wall_seen = now;
+    if (!S.cpu_clock || weight > 0) { /* a reading may be a little older than the last one */
+        slot->cpu_seen = cpu;
+    }
+    slot->rested = rested && cpu >= 0;
+    pthread_mutex_unlock(&S.mutex);
+}
+
+/* Whether the thread has not run since a look that found it at rest; if so, its time is accounted for. Mutex only. */
+static int at_rest(Slot *slot, int64_t now, int64_t cpu)
+{
+    if (!slot->rested || cpu != slot->cpu_seen) {
+        return 0;
+    }
+    if (!S.cpu_clock && now > slot->wall_seen) {
+        slot->idle_ns += now - slot->wall_seen;
+        slot->idle_count++;
+        slot->wall_seen = now;
+    }
+    return 1;
+}
+
+/* -- the main thread looks at itself */
+
+static void look_at_self(void)
+{
+    if (S.state != ON) {
+        return;
+    }
+    Frame frames[MAX_DEPTH];
+    int depth = walk(PyThreadState_Get(), frames);
+    int64_t now = read_clock(CLOCK_MONOTONIC), cpu = -1;
+    pthread_mutex_lock(&S.mutex);
+    if (S.cpu_clock) {
+        /* The ticker has just read it, and this costs a system call. */
+        cpu = S.pending && now - S.pending_since < S.interval / 2 ? S.asked_cpu : read_clock(CLOCK_THREAD_CPUTIME_ID);
+    }
+    S.pending = 0;
+    S.answered++;
+    pthread_mutex_unlock(&S.mutex);
+    put_sample(&S.main, frames, depth, now, cpu, 0);
+}
+
+#if NEEDS_SIGNAL
+static PyObject *on_signal(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(arguments))
+{
+    look_at_self();
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef on_signal_method = {"rbkit_sampler", on_signal, METH_VARARGS, "Takes a sample."};
+
+/* Whether the signal's Python-level handler is ours; -1 with an exception. Any thread. */
+static int handler_is(PyObject *module, PyObject *what)
+{
+    PyObject *handler = PyObject_CallMethod(module, "getsignal", "i", S.signum);
+    if (handler == NULL) {
+        return -1;
+    }
+    int same = what != NULL ? handler == what : (PyLong_Check(handler) && PyLong_AsLong(handler) == 0);
+    Py_DECREF(handler);
+    return same;
+}
+
+static int signal_is_free(PyObject *module, int signum)
+{
+    struct sigaction action;
+    if (sigaction(signum, NULL, &action) != 0 || action.sa_handler != SIG_DFL) {
+        return 0;
+    }
+    S.signum = signum;
+    return handler_is(module, NULL);
+}
+
+static int set_handler(PyObject *module, PyObject *handler)
+{
+    PyObject *old = handler != NULL ? PyObject_CallMethod(module, "signal", "iO", S.signum, handler)
+                                    : PyObject_CallMethod(module, "signal", "ii", S.signum, 0);
+    if (old == NULL) {
+        return -1;
+    }
+    Py_DECREF(old);
+    return 0;
+}
+
+/* Installs or gives back the handler, as the state wants it. In the main thread, with the lock; a pending call. */
+static int settle_signal(void *Py_UNUSED(unused))
+{
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyObject *module = PyImport_ImportModule("_signal"); /* the original, whatever gevent patches */
+    if (module != NULL && S.state == ON && !S.attached && S.signum != 0 && S.refusal == NULL) {
+        int is_free = signal_is_free(module, S.signum);
+        if (is_free == 1 && set_handler(module, S.handler) == 0) {
+            S.attached = 1;
+            PyObject *done = PyObject_CallMethod(module, "siginterrupt", "ii", S.signum, 0);
+            Py_XDECREF(done);
+        }
+        if (!S.attached) {
+            S.refusal = "the signal has been taken by the application";
+        }
+        pthread_mutex_lock(&S.mutex);
+        S.reachable = S.attached;
+        pthread_mutex_unlock(&S.mutex);
+    }
+    else if (module != NULL && S.state == OFF && S.attached) {
+        S.attached = 0;
+        if (handler_is(module, S.handler) == 1) {
+            /* A signal that is still on its way would end the process: ignoring it discards it first. */
+            PyObject *old = PyObject_CallMethod(module, "signal", "ii", S.signum, 1);
+            Py_XDECREF(old);
+            if (old != NULL) {
+                set_handler(module, NULL);
+            }
+        }
+    }
+    Py_XDECREF(module);
+    PyErr_Restore(type, value, trace); /* also drops what went wrong here: there is nobody to tell */
+    return 0;
+}
+
+/* A signal that waits when the process becomes another program would end that: its handlers are the default ones. So
+ * before an exec none is sent any more and what waits is discarded. (Nothing else tells of one.) */
+static int on_audit(const char *event, PyObject *Py_UNUSED(arguments), void *Py_UNUSED(unused))
+{
+    if (event[0] != 'o' || strcmp(event, "os.exec") != 0 || !S.attached) {
+        return 0;
+    }
+    pthread_mutex_lock(&S.mutex);
+    S.reachable = 0;
+    pthread_mutex_unlock(&S.mutex);
+    S.refusal = "an exec has been tried";
+    struct sigaction action = {.sa_handler = SIG_IGN};
+    sigaction(S.signum, &action, NULL);
+    action.sa_handler = SIG_DFL;
+    sigaction(S.signum, &action, NULL);
+    return 0;
+}
+
+static void have_signal_settled(void)
+{
+    if (pthread_equal(pthread_self(), S.main_thread)) {
+        settle_signal(NULL);
+    }
+    else {
+        /* We hold the lock, and a main thread that gets it looks for pending calls. Should the queue be full, the
+         * next start or stop tries again; the handler does no harm in the meantime. */
+        Py_AddPendingCall(settle_signal, NULL);
+    }
+}
+
+/* Whether the application has installed a handler of its own where ours was: the signal is its own from now on. */
+static void notice_loss(void)
+{
+    if (S.state != ON || !S.attached) {
+        return;
+    }
+    PyObject *module = PyImport_ImportModule("_signal");
+    int ours = module != NULL ? handler_is(module, S.handler) : -1;
+    Py_XDECREF(module);
+    PyErr_Clear();
+    if (ours == 0) {
+        S.attached = 0;
+        S.refusal = "the signal has been taken by the application";
+        pthread_mutex_lock(&S.mutex);
+        S.reachable = 0;
+        pthread_mutex_unlock(&S.mutex);
+    }
+}
+#else
+static int on_pending(void *Py_UNUSED(unused))
+{
+    look_at_self();
+    return 0;
+}
+
+static int settle_signal(void *Py_UNUSED(unused)) { return 0; }
+static int on_audit(const char *Py_UNUSED(event), PyObject *Py_UNUSED(arguments), void *Py_UNUSED(unused)) { return 0; }
+static void have_signal_settled(void) {}
+static void notice_loss(void) {}
+#endif
+
+/* -- the ticker */
+
+/* Whether the main thread computes, or would if it had a processor; in doubt it does. ``used`` of the ``passed`` time
+ * since the last tick it did. */
+static int main_runs(int64_t cpu, int64_t used, int64_t passed)
+{
+    if (used > passed - passed / 8 || read_clock(S.main.clock) != cpu || S.main_state_file < 0) {
+        return 1;
+    }
+    /* "running", or the number of the system call it waits in. */
+    char word[8];
+    return pread(S.main_state_file, word, sizeof word, 0) < 1 || word[0] == 'r';
+}
+
+static int ask_main(void)
+{
+#if NEEDS_SIGNAL
+    return pthread_kill(S.main_thread, S.signum);
+#else
+    return Py_AddPendingCall(on_pending, NULL);
+#endif
+}
+
+static void wait_until(pthread_cond_t *condition, int64_t when)
+{
+    struct timespec until = {.tv_sec = when / SECOND, .tv_nsec = when % SECOND};
+    pthread_cond_timedwait(condition, &S.mutex, &until);
+}
+
+static void tick(int64_t now, int64_t *last, int64_t *last_cpu)
+{
+    S.ticks++;
+    int64_t cpu = read_clock(S.main.clock), used = cpu - *last_cpu, passed = now - *last;
+    *last = now;
+    *last_cpu = cpu;
+    if (at_rest(&S.main, now, cpu)) {
+        return;
+    }
+    int waits = S.pending && used == 0;
+    int stuck = !S.reachable || (S.pending && now - S.pending_since > PATIENCE);
+    if (S.reachable && !S.pending) {
+        pthread_mutex_unlock(&S.mutex);
+        int runs = main_runs(cpu, used, passed);
+        pthread_mutex_lock(&S.mutex);
+        if (runs && !S.stopping && S.reachable) {
+            S.pending = 1;
+            S.pending_since = now;
+            S.asked_cpu = cpu;
+            S.asked++;
+            /* With the mutex: whoever has set ``reachable`` to 0 relies on no signal coming any more. */
+            if (ask_main() != 0) {
+                S.pending = 0;
+            }
+            return;
+        }
+        waits = 1;
+    }
+    /* With the CPU clock a waiting thread keeps what it has used until it is seen at work: where it waits is not where
+     * it worked. */
+    if ((stuck && now - S.main_looked >= LOOK_PERIOD) || (waits && !S.cpu_clock)) {
+        S.look_at_main = 1;
+        pthread_cond_signal(&S.look);
+    }
+}
+
+static void *ticker_main(void *Py_UNUSED(unused))
+{
+    prctl(PR_SET_NAME, "rbkit-ticker");
+    prctl(PR_SET_TIMERSLACK, 1UL); /* 50 us otherwise: half of the shortest interval */
+    pthread_mutex_lock(&S.mutex);
+    int64_t next = read_clock(CLOCK_MONOTONIC), last = next, last_cpu = read_clock(S.main.clock);
+    while (!S.stopping) {
+        int64_t now = read_clock(CLOCK_MONOTONIC);
+        if (now < next) {
+            wait_until(&S.tick, next);
+            continue;
+        }
+        next += S.interval;
+        if (next <= now) {
+            next = now + S.interval; /* ticks that were missed are not made up for: the weights are right */
+        }
+        tick(now, &last, &last_cpu);
+    }
+    pthread_mutex_unlock(&S.mutex);
+    return NULL;
+}
+
+/* -- the looker */
+
+/* Something that changes when a thread is born or dies; 0 when that cannot be told. A count would not do: one thread may
+ * go while another comes. */
+static uint64_t fingerprint(void)
+{
+    struct entry { /* linux_dirent64, getdents(2) */
+        uint64_t number;
+        int64_t offset;
+        unsigned short size;
+        unsigned char type;
+        char name[];
+    };
+    _Alignas(struct entry) char buffer[4096];
+    uint64_t sum = 0;
+    long filled;
+    struct stat facts;
+    if (S.threads_file < 0 || fstat(S.threads_file, &facts) != 0) {
+        return 0;
+    }
+    if (facts.st_nlink > MANY_THREADS) {
+        return facts.st_nlink; /* reading names would cost a millisecond */
+    }
+    if (lseek(S.threads_file, 0, SEEK_SET) != 0) {
+        return 0;
+    }
+    while ((filled = syscall(SYS_getdents64, S.threads_file, buffer, sizeof buffer)) > 0) {
+        for (long at = 0; at < filled; at += ((struct entry *)(buffer + at))->size) {
+            uint64_t name = strtoul(((struct entry *)(buffer + at))->name, NULL, 10) + 1;
+            sum += name * name * 0x9E3779B97F4A7C15u;
+        }
+    }
+    return filled < 0 ? 0 : sum;
+}
+
+/* Accounts for the threads at rest, without the lock. Whether somebody has run, was born or has died. */
+static int others_moved(int64_t now)
+{
+    uint64_t threads = fingerprint();
+    int moved = threads == 0 || threads != S.threads || S.newborn > 0 || now - S.scanned >= RESCAN;
+    for (size_t i = 0; i < S.n_others; i++) {
+        int64_t cpu = read_clock(S.others[i].clock);
+        pthread_mutex_lock(&S.mutex);
+        moved |= !at_rest(&S.others[i], now, cpu);
+        pthread_mutex_unlock(&S.mutex);
+    }
+    if (!moved) {
+        S.checked = now;
+    }
+    return moved;
+}
+
+static int clock_of(PyThreadState *tstate, clockid_t *clock)
+{
+#if PY_VERSION_HEX >= 0x030B0000 && defined(PY_HAVE_THREAD_NATIVE_ID)
+    *clock = clock_of_tid((pid_t)tstate->native_thread_id);
+    return 0;
+#else
+    /* Undefined for a dead thread. This one has frames and we hold the lock, so it is alive. */
+    return pthread_getcpuclockid((pthread_t)tstate->thread_id, clock);
+#endif
+}
+
+/* A thread is seen for the first time: it began after the last look at the list of threads. */
+static void begin_slot(Slot *slot, unsigned long ident, clockid_t clock, int64_t now)
+{
+    *slot = (Slot){.ident = ident, .clock = clock, .wall_seen = S.checked};
+    int64_t used = read_clock(clock);
+    slot->cpu_seen = used > now - S.checked ? used - (now - S.checked) : 0;
+}
+
+/* The slot of a thread, made if there is none; NULL without memory. ``hint``: behind the last one found. */
+static Slot *slot_of(PyThreadState *tstate, size_t *hint, int64_t now)
+{
+    Slot *slot = NULL;
+    clockid_t clock;
+    if (clock_of(tstate, &clock) != 0) {
+        return NULL;
+    }
+    for (size_t i = 0; slot == NULL && i < S.n_others; i++) {
+        size_t at = (*hint + i) % S.n_others;
+        if (S.others[at].ident == tstate->thread_id) {
+            *hint = at + 1;
+            slot = &S.others[at];
+        }
+    }
+    if (slot != NULL && slot->clock == clock) {
+        return slot;
+    }
+    pthread_mutex_lock(&S.mutex);
+    if (slot != NULL) {
+        flush_idle(slot); /* the identity is another thread's now */
+    }
+    else if (S.n_others == S.room_others) {
+        size_t room = S.room_others ? S.room_others * 2 : 32;
+        Slot *others = realloc(S.others, room * sizeof *others);
+        if (others != NULL) {
+            S.others = others;
+            S.room_others = room;
+        }
+    }
+    if (slot == NULL && S.n_others < S.room_others) {
+        slot = &S.others[S.n_others++];
+    }
+    if (slot != NULL) {
+        begin_slot(slot, tstate->thread_id, clock, now);
+    }
+    pthread_mutex_unlock(&S.mutex);
+    return slot;
+}
+
+static int is_own(unsigned long ident)
+{
+    PyObject *number = PyLong_FromUnsignedLong(ident);
+    int own = number != NULL ? PySet_Contains(S.own, number) : -1;
+    Py_XDECREF(number);
+    if (own < 0) {
+        PyErr_Clear();
+    }
+    return own != 0;
+}
+
+/* Looks at all threads that have run; with the lock. ``baseline``: at the start, what they used before is not ours. */
+static void look(int baseline)
+{
+    Frame frames[MAX_DEPTH];
+    PyThreadState *self = PyThreadState_Get();
+    int64_t now = read_clock(CLOCK_MONOTONIC);
+    size_t hint = 0;
+    pthread_mutex_lock(&S.mutex);
+    S.looks++;
+    int at_main = S.look_at_main;
+    S.look_at_main = 0;
+    S.main_looked = at_main ? now : S.main_looked;
+    pthread_mutex_unlock(&S.mutex);
+    S.threads = fingerprint();
+    uint64_t frameless = 0;
+    S.generation++;
+    for (PyThreadState *tstate = PyInterpreterState_ThreadHead(S.interpreter); tstate != NULL;
+         tstate = PyThreadState_Next(tstate)) {
+        unsigned long ident = tstate->thread_id;
+        if (tstate == self || ident == 0 || (ident == S.main.ident && !at_main) || is_own(ident)) {
+            continue;
+        }
+        int depth = walk(tstate, frames);
+        if (depth == 0) {
+            /* Has not begun yet, or has left Python: a sum over them tells whether they are the same as last time. */
+            frameless += PyThreadState_GetID(tstate) * 0x9E3779B97F4A7C15u;
+            continue;
+        }
+        Slot *slot = ident == S.main.ident ? &S.main : slot_of(tstate, &hint, now);
+        if (slot == NULL) {
+            continue;
+        }
+        slot->seen = S.generation;
+        int64_t cpu = read_clock(slot->clock);
+        pthread_mutex_lock(&S.mutex);
+        int rests = at_rest(slot, now, cpu);
+        if (baseline) {
+            slot->wall_seen = now;
+            slot->cpu_seen = cpu;
+        }
+        /* The main thread may just have looked at itself. */
+        int fresh = slot == &S.main && now - slot->wall_seen < S.interval / 2 && !baseline;
+        pthread_mutex_unlock(&S.mutex);
+        if (!rests && !fresh) {
+            put_sample(slot, frames, depth, now, cpu, 1);
+        }
+    }
+    pthread_mutex_lock(&S.mutex);
+    size_t kept = 0;
+    for (size_t i = 0; i < S.n_others; i++) {
+        if (S.others[i].seen == S.generation) {
+            S.others[kept++] = S.others[i];
+        }
+        else {
+            flush_idle(&S.others[i]);
+        }
+    }
+    S.n_others = kept;
+    pthread_mutex_unlock(&S.mutex);
+    S.newborn = frameless == 0 ? 0 : frameless != S.frameless ? NEWBORN_LOOKS : S.newborn - (S.newborn > 0);
+    S.frameless = frameless;
+    S.checked = S.scanned = now;
+}
+
+static void *looker_main(void *Py_UNUSED(unused))
+{
+    prctl(PR_SET_NAME, "rbkit-looker");
+    PyGILState_STATE gil = PyGILState_Ensure(); /* makes a thread state, kept until the end */
+    PyThreadState *tstate = PyEval_SaveThread();
+    int64_t next = read_clock(CLOCK_MONOTONIC);
+    pthread_mutex_lock(&S.mutex);
+    while (!S.stopping) {
+        int64_t now = read_clock(CLOCK_MONOTONIC);
+        if (!S.look_at_main && now < next) {
+            wait_until(&S.look, next);
+            continue;
+        }
+        int wanted = S.look_at_main;
+        int64_t period = S.interval > LOOK_PERIOD ? S.interval : LOOK_PERIOD;
+        period += (int64_t)S.n_others * 20000; /* a thousand threads' clocks take a millisecond to read */
+        pthread_mutex_unlock(&S.mutex);
+        if (now >= next) {
+            next = now + period;
+            wanted |= others_moved(now);
+        }
+        if (wanted) {
+            PyEval_RestoreThread(tstate);
+            /* The public walk makes objects. No collection shall run the application's finalizers in this thread. */
+            int collecting = PyGC_Disable();
+            if (S.state == ON) {
+                look(0);
+            }
+            if (collecting) {
+                PyGC_Enable();
+            }
+            tstate = PyEval_SaveThread();
+            /* Whoever wants the lock before the other has it back waits for two switch intervals, not one. */
+            int64_t then = read_clock(CLOCK_MONOTONIC) + BREATH;
+            next = next > then ? next : then;
+        }
+        pthread_mutex_lock(&S.mutex);
+    }
+    pthread_mutex_unlock(&S.mutex);
+    PyEval_RestoreThread(tstate);
+    PyGILState_Release(gil);
+    return NULL;
+}
+
+/* -- start and stop; with the lock */
+
+static void close_files(void)
+{
+    if (S.main_state_file >= 0) {
+        close(S.main_state_file);
+    }
+    if (S.threads_file >= 0) {
+        close(S.threads_file);
+    }
+    S.main_state_file = S.threads_file = -1;
+}
+
+static void open_files(pid_t main_tid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)main_tid);
+    S.main_state_file = open(path, O_RDONLY | O_CLOEXEC);
+    S.threads_file = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void reset_threads(void)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&S.mutex, NULL);
+    pthread_cond_init(&S.tick, &attributes);
+    pthread_cond_init(&S.look, &attributes);
+    pthread_condattr_destroy(&attributes);
+    S.stopping = S.pending = S.look_at_main = 0;
+}
+
+/* In a forked child that ran no hook of ours: nothing of us is alive. */
+static void in_child(void)
+{
+    S.state = OFF;
+    reset_threads();
+}
+
+static int start_threads(void)
+{
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 512 * 1024);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* the application's signals are for its own threads */
+    int failed = pthread_create(&S.ticker, &attributes, ticker_main, NULL);
+    if (!failed) {
+        failed = pthread_create(&S.looker, &attributes, looker_main, NULL);
+        if (failed) {
+            pthread_mutex_lock(&S.mutex);
+            S.stopping = 1;
+            pthread_cond_signal(&S.tick);
+            pthread_mutex_unlock(&S.mutex);
+            pthread_join(S.ticker, NULL);
+        }
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return failed;
+}
+
+static PyObject *native_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    while (S.state == ENDING) { /* another thread ends it: at exit both the server and atexit do */
+        Py_BEGIN_ALLOW_THREADS
+        usleep(1000);
+        Py_END_ALLOW_THREADS
+    }
+    if (S.state == ON) {
+        S.state = ENDING;
+        pthread_mutex_lock(&S.mutex);
+        S.stopping = 1;
+        pthread_cond_signal(&S.tick);
+        pthread_cond_signal(&S.look);
+        pthread_mutex_unlock(&S.mutex);
+        Py_BEGIN_ALLOW_THREADS
+        pthread_join(S.ticker, NULL);
+        pthread_join(S.looker, NULL);
+        Py_END_ALLOW_THREADS
+        S.state = OFF;
+        close_files();
+        have_signal_settled();
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef at_exit_method = {"rbkit_sampler_at_exit", native_stop, METH_NOARGS, NULL};
+
+/* Once a process, and with the first start: importing leaves nothing behind. */
+static int install_hooks(void)
+{
+    static int installed = 0;
+    if (installed) {
+        return 0;
+    }
+    PyObject *module = PyImport_ImportModule("atexit");
+    PyObject *function = PyCFunction_New(&at_exit_method, NULL);
+    PyObject *done = module && function ? PyObject_CallMethod(module, "register", "O", function) : NULL;
+    Py_XDECREF(module);
+    Py_XDECREF(function);
+    if (done != NULL && NEEDS_SIGNAL && PySys_AddAuditHook(on_audit, NULL) < 0) {
+        Py_CLEAR(done);
+    }
+    if (done == NULL || pthread_atfork(NULL, NULL, in_child) != 0) {
+        if (!PyErr_Occurred()) {
+            PyErr_NoMemory();
+        }
+        Py_XDECREF(done);
+        return -1;
+    }
+    Py_DECREF(done);
+    installed = 1;
+    return 0;
+}
+
+/* Finds a free signal or says why it cannot be used; only where it is needed. */
+static int choose_signal(int signum)
+{
+    S.refusal = NULL;
+    S.reachable = !NEEDS_SIGNAL;
+#if NEEDS_SIGNAL
+    if (signum == 0) {
+        S.refusal = "no signal may be used";
+    }
+    else if (!S.attached || signum != S.signum) {
+        PyObject *module = PyImport_ImportModule("_signal");
+        int is_free = module != NULL ? signal_is_free(module, signum) : -1;
+        Py_XDECREF(module);
+        if (is_free < 0) {
+            return -1;
+        }
+        S.refusal = is_free ? NULL : "the signal is in use by the application";
+    }
+    S.reachable = S.attached && S.refusal == NULL;
+#else
+    (void)signum;
+#endif
+    return 0;
+}
+
+PyDoc_STRVAR(start_doc,
+"start(cpu_clock, interval_ns, main_ident, signum, own)\n--\n\n"
+"Begins to sample all threads of this interpreter whose identity is not in the set ``own``.\n\n"
+"Args:\n"
+"    cpu_clock: weigh samples by CPU time, not by time.\n"
+"    interval_ns: between two ticks.\n"
+"    main_ident: identity of the main thread.\n"
+"    signum: what the main thread may be asked with before Python 3.13; 0: nothing.\n"
+"Raises:\n"
+"    RuntimeError: it runs already, this is a sub-interpreter, or threads cannot be started.");
+
+static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    int cpu_clock, signum;
+    long long interval;
+    unsigned long main_ident;
+    PyObject *own;
+    if (!PyArg_ParseTuple(arguments, "pLkiO!", &cpu_clock, &interval, &main_ident, &signum, &PySet_Type, &own)) {
+        return NULL;
+    }
+    if (S.state != OFF) {
+        PyErr_SetString(PyExc_RuntimeError, "another native sampler runs in this process");
+        return NULL;
+    }
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_RuntimeError, "this is a sub-interpreter");
+        return NULL;
+    }
+    if (interval < 1000 || signum < 0 || signum > SIGRTMAX) {
+        PyErr_SetString(PyExc_ValueError, "interval or signal number out of range");
+        return NULL;
+    }
+    S.main_thread = (pthread_t)main_ident;
+    clockid_t main_clock;
+    if (pthread_getcpuclockid(S.main_thread, &main_clock) != 0) {
+        PyErr_SetString(PyExc_RuntimeError, "the main thread has no CPU clock");
+        return NULL;
+    }
+#if NEEDS_SIGNAL
+    if (S.attached && signum != S.signum) {
+        PyErr_SetString(PyExc_RuntimeError, "the signal used before has not been given back yet");
+        return NULL;
+    }
+    if (S.handler == NULL && (S.handler = PyCFunction_New(&on_signal_method, NULL)) == NULL) {
+        return NULL;
+    }
+#endif
+    if (S.raws == NULL && (S.raws = malloc(MAX_RAW * sizeof *S.raws)) == NULL) {
+        return PyErr_NoMemory();
+    }
+    if (install_hooks() < 0 || choose_signal(signum) < 0) {
+        return NULL;
+    }
+    reset_threads();
+    S.interpreter = PyInterpreterState_Get();
+    Py_INCREF(own);
+    Py_XSETREF(S.own, own);
+    S.cpu_clock = cpu_clock;
+    S.interval = interval;
+    S.signum = signum;
+    int64_t now = read_clock(CLOCK_MONOTONIC);
+    S.main = (Slot){.ident = main_ident, .clock = main_clock, .wall_seen = now};
+    S.main.cpu_seen = read_clock(S.main.clock);
+    S.n_others = 0;
+    S.n_raws = 0;
+    S.lost_ns = 0;
+    S.ticks = S.asked = S.answered = S.looks = 0;
+    S.main_looked = 0;
+    S.checked = S.scanned = now;
+    open_files(tid_of_clock(main_clock));
+    look(1);
+    int failed = start_threads();
+    if (failed) {
+        close_files();
+        PyErr_Format(PyExc_RuntimeError, "its threads cannot be started: %s", strerror(failed));
+        return NULL;
+    }
+    S.state = ON;
+    if (S.refusal == NULL) {
+        have_signal_settled();
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(forget_doc,
+"forget()\n--\n\n"
+"In a forked child, in the thread that forked: nothing of the parent's sampler goes on here; the signal is given back.");
+
+static PyObject *native_forget(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    in_child();
+    close_files();
+    S.n_others = 0;
+    S.n_raws = 0;
+    S.main_thread = pthread_self();
+    settle_signal(NULL);
+    Py_RETURN_NONE;
+}
+
+static PyObject *native_set_interval(PyObject *Py_UNUSED(module), PyObject *argument)
+{
+    long long interval = PyLong_AsLongLong(argument);
+    if (interval == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (interval < 1000) {
+        PyErr_SetString(PyExc_ValueError, "interval out of range");
+        return NULL;
+    }
+    pthread_mutex_lock(&S.mutex);
+    S.interval = interval;
+    if (S.state == ON) {
+        pthread_cond_signal(&S.tick);
+        pthread_cond_signal(&S.look);
+    }
+    pthread_mutex_unlock(&S.mutex);
+    Py_RETURN_NONE;
+}
+
+static PyObject *native_set_raw(PyObject *Py_UNUSED(module), PyObject *argument)
+{
+    int raw = PyObject_IsTrue(argument);
+    if (raw < 0) {
+        return NULL;
+    }
+    pthread_mutex_lock(&S.mutex);
+    S.raw = raw && S.raws != NULL;
+    if (!raw) {
+        S.n_raws = 0;
+    }
+    pthread_mutex_unlock(&S.mutex);
+    Py_RETURN_NONE;
+}
+
+/* -- drain */
+
+typedef struct {
+    Stack *stack;
+    int64_t weight_us;
+    long count;
+} Total;
+
+/* Has a table of less than half of what it may hold; with the lock, all that was drained still in it. */
+static void make_room(void)
+{
+    Stack **gone = NULL;
+    size_t n_gone = 0;
+    pthread_mutex_lock(&S.mutex);
+    if (S.store.used > MAX_STACKS / 2) {
+        for (size_t i = 0; i <= S.store.mask; i++) {
+            if (S.store.slots[i] != NULL) {
+                S.store.slots[i]->kept = Py_REFCNT(S.store.slots[i]) > 1 && S.store.used <= MAX_STACKS * 3 / 4;
+            }
+        }
+        if (S.main.last != NULL) {
+            S.main.last->kept = 1;
+        }
+        for (size_t i = 0; i < S.n_others; i++) {
+            if (S.others[i].last != NULL) {
+                S.others[i].last->kept = 1;
+            }
+        }
+        for (size_t i = 0; i < S.n_raws; i++) {
+            S.raws[i].stack->kept = 1;
+        }
+        n_gone = store_evict(&S.store, &gone);
+    }
+    pthread_mutex_unlock(&S.mutex);
+    for (size_t i = 0; i < n_gone; i++) {
+        Py_DECREF(gone[i]);
+    }
+    free(gone);
+}
+
+static PyObject *totals_list(const Total *totals, size_t n)
+{
+    PyObject *list = PyList_New((Py_ssize_t)n);
+    for (size_t i = 0; list != NULL && i < n; i++) {
+        PyObject *item = Py_BuildValue("OLl", (PyObject *)totals[i].stack, (long long)totals[i].weight_us,
+                                       totals[i].count);
+        if (item == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, (Py_ssize_t)i, item);
+    }
+    return list;
+}
+
+static PyObject *raws_list(const Raw *raws, size_t n)
+{
+    PyObject *list = PyList_New((Py_ssize_t)n);
+    for (size_t i = 0; list != NULL && i < n; i++) {
+        PyObject *item = Py_BuildValue("dOd", raws[i].milliseconds, (PyObject *)raws[i].stack,
+                                       (double)raws[i].weight_ns / 1000.0);
+        if (item == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, (Py_ssize_t)i, item);
+    }
+    return list;
+}
+
+PyDoc_STRVAR(drain_doc,
+"drain()\n--\n\n"
+"What has been sampled since the last call: ``(totals, raw, lost_us)``.\n\n"
+"``totals``: list of ``(stack, weight in us, count)``, each stack once; ``raw``: list of ``(wall-clock milliseconds,\n"
+"stack, weight in us)`` in order, empty unless ``set_raw(True)``; ``lost_us``: weight that no stack could be kept for.");
+
+static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    notice_loss();
+    /* Copied with the mutex, made into objects without: that may start a collection. The stacks are the store's, and
+     * nobody takes them out of it but make_room() below (one thread drains). */
+    Total *totals = NULL;
+    Raw *raws = NULL;
+    size_t n_totals = 0, n_raws = 0;
+    int64_t lost = 0;
+    int failed = 0;
+    pthread_mutex_lock(&S.mutex);
+    flush_idle(&S.main);
+    for (size_t i = 0; i < S.n_others; i++) {
+        flush_idle(&S.others[i]);
+    }
+    if (S.store.n_touched != 0) {
+        totals = malloc(S.store.n_touched * sizeof *totals);
+        failed |= totals == NULL;
+    }
+    if (S.n_raws != 0) {
+        raws = malloc(S.n_raws * sizeof *raws);
+        failed |= raws == NULL;
+    }
+    if (!failed) {
+        for (size_t i = 0; i < S.store.n_touched; i++) {
+            Stack *stack = S.store.touched[i];
+            totals[n_totals++] = (Total){stack, stack->weight_ns / 1000, stack->count};
+            Py_INCREF(stack);
+            stack->weight_ns %= 1000; /* the rest stays for the next time */
+            stack->count = 0;
+            stack->touched = 0;
+        }
+        S.store.n_touched = 0;
+        for (size_t i = 0; i < S.n_raws; i++) {
+            raws[n_raws++] = S.raws[i];
+            Py_INCREF(S.raws[i].stack);
+        }
+        S.n_raws = 0;
+        lost = S.lost_ns / 1000;
+        S.lost_ns %= 1000;
+    }
+    pthread_mutex_unlock(&S.mutex);
+    PyObject *answer = NULL;
+    if (failed) {
+        PyErr_NoMemory();
+    }
+    else {
+        PyObject *total = totals_list(totals, n_totals);
+        PyObject *raw = raws_list(raws, n_raws);
+        if (total != NULL && raw != NULL) {
+            answer = Py_BuildValue("OOL", total, raw, (long long)lost);
+        }
+        Py_XDECREF(total);
+        Py_XDECREF(raw);
+    }
+    for (size_t i = 0; i < n_totals; i++) {
+        Py_DECREF(totals[i].stack);
+    }
+    for (size_t i = 0; i < n_raws; i++) {
+        Py_DECREF(raws[i].stack);
+    }
+    free(totals);
+    free(raws);
+    make_room();
+    return answer;
+}
+
+PyDoc_STRVAR(status_doc,
+"status()\n--\n\n"
+"A map: ``running``, ``reach`` (how the main thread is asked: \"signal\", \"pending call\" or \"\"), ``refusal`` (why\n"
+"not, or None), ``attached`` (the signal's handler is ours), ``walk`` (\"internal\" or \"public\"), and counts since the\n"
+"start: ``ticks``, ``asked``, ``answered``, ``looks``; ``stacks`` kept now, ``threads`` known besides the main one.");
+
+static PyObject *native_status(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return Py_BuildValue("{s:O,s:s,s:z,s:O,s:s,s:l,s:l,s:l,s:l,s:n,s:n}", "running", S.state == ON ? Py_True : Py_False,
+                         "reach", S.state == ON && S.reachable ? (NEEDS_SIGNAL ? "signal" : "pending call") : "",
+                         "refusal", S.refusal, "attached", S.attached ? Py_True : Py_False, "walk",
+                         internal_walk ? "internal" : "public", "ticks", S.ticks, "asked", S.asked, "answered",
+                         S.answered, "looks", S.looks, "stacks", (Py_ssize_t)S.store.used, "threads",
+                         (Py_ssize_t)S.n_others);
+}
+
+PyDoc_STRVAR(use_internal_doc,
+"use_internal_walk(wanted)\n--\n\n"
+"Switches between the two ways to walk frames; returns whether the internal one is in use now.");
+
+static PyObject *native_use_internal_walk(PyObject *Py_UNUSED(module), PyObject *argument)
+{
+    int wanted = PyObject_IsTrue(argument);
+    if (wanted < 0) {
+        return NULL;
+    }
+    internal_walk = wanted && walks_agree();
+    return PyBool_FromLong(internal_walk);
+}
+
+static PyMethodDef methods[] = {
+    {"start", native_start, METH_VARARGS, start_doc},
+    {"stop", native_stop, METH_NOARGS, "stop()\n--\n\nEnds both threads; what waits may still be drained."},
+    {"forget", native_forget, METH_NOARGS, forget_doc},
+    {"set_interval", native_set_interval, METH_O, "set_interval(interval_ns)\n--\n\nAlso while it runs."},
+    {"set_raw", native_set_raw, METH_O, "set_raw(wanted)\n--\n\nWhether drain() gives single samples too."},
+    {"drain", native_drain, METH_NOARGS, drain_doc},
+    {"status", native_status, METH_NOARGS, status_doc},
+    {"use_internal_walk", native_use_internal_walk, METH_O, use_internal_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "rbkit_websocket.profilers._native",
+    .m_doc = "The CPU sampler in C: one a process. Called by one thread at a time, the server's.",
+    .m_size = -1,
+    .m_methods = methods,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    if (PyType_Ready(&StackType) < 0) {
+        return NULL;
+    }
+    PyObject *module = PyModule_Create(&definition);
+    if (module != NULL && PyModule_AddIntConstant(module, "NEEDS_SIGNAL", NEEDS_SIGNAL) < 0) {
+        Py_CLEAR(module);
+    }
+    internal_walk = walks_agree();
+    return module;
+}

@@ -1,0 +1,221 @@
+/* Stacks, each kept once, with what has been sampled of it since the last drain.
+ *
+ * A stack belongs to one thread. The table is changed under the interpreter's lock only, and it holds the reference to
+ * each stack; everybody else's pointers are borrowed and valid until the next eviction. Nothing here runs Python code
+ * (stacks are not tracked by the collector), so it may be called with the sampler's mutex held.
+ */
+#ifndef RBKIT_NATIVE_STORE_H
+#define RBKIT_NATIVE_STORE_H
+
+#include <Python.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "_native_walk.h"
+
+#define MAX_STACKS 20000
+
+typedef struct {
+    PyObject_VAR_HEAD
+    unsigned long thread;
+    uint64_t hash;
+    int64_t weight_ns; /* since the last drain */
+    long count;
+    char touched; /* in the list of those to drain */
+    char kept;    /* during an eviction: stays */
+    Frame frames[1];
+} Stack;
+
+typedef struct {
+    Stack **slots; /* open addressing; nothing is ever deleted but by a rebuild */
+    size_t mask;
+    size_t used;
+    Stack **touched;
+    size_t n_touched, room_touched;
+} Store;
+
+static void stack_dealloc(PyObject *self)
+{
+    Stack *stack = (Stack *)self;
+    for (Py_ssize_t i = 0; i < Py_SIZE(self); i++) {
+        Py_DECREF(stack->frames[i].code);
+    }
+    PyObject_Free(self);
+}
+
+static PyObject *stack_codes(PyObject *self, void *Py_UNUSED(closure))
+{
+    Py_ssize_t depth = Py_SIZE(self);
+    PyObject *codes = PyTuple_New(depth);
+    for (Py_ssize_t i = 0; codes != NULL && i < depth; i++) {
+        PyObject *code = ((Stack *)self)->frames[i].code;
+        Py_INCREF(code);
+        PyTuple_SET_ITEM(codes, i, code);
+    }
+    return codes;
+}
+
+static PyObject *stack_instructions(PyObject *self, void *Py_UNUSED(closure))
+{
+    Py_ssize_t depth = Py_SIZE(self);
+    PyObject *instructions = PyTuple_New(depth);
+    for (Py_ssize_t i = 0; instructions != NULL && i < depth; i++) {
+        PyObject *lasti = PyLong_FromSsize_t(((Stack *)self)->frames[i].lasti);
+        if (lasti == NULL) {
+            Py_CLEAR(instructions);
+            break;
+        }
+        PyTuple_SET_ITEM(instructions, i, lasti);
+    }
+    return instructions;
+}
+
+static PyObject *stack_thread(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLong(((Stack *)self)->thread);
+}
+
+static PyGetSetDef stack_attributes[] = {
+    {"codes", stack_codes, NULL, "the code objects, innermost first", NULL},
+    {"instructions", stack_instructions, NULL, "f_lasti of each frame", NULL},
+    {"thread", stack_thread, NULL, "the thread's identity", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyTypeObject StackType = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "rbkit_websocket.profilers._native.Stack",
+    .tp_basicsize = offsetof(Stack, frames),
+    .tp_itemsize = sizeof(Frame),
+    .tp_dealloc = stack_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = "A stack of one thread; compared by identity.",
+    .tp_getset = stack_attributes,
+};
+
+static uint64_t stack_hash(unsigned long thread, const Frame *frames, int depth)
+{
+    uint64_t hash = (uint64_t)thread * 0x9E3779B97F4A7C15u + (uint64_t)depth;
+    for (int i = 0; i < depth; i++) {
+        hash ^= (uint64_t)(uintptr_t)frames[i].code + ((uint64_t)frames[i].lasti << 48);
+        hash *= 0xFF51AFD7ED558CCDu;
+        hash ^= hash >> 32;
+    }
+    return hash;
+}
+
+static int store_resize(Store *store, size_t size)
+{
+    Stack **slots = calloc(size, sizeof *slots);
+    if (slots == NULL) {
+        return -1;
+    }
+    for (size_t i = 0; store->slots != NULL && i <= store->mask; i++) {
+        Stack *stack = store->slots[i];
+        if (stack != NULL) {
+            size_t at = stack->hash & (size - 1);
+            while (slots[at] != NULL) {
+                at = (at + 1) & (size - 1);
+            }
+            slots[at] = stack;
+        }
+    }
+    free(store->slots);
+    store->slots = slots;
+    store->mask = size - 1;
+    return 0;
+}
+
+/* The stack, made if it is new; NULL when there is no memory or no room. Borrowed. */
+static Stack *store_get(Store *store, unsigned long thread, const Frame *frames, int depth)
+{
+    if ((store->slots == NULL || store->used * 3 > store->mask * 2) &&
+        store_resize(store, store->slots == NULL ? 1024 : (store->mask + 1) * 2) < 0) {
+        return NULL;
+    }
+    uint64_t hash = stack_hash(thread, frames, depth);
+    size_t at = hash & store->mask;
+    for (Stack *stack; (stack = store->slots[at]) != NULL; at = (at + 1) & store->mask) {
+        if (stack->hash == hash && stack->thread == thread && Py_SIZE(stack) == depth &&
+            memcmp(stack->frames, frames, (size_t)depth * sizeof *frames) == 0) {
+            return stack;
+        }
+    }
+    if (store->used >= MAX_STACKS) {
+        return NULL;
+    }
+    Stack *stack = PyObject_Malloc(offsetof(Stack, frames) + (size_t)depth * sizeof *frames);
+    if (stack == NULL) {
+        return NULL;
+    }
+    PyObject_InitVar((PyVarObject *)stack, &StackType, depth);
+    stack->thread = thread;
+    stack->hash = hash;
+    stack->weight_ns = 0;
+    stack->count = 0;
+    stack->touched = stack->kept = 0;
+    memcpy(stack->frames, frames, (size_t)depth * sizeof *frames);
+    for (int i = 0; i < depth; i++) {
+        Py_INCREF(frames[i].code);
+    }
+    store->slots[at] = stack;
+    store->used++;
+    return stack;
+}
+
+/* Adds to a stack; -1 when there is no memory to remember that. */
+static int store_add(Store *store, Stack *stack, int64_t weight_ns, long count)
+{
+    if (!stack->touched) {
+        if (store->n_touched == store->room_touched) {
+            size_t room = store->room_touched ? store->room_touched * 2 : 256;
+            Stack **touched = realloc(store->touched, room * sizeof *touched);
+            if (touched == NULL) {
+                return -1;
+            }
+            store->touched = touched;
+            store->room_touched = room;
+        }
+        store->touched[store->n_touched++] = stack;
+        stack->touched = 1;
+    }
+    stack->weight_ns += weight_ns;
+    stack->count += count;
+    return 0;
+}
+
+/* Takes out every stack that is neither ``kept`` nor touched. Returns how many; ``*gone`` is an array of them for the
+ * caller to release (without the mutex: a code object's end may run Python code) and free. */
+static size_t store_evict(Store *store, Stack ***gone)
+{
+    size_t n_gone = 0;
+    *gone = store->used ? malloc(store->used * sizeof **gone) : NULL;
+    if (*gone == NULL) {
+        return 0;
+    }
+    for (size_t i = 0; i <= store->mask; i++) {
+        Stack *stack = store->slots[i];
+        if (stack != NULL && !stack->kept && !stack->touched) {
+            (*gone)[n_gone++] = stack;
+            store->slots[i] = NULL;
+        }
+    }
+    /* The chains are broken now. Should there be no memory, everything must go through a table all the same. */
+    store->used -= n_gone;
+    if (store_resize(store, store->mask + 1) < 0) {
+        for (size_t i = 0; i < n_gone; i++) { /* back where they were: any free place on their chain is right */
+            size_t at = (*gone)[i]->hash & store->mask;
+            while (store->slots[at] != NULL) {
+                at = (at + 1) & store->mask;
+            }
+            store->slots[at] = (*gone)[i];
+        }
+        store->used += n_gone;
+        n_gone = 0;
+    }
+    return n_gone;
+}
+
+#endif

@@ -1,0 +1,161 @@
+"""The native sampler (``_native.c``) behind the interface of the Python one, and the word on why it is not used.
+
+One runs in a process. Where it cannot start, :class:`NativeUnavailable` says why and the Python sampler takes its
+place. Where only the signal that it needs before Python 3.13 is in use, it goes on without: it looks at the main thread
+as it does at the others, about 190 times a second.
+"""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+import sys
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from .base import Host
+from .cpu import Clock, Sample
+
+if TYPE_CHECKING:
+    from ._native import Stack
+
+__all__ = ["Drained", "NativeSampler", "NativeUnavailable", "default_signal", "native_module"]
+
+_UNASKED_PERIOD_USEC: Final = 5000
+MINIMUM_INTERVAL_USEC: Final = 100
+
+
+class NativeUnavailable(Exception):
+    """The native sampler cannot be used; ``str()`` of it is the reason, for people."""
+
+
+class Drained(NamedTuple):
+    """What the native sampler has seen since the last time."""
+
+    totals: list[tuple[Stack, int, int]]
+    """Stack, microseconds, number of samples; each stack once."""
+    samples: list[Sample]
+    """Single samples, for those who subscribe; their ``stack`` is a native one."""
+    lost_usec: int
+
+
+def native_module() -> Any:
+    """The extension module.
+
+    Raises:
+        NativeUnavailable: it has not been built, or shall not be used.
+    """
+    if os.environ.get("RBKIT_NATIVE", "").strip().lower() in ("0", "no", "off", "false"):
+        raise NativeUnavailable("RBKIT_NATIVE turns it off")
+    try:
+        from . import _native
+    except ImportError as error:
+        if sys.platform != "linux":
+            raise NativeUnavailable("it is for Linux only") from error
+        if getattr(error, "path", None) is None:
+            raise NativeUnavailable("the extension was not built when this package was installed") from error
+        raise NativeUnavailable(f"the extension cannot be loaded ({error})") from error
+    return _native
+
+
+def default_signal() -> int:
+    """The real-time signal that is used where none is chosen; 0 where there are none."""
+    return signals.SIGRTMIN + 12 if hasattr(signals, "SIGRTMIN") else 0
+
+
+class NativeSampler:
+    """Started, stopped and read by one thread, the server's.
+
+    Args:
+        host: the process.
+        signum: the signal to ask the main thread with, before Python 3.13; 0: none, None: the default.
+
+    Raises:
+        NativeUnavailable: there is no native sampler here.
+    """
+
+    failure: BaseException | None = None
+
+    def __init__(self, host: Host, signum: int | None = None) -> None:
+        self._native = native_module()
+        self._host = host
+        self._signum = default_signal() if signum is None else signum
+        self._interval_usec = 1000
+        self.clock: Clock = "cpu"
+        self.running = False
+
+    @property
+    def interval_usec(self) -> int:
+        return self._interval_usec
+
+    @interval_usec.setter
+    def interval_usec(self, microseconds: int) -> None:
+        self._interval_usec = microseconds
+        if self.running:
+            self._native.set_interval(microseconds * 1000)
+
+    @property
+    def effective_interval_usec(self) -> int:
+        """How far two looks at a main thread that computes are apart."""
+        if self.refusal is not None:
+            return max(self._interval_usec, _UNASKED_PERIOD_USEC)
+        return max(self._interval_usec, MINIMUM_INTERVAL_USEC)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the main thread cannot be asked, as far as is known now; None where it can."""
+        if not self._native.NEEDS_SIGNAL:
+            return None
+        word = self._native.status()["refusal"] if self.running else None
+        if word is None and not self.running:
+            # Whether it could start now: the handler that another run has left will be gone by then.
+            if self._signum == 0:
+                word = "no signal may be used"
+            elif self._taken():
+                word = "the signal is in use by the application"
+        if word is None or self._signum == 0:
+            return word
+        return f"{word} ({self._signum}; the option signal names another)"
+
+    def _taken(self) -> bool:
+        handler = signals.getsignal(self._signum)
+        return handler != signals.SIG_DFL and getattr(handler, "__name__", "") != "rbkit_sampler"
+
+    def start(self, clock: Clock) -> None:
+        """Begins to sample.
+
+        Raises:
+            NativeUnavailable: not in this process, or not now.
+        """
+        if self.running:
+            return
+        self.clock = clock
+        try:
+            self._native.start(
+                clock == "cpu", self._interval_usec * 1000, self._host.main_ident, self._signum, self._host.own
+            )
+        except (RuntimeError, OSError, ValueError) as error:
+            raise NativeUnavailable(str(error)) from error
+        self.running = True
+
+    def stop(self) -> None:
+        if self.running:
+            self.running = False
+            self._native.stop()
+
+    def forget(self) -> None:
+        """In a forked child, where nothing of it runs; gives the signal back there."""
+        if self.running:
+            self.running = False
+            self._native.forget()
+
+    def drain(self, raw: bool) -> Drained:
+        """What has been sampled since the last call.
+
+        Args:
+            raw: whether single samples are wanted from now on; they cost more than all the rest.
+        """
+        totals, singles, lost = self._native.drain()
+        self._native.set_raw(raw and self.running)
+        threads = len({stack.thread for _, stack, _ in singles})
+        samples = [Sample(stamp, stack.thread, stack, weight, threads) for stamp, stack, weight in singles]
+        return Drained(totals, samples, lost)

@@ -1,0 +1,73 @@
+"""What the tests of the native sampler share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from rbkit_websocket.profilers.base import Host
+from rbkit_websocket.profilers.native import NativeSampler, NativeUnavailable, native_module
+from rbkit_websocket.server.originals import AppThread, make_host
+
+from .waiting import scaled
+
+
+def _why_not() -> str:
+    try:
+        native_module()
+    except NativeUnavailable as reason:
+        return str(reason)
+    return ""
+
+
+REASON = _why_not()
+if REASON and os.environ.get("RBKIT_TEST_NATIVE") == "require":
+    raise RuntimeError(f"RBKIT_TEST_NATIVE=require, but there is no native sampler: {REASON}")
+
+native = pytest.mark.skipif(bool(REASON), reason=f"no native sampler: {REASON}")
+
+
+@contextmanager
+def native_host() -> Iterator[Host]:
+    app = AppThread()
+    try:
+        yield make_host(app)
+    finally:
+        app.close()
+
+
+def names(totals: Iterable[tuple[Any, int, int]]) -> set[str]:
+    """Of all functions in these stacks."""
+    return {code.co_name for stack, _, _ in totals for code in stack.codes}
+
+
+def drained(sampler: NativeSampler) -> tuple[Counter[str], Counter[str]]:
+    """Microseconds and number of samples of each function that was on a stack, since the last time."""
+    weights: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for stack, weight, count in sampler.drain(False).totals:
+        for name in {code.co_name for code in stack.codes}:
+            weights[name] += weight
+            counts[name] += count
+    return weights, counts
+
+
+def python(code: str, *, env: dict[str, str] | None = None, **options: Any) -> str:
+    """Runs a program in a process of its own; its standard output. Fails with its stderr if it does not end well."""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", code],
+        env={**os.environ, **(env or {})},
+        timeout=scaled(60),
+        text=True,
+        check=False,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+    )
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return str(done.stdout)
