@@ -19,6 +19,7 @@ __all__ = ["Settings", "check_port", "default_name", "is_enabled"]
 Authorize = Callable[[dict[str, Any]], bool]
 
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _ENDPOINT: Final = re.compile(r"[a-z][a-z0-9+]*://\S+")
 
 MIB: Final = 1024 * 1024
@@ -86,6 +87,9 @@ class Settings:
     req_port: int | None = None
     linger: float = 10.0
     snapshot_rate: int = 20_000_000
+    request_names: bool = True
+    # gunicorn kills a worker that is silent for 30 s; what did it should be in the log well before.
+    blocked_log: float = 5.0
     runtime_dir: str | None = None
 
     @classmethod
@@ -188,6 +192,15 @@ def _frames(value: Any) -> str:
     return str(value)
 
 
+def _flag(value: Any) -> bool:
+    word = str(value).strip().lower()
+    if word in _FALSE:
+        return False
+    if word in _TRUE:
+        return True
+    raise ConfigurationError("give True or False")
+
+
 def _runtime_dir(value: Any) -> str:
     try:
         path = os.fsdecode(value)
@@ -231,5 +244,7 @@ _OPTIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "req_port": check_port,
     "linger": _number(float, 0, 86400),
     "snapshot_rate": _number(int, 100_000, 10_000_000_000),
+    "request_names": _flag,
+    "blocked_log": _number(float, 0, 86400),
     "runtime_dir": _runtime_dir,
 }

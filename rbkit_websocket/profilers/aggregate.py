@@ -13,8 +13,8 @@
 ``weight_us``                int: their sum in microseconds of ``clock``, over all threads
 ``lost_us``                  int: weight sampled since the cursor that is no longer kept (about 5 minutes are)
 ``frames``                   list of ``[name, label, file, first_line, line]``: str, str, str, int, int
-``stacks``                   list of ``{"weight_us": int, "count": int, "thread": int, "request": None,
-                             "frames": [index into frames, ...]}``, innermost frame first, heaviest stack first
+``stacks``                   list of ``{"weight_us": int, "count": int, "thread": int, "request": str or
+                             None, "frames": [index into frames, ...]}``, innermost frame first, heaviest stack first
 ``threads``                  map of thread identity (int) to name (str), of the threads in ``stacks``
 ===========================  ==========================================================================================
 
@@ -62,7 +62,7 @@ class _Stack:
 
 
 class _Bucket:
-    """What was sampled in about a second: ``{(thread, stack): [weight in us, count]}``."""
+    """What was sampled in about a second: ``{(thread, stack, request): [weight in us, count]}``."""
 
     __slots__ = ("before", "samples", "since", "totals", "until", "weight")
 
@@ -71,7 +71,7 @@ class _Bucket:
         self.since = self.until = time.time() * 1000
         self.weight = 0
         self.samples = 0
-        self.totals: dict[tuple[int, _Stack], list[int]] = {}
+        self.totals: dict[tuple[int, _Stack, str | None], list[int]] = {}
 
 
 class CpuProfiler(Profiler):
@@ -151,7 +151,7 @@ class CpuProfiler(Profiler):
         return answer
 
     def _add_up(self, buckets: list[_Bucket]) -> dict[str, Any]:
-        totals: dict[tuple[int, _Stack], list[int]] = {}
+        totals: dict[tuple[int, _Stack, str | None], list[int]] = {}
         for bucket in buckets:
             for key, (weight, count) in bucket.totals.items():
                 total = totals.setdefault(key, [0, 0])
@@ -159,10 +159,10 @@ class CpuProfiler(Profiler):
                 total[1] += count
         table = _FrameTable()
         stacks = [
-            {"weight_us": weight, "count": count, "thread": thread, "request": None, "frames": table.indices(stack)}
-            for (thread, stack), (weight, count) in sorted(totals.items(), key=lambda item: -item[1][0])
+            {"weight_us": weight, "count": count, "thread": thread, "request": name, "frames": table.indices(stack)}
+            for (thread, stack, name), (weight, count) in sorted(totals.items(), key=lambda item: -item[1][0])
         ]
-        idents = {thread for thread, _ in totals}
+        idents = {thread for thread, _, _ in totals}
         threads = {ident: self._names.get(ident, f"thread {ident}") for ident in sorted(idents)}
         return {"frames": table.frames, "stacks": stacks, "threads": threads}
 
@@ -181,7 +181,8 @@ class CpuProfiler(Profiler):
             if stack is None:
                 # It holds the code objects, so their identities stay theirs for as long as the key is here.
                 stack = self._stacks[key] = _Stack(sample)
-            total = bucket.totals.setdefault((sample.thread, stack), [0, 0])
+            name = sample.request.name if sample.request is not None else None
+            total = bucket.totals.setdefault((sample.thread, stack, name), [0, 0])
             weight = round(sample.weight)
             total[0] += weight
             total[1] += 1
@@ -199,7 +200,7 @@ class CpuProfiler(Profiler):
         while len(self._stacks) > MAX_STACKS and self._buckets:
             for _ in range((len(self._buckets) + 1) // 2):
                 self._buckets.popleft()
-            kept = {stack for bucket in self._buckets for _, stack in bucket.totals}
+            kept = {stack for bucket in self._buckets for _, stack, _ in bucket.totals}
             self._stacks = {key: stack for key, stack in self._stacks.items() if stack in kept}
 
     def _overrun(self) -> int:
@@ -236,12 +237,14 @@ class _Events:
     def __init__(self) -> None:
         self._carried: dict[int, float] = {}
         self._packed: dict[int, tuple[CodeType, bytes]] = {}
+        self._requests: dict[str, bytes] = {}
 
     def pack(self, samples: list[Sample], interval: int) -> list[bytes]:
         """The events of these samples; what is left of an interval is carried over to the thread's next sample."""
         events: list[bytes] = []
         if len(self._packed) > MAX_STACKS:
             self._packed.clear()
+            self._requests.clear()
         if len(self._carried) > MAX_STACKS:
             self._carried.clear()
         for sample in samples:
@@ -261,7 +264,8 @@ class _Events:
     def _frames(self, sample: Sample) -> bytes:
         thread = pack(sample.thread)
         codes = sample.stack[0::2]
-        parts = [array_header(len(codes))]
+        request = sample.request
+        parts = [array_header(len(codes) + (request is not None))]
         for code in codes:
             known = self._packed.get(id(code))
             if known is None:
@@ -269,29 +273,25 @@ class _Events:
                 known = self._packed[id(code)] = (code, _frame_head(code))
             parts.append(known[1])
             parts.append(thread)
+        if request is not None:
+            # The outermost frame, so that every client shows a flame for each endpoint.
+            parts.append(self._request_head(request.name))
+            parts.append(thread)
         return b"".join(parts)
+
+    def _request_head(self, name: str) -> bytes:
+        head = self._requests.get(name)
+        if head is None:
+            head = self._requests[name] = _packed_head(name, name, "", 0)
+        return head
 
 
 def _frame_head(code: CodeType) -> bytes:
     """All of a protocol frame but its last value, the thread."""
-    return b"".join(
-        (
-            b"\x86",
-            *(
-                pack(value)
-                for value in (
-                    int(Field.METHOD_NAME),
-                    code.co_name,
-                    int(Field.LABEL),
-                    code_label(code),
-                    int(Field.FILE),
-                    code.co_filename,
-                    int(Field.LINE),
-                    code.co_firstlineno,
-                    int(Field.SINGLETON_METHOD),
-                    0,
-                    int(Field.THREAD_ID),
-                )
-            ),
-        )
-    )
+    return _packed_head(code.co_name, code_label(code), code.co_filename, code.co_firstlineno)
+
+
+def _packed_head(name: str, label: str, file: str, line: int) -> bytes:
+    keys = (Field.METHOD_NAME, Field.LABEL, Field.FILE, Field.LINE, Field.SINGLETON_METHOD)
+    pairs = zip(keys, (name, label, file, line, 0), strict=True)
+    return b"\x86" + b"".join(pack(int(key)) + pack(value) for key, value in pairs) + pack(int(Field.THREAD_ID))

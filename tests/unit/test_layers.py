@@ -31,7 +31,7 @@ BELOW: dict[str, set[str]] = {
     "runtime": {"authorize", "discovery", "server"},
     "dashboard": {"authorize", "handshake", "discovery", "protocol", "responses", "runtime"},
     "upgrade": {"takeover", "bridge", "websocket", "handshake", "protocol", "responses", "runtime"},
-    "middleware": {"dashboard", "handshake", "responses", "runtime", "takeover", "upgrade"},
+    "middleware": {"dashboard", "handshake", "profilers", "responses", "runtime", "takeover", "upgrade"},
     "cli": {"client", "exporters", "discovery", "handshake", "middleware", "model", "protocol", "responses", "server"},
     "__main__": {"cli"},
 }
