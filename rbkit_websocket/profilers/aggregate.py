@@ -36,6 +36,7 @@ from ..protocol.codec import pack
 from ..protocol.constants import Field
 from .base import Host, Profiler, array_header, code_label, code_line, thread_facts
 from .cpu import Clock, CpuSampler, Sample
+from .waits import WaitSampler
 
 __all__ = ["CpuProfiler"]
 
@@ -80,6 +81,7 @@ class CpuProfiler(Profiler):
     def __init__(self, host: Host) -> None:
         self._host = host
         self.sampler = CpuSampler(host)
+        self.waits = WaitSampler()
         self.next_clock: Clock = "cpu"
         self._buckets: deque[_Bucket] = deque()
         self._current = _Bucket(0)
@@ -120,7 +122,7 @@ class CpuProfiler(Profiler):
         }
 
     def drain(self, audience: bool) -> Iterable[bytes]:
-        samples = self.sampler.take()
+        samples = self.sampler.take() + self.waits.take(self.running and self.sampler.clock == "wall")
         self._feed(samples)
         if (time.time() * 1000 - self._current.since) / 1000 >= BUCKET:
             self._close_bucket()

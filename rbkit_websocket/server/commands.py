@@ -122,7 +122,15 @@ def _cpu_profile(server: Server, arguments: list[str]) -> dict[str, Any]:
 def _stacks(server: Server, arguments: list[str]) -> dict[str, Any]:
     if arguments:
         raise CommandError("bad_argument", "stacks takes no argument")
-    return take_stacks(server.host)
+    return take_stacks(server.host, server.profiling.greenlets)
+
+
+def _wait_profile(server: Server, arguments: list[str]) -> dict[str, Any]:
+    if arguments not in (["on"], ["off"]):
+        raise CommandError("bad_argument", "wait_profile takes one argument: on or off")
+    server.profiling.sign_of_life()
+    server.profiling.cpu.waits.wanted = arguments == ["on"]
+    return server.profiling.cpu.waits.state()
 
 
 COMMANDS: Final[dict[str, Handler]] = {
@@ -142,6 +150,7 @@ EXTENSIONS: Final[dict[str, Handler]] = {
     "set_cpu_interval": _set_cpu_interval,
     "cpu_profile": _cpu_profile,
     "stacks": _stacks,
+    "wait_profile": _wait_profile,
 }
 """Commands of our own: ``name argument argument``; the answer is one map with string keys."""
 

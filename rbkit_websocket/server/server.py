@@ -108,6 +108,7 @@ class Server:
             self._done = self.host.allocate_lock()
             self._done.acquire()
             self.host.start_new_thread(self._main, (channels,))
+            self.profiling.greenlets.install()
         except (zmq.ZMQError, RuntimeError, OSError) as error:
             self._done = None
             if channels is not None:
@@ -122,6 +123,7 @@ class Server:
         if done is None or self.pid != os.getpid():
             return
         self._stopping = True
+        self.profiling.greenlets.remove()
         self.wake()
         if self.host.get_ident() == self._ident:
             return  # a callback of ours stops us: the loop ends after it
@@ -183,6 +185,7 @@ class Server:
         self._done = None
         self._stopping = True
         self.profiling.cpu.sampler.forget()
+        self.profiling.greenlets.remove()
         self.profiling.gc.stop()
         self.profiling.objects.stop()
         if self._channels is not None:

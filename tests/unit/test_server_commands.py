@@ -70,7 +70,7 @@ def test_handshake_has_the_protocols_keys_and_only_strings_besides(peer: Peer) -
     assert payload.pop("cpu_profiling_mode") == "sampling"
     assert payload.pop("rbkit_server_version")
     assert all(type(value) is str for value in payload.values())
-    assert payload["extensions"] == "set_cpu_interval,cpu_profile,stacks"
+    assert payload["extensions"] == "set_cpu_interval,cpu_profile,stacks,wait_profile"
     assert payload["language"] == "python"
     assert payload["native"].startswith("no")
     assert payload["server_id"] == "1-test"
@@ -168,6 +168,9 @@ def test_set_cpu_interval_answers_what_is_in_force(peer: Peer) -> None:
         "cpu_profile x",
         "cpu_profile 1 2",
         "stacks please",
+        "wait_profile",
+        "wait_profile maybe",
+        "wait_profile on off",
     ],
 )
 def test_wrong_arguments_are_told(peer: Peer, command: str) -> None:

@@ -314,3 +314,107 @@ def test_a_patched_process_ends_by_itself(run: Any) -> None:
     assert process.wait(10) == 0
     assert process.stderr is not None
     assert process.stderr.read() == ""
+
+
+REQUESTS = """
+from rbkit_websocket import RbkitWebsocket
+def view_that_waits(environ, start_response):
+    gevent.sleep(100)
+    return []
+def quick(environ, start_response):
+    return []
+app = RbkitWebsocket(lambda environ, start_response: environ["view"](environ, start_response), token=False, name="shop")
+def request(path, view):
+    app({"REQUEST_METHOD": "GET", "PATH_INFO": path, "view": view}, None)
+request("/", quick)
+"""
+
+
+def test_parked_greenlets_have_their_age_and_request(run: Any) -> None:
+    _, peer = run(
+        REQUESTS
+        + """
+parked = [gevent.spawn(request, f"/users/{number}", view_that_waits) for number in range(20)]
+gevent.sleep(0)
+print(endpoints.pub, endpoints.req, flush=True)
+stdin_line()
+"""
+    )
+    time.sleep(0.3)
+    waiting = [greenlet for greenlet in peer.map("stacks")["greenlets"] if greenlet["request"]]
+    assert [greenlet["request"] for greenlet in waiting] == ["GET /users/<int>"] * 20
+    assert {greenlet["waiting_on"] for greenlet in waiting} == {"sleep"}
+    assert all(0.3 <= greenlet["age"] < 10 for greenlet in waiting)
+
+
+def test_the_registry_follows_births_and_deaths_and_is_given_back(run: Any) -> None:
+    process, peer = run("""
+        class Odd(gevent.Greenlet):
+            __hash__ = None
+            def __eq__(self, other): raise RuntimeError("compared")
+        odd = Odd.spawn(gevent.sleep, 100)
+        gevent.sleep(0)
+        print(endpoints.pub, endpoints.req, flush=True)
+        stdin_line()
+        for _ in range(5000):
+            gevent.spawn(len, ()).join()
+        registry = current_server().profiling.greenlets
+        print(len(registry._known) < 50, flush=True)
+        stop_server()
+        another = gevent.spawn(gevent.sleep, 100)
+        print(len(registry._known), flush=True)
+    """)
+    names = [greenlet["name"] for greenlet in peer.map("stacks")["greenlets"]]
+    assert any(name.startswith("Odd") for name in names)
+    say(process)
+    assert line_of(process) == "True"
+    assert line_of(process) == "0"
+
+
+def test_greenlets_older_than_the_server_and_raw_ones_are_found(run: Any) -> None:
+    _, peer = run("""
+        import greenlet
+        stop_server()
+        old = gevent.spawn(gevent.sleep, 100)
+        raw = greenlet.greenlet(lambda: gevent.get_hub().switch())
+        gevent.spawn(raw.switch)
+        gevent.sleep(0)
+        endpoints = ensure_embedded(Settings(name="shop"))
+        print(endpoints.pub, endpoints.req, flush=True)
+        stdin_line()
+    """)
+    found = peer.map("stacks")["greenlets"]
+    ages = {greenlet["name"]: greenlet["age"] for greenlet in found}
+    assert ages["greenlet.greenlet" if "greenlet.greenlet" in ages else "greenlet"] is None
+    assert ages["Greenlet: sleep"] is None
+
+
+def test_wait_profile_shows_where_requests_wait(run: Any) -> None:
+    _, peer = run(
+        REQUESTS
+        + """
+parked = [gevent.spawn(request, f"/users/{number}", view_that_waits) for number in range(20)]
+gevent.sleep(0)
+print(endpoints.pub, endpoints.req, flush=True)
+stdin_line()
+"""
+    )
+    assert peer.map("wait_profile on") == {"wanted": True, "active": False}
+    peer.ask("use_wall_time")
+    peer.ask("start_cpu_profiling")
+    cursor = peer.map("cpu_profile")["cursor"]
+    began = time.monotonic()
+
+    def waits() -> list[dict[str, Any]]:
+        profile = peer.map(f"cpu_profile {cursor}")
+        stacks = [stack for stack in profile["stacks"] if stack["request"] == "GET /users/<int>"]
+        return [stack for stack in stacks if "view_that_waits" in names(profile, stack)]
+
+    wait_until(lambda: sum(stack["count"] for stack in waits()) >= 100, "samples of parked greenlets")
+    weight = sum(stack["weight_us"] for stack in waits()) / 1e6
+    elapsed = time.monotonic() - began
+    assert 20 * (elapsed - 1.0) < weight < 20 * (elapsed + 0.5)
+    assert peer.map("wait_profile off") == {"wanted": False, "active": False}
+    count = sum(stack["count"] for stack in waits())
+    time.sleep(0.3)
+    assert sum(stack["count"] for stack in waits()) == count
