@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from .errors import ConfigurationError
 from .protocol.constants import PORT_RANGE
 
-__all__ = ["Settings", "check_port", "default_name", "is_enabled"]
+__all__ = ["Settings", "check_port", "default_name", "from_environment", "is_enabled"]
 
 Authorize = Callable[[dict[str, Any]], bool]
 
@@ -55,6 +55,22 @@ def check_port(port: Any) -> int:
             f"Invalid port value {port!r}: use a number from {PORT_RANGE[0]} to {PORT_RANGE[-1]}, or None for no socket"
         )
     return number
+
+
+def from_environment(option: str, environ: Mapping[str, str] = os.environ) -> Any:
+    """One option of the middleware for those who use the embedded server without it: its variable, else its default.
+
+    Raises:
+        ConfigurationError: the variable has a value that cannot work.
+    """
+    variable = f"RBKIT_{option.upper()}"
+    value = environ.get(variable, "").strip()
+    if not value:
+        return getattr(Settings, option)
+    try:
+        return _OPTIONS[option](value)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{variable}={value!r}: {error}") from None
 
 
 @dataclass(frozen=True)

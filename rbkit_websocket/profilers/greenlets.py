@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from .base import Host
 
-__all__ = ["GreenletRegistry", "begun", "find_greenlets", "hub_thread", "is_gevents", "is_hub"]
+__all__ = ["EventLoop", "GreenletRegistry", "begun", "find_greenlets", "hub_thread", "is_gevents", "is_hub"]
 
 # Looking through the heap may take this share of the time between two looks.
 _SHARE: Final = 0.01
@@ -161,6 +161,18 @@ class GreenletRegistry:
                 self._known.add(reference)
         self.release(found)
 
+    def running_in(self, thread: int | None) -> object:
+        """The greenlet that a thread runs, as something that stands for it alone; None for one that is not known."""
+        for reference in list(self._known):
+            greenlet = reference()
+            # One that has begun and has no frame runs.
+            if greenlet is not None and greenlet.gr_frame is None and not greenlet.dead and begun(greenlet):
+                found = hub_thread(greenlet) == thread and not is_hub(greenlet)
+                self.release([greenlet])
+                if found:
+                    return reference
+        return None
+
     def release(self, listed: list[Any]) -> None:
         """Empties a list of greenlets where their finalizers may run."""
         if self._host.behind():
@@ -176,3 +188,35 @@ class GreenletRegistry:
         number = len(listed)
         self.release(listed)
         return number
+
+
+class EventLoop:
+    """What another thread may ask of a hub's loop: numbers, read without any effect on it.
+
+    Args:
+        loop: the hub's; None: there is none any more.
+        thread: the identity of its thread.
+    """
+
+    def __init__(self, loop: Any, thread: int | None) -> None:
+        self._loop = loop
+        self.thread = thread
+        self._wait = getattr(getattr(sys.modules.get("gevent.hub"), "Hub", None), "run", None)
+
+    @classmethod
+    def gone(cls) -> EventLoop:
+        """In place of a loop that has been destroyed."""
+        return cls(None, None)
+
+    def turn(self) -> tuple[int, float]:
+        """The number of the loop's present turn, and the seconds since it began.
+
+        Raises:
+            ValueError: the loop has been destroyed.
+        """
+        # The loop asks the clock whenever it has waited for something to happen.
+        return self._loop.iteration, time.time() - self._loop.now()
+
+    def is_idle(self, frame: Any) -> bool:
+        """Whether a stack with this innermost frame is the loop's own: it waits, or is between two greenlets."""
+        return frame.f_code is getattr(self._wait, "__code__", None)

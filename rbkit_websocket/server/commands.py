@@ -125,6 +125,16 @@ def _stacks(server: Server, arguments: list[str]) -> dict[str, Any]:
     return take_stacks(server.host, server.profiling.greenlets)
 
 
+def _blocked(server: Server, arguments: list[str]) -> dict[str, Any]:
+    if arguments:
+        raise CommandError("bad_argument", "blocked takes no argument")
+    if server.watch is None:
+        raise CommandError(
+            "not_applicable", "there is no event loop here that could be blocked: no gevent hub is known"
+        )
+    return server.watch.answer(server.audience())
+
+
 def _wait_profile(server: Server, arguments: list[str]) -> dict[str, Any]:
     if arguments not in (["on"], ["off"]):
         raise CommandError("bad_argument", "wait_profile takes one argument: on or off")
@@ -151,6 +161,7 @@ EXTENSIONS: Final[dict[str, Handler]] = {
     "cpu_profile": _cpu_profile,
     "stacks": _stacks,
     "wait_profile": _wait_profile,
+    "blocked": _blocked,
 }
 """Commands of our own: ``name argument argument``; the answer is one map with string keys."""
 

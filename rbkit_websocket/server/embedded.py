@@ -13,7 +13,7 @@ from types import EllipsisType
 from typing import Any, Final, Literal
 
 from .. import discovery
-from ..config import Settings, check_port
+from ..config import Settings, check_port, from_environment
 from ..errors import ConfigurationError, RuntimeDirectoryError, ServerStartError
 from ..protocol.constants import DEFAULT_CPU_INTERVAL_USEC, DEFAULT_PUB_PORT, DEFAULT_REQ_PORT
 from .commands import INTERVAL_RANGE
@@ -239,6 +239,7 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
                 application=settings.name,
                 linger=settings.linger,
                 snapshot_rate=settings.snapshot_rate,
+                blocked_log=settings.blocked_log,
             )
             started.start()
             process.server = started
@@ -259,7 +260,10 @@ def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> 
     with process.lock:
         if process.running is None:
             _forget(process)
-            server = Server(_tcp(pub), _tcp(req), server_id=discovery.new_id(), options=options)
+            blocked_log = from_environment("blocked_log")
+            server = Server(
+                _tcp(pub), _tcp(req), server_id=discovery.new_id(), options=options, blocked_log=blocked_log
+            )
             try:
                 server.start()
             except ServerStartError:

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import zmq
@@ -21,10 +22,11 @@ import zmq
 from .. import __version__
 from ..errors import ServerStartError
 from ..profilers.base import Host
+from ..profilers.blocked import LoopWatch
 from ..protocol.codec import pack
 from . import commands
 from .channels import Channels
-from .originals import AppThread, make_host
+from .originals import AppThread, make_host, tell
 from .profiling import Profiling, StartOptions
 from .publisher import Publisher
 
@@ -47,6 +49,7 @@ class Server:
         linger: seconds that profilers which a command started go on without subscribers.
         snapshot_rate: bytes a second of a heap snapshot.
         options: profilers that are on from the start and stay on.
+        blocked_log: seconds from which on a blocked event loop is logged; 0: never.
 
     Attributes:
         publish_callback: gets each published message as bytes, or None.
@@ -64,6 +67,7 @@ class Server:
         linger: float = 10.0,
         snapshot_rate: int = 20_000_000,
         options: StartOptions | None = None,
+        blocked_log: float = 0.0,
     ) -> None:
         self.pub_endpoints = list(pub)
         self.req_endpoints = list(req)
@@ -81,6 +85,8 @@ class Server:
         self.host: Host
         self.profiling: Profiling
         self.publisher = Publisher(self._send)
+        self.watch: LoopWatch | None = None
+        self._blocked_log = blocked_log
         self._linger = linger
         self._options = options
         self._channels: Channels | None = None
@@ -101,6 +107,7 @@ class Server:
         self.app = AppThread()
         self.host = make_host(self.app)
         self.profiling = Profiling(self.host, self.publisher, self.audience, self._linger)
+        self.watch = self._make_watch()
         channels = None
         try:
             channels = self._channels = Channels(self.host.allocate_lock)
@@ -116,6 +123,13 @@ class Server:
                 channels.close_pipe()
             self.app.close()
             raise ServerStartError(f"the embedded Rbkit server cannot start: {error}") from error
+
+    def _make_watch(self) -> LoopWatch | None:
+        app = self.app
+        if app.loop is None:
+            return None
+        log = partial(app.log, logging.WARNING)
+        return LoopWatch(self.host, self.profiling.greenlets, app.loop, self._blocked_log, tell, log, app.call)
 
     def stop(self) -> None:
         """Ends thread, profilers and sockets; returns when they have ended. Does nothing when it does not run."""
@@ -238,7 +252,9 @@ class Server:
     def _time_out(self) -> float | None:
         """Seconds to wait for sockets, None for as long as it takes."""
         times = [pending.due for pending in self._jobs]
-        dues = (self.publisher.deadline, self.profiling.deadline(), self.app.deadline)
+        dues: tuple[float | None, ...] = (self.publisher.deadline, self.profiling.deadline(), self.app.deadline)
+        if self.watch is not None:
+            dues = (*dues, self.watch.deadline(self.audience()))
         times += [due for due in dues if due is not None]
         if self._requests:
             return 0
@@ -254,6 +270,8 @@ class Server:
         while self._requests:
             self._requests.popleft()()
         now = time.monotonic()
+        if self.watch is not None:
+            self.watch.tick(now, self.audience())
         self.profiling.tick(now)
         if (failure := self.profiling.check()) is not None:
             self._log_exception("the CPU sampler failed", failure)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -70,7 +72,7 @@ def test_handshake_has_the_protocols_keys_and_only_strings_besides(peer: Peer) -
     assert payload.pop("cpu_profiling_mode") == "sampling"
     assert payload.pop("rbkit_server_version")
     assert all(type(value) is str for value in payload.values())
-    assert payload["extensions"] == "set_cpu_interval,cpu_profile,stacks,wait_profile"
+    assert payload["extensions"] == "set_cpu_interval,cpu_profile,stacks,wait_profile,blocked"
     assert payload["language"] == "python"
     assert payload["native"].startswith("no")
     assert payload["server_id"] == "1-test"
@@ -170,6 +172,7 @@ def test_set_cpu_interval_answers_what_is_in_force(peer: Peer) -> None:
         "stacks please",
         "wait_profile",
         "wait_profile maybe",
+        "blocked now",
         "wait_profile on off",
     ],
 )
@@ -178,6 +181,19 @@ def test_wrong_arguments_are_told(peer: Peer, command: str) -> None:
     assert answer["error"] == "bad_argument"
     assert set(answer) == {"error", "message"}
     assert answer["message"]
+
+
+def test_blocked_says_where_it_does_not_apply() -> None:
+    program = """
+import sys
+from rbkit_websocket.server import start_server
+from rbkit_websocket.server.commands import dispatch
+assert "gevent" not in sys.modules
+server = start_server(None, None)
+print(dispatch(server, "blocked"))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert "not_applicable" in done.stdout, done.stderr
 
 
 def test_memory_profile_publishes_collections_and_stats_in_event_collections(subscriber: Peer) -> None:

@@ -418,3 +418,117 @@ stdin_line()
     count = sum(stack["count"] for stack in waits())
     time.sleep(0.3)
     assert sum(stack["count"] for stack in waits()) == count
+
+
+BLOCKING = (
+    REQUESTS
+    + """
+def culprit(environ, start_response):
+    native_sleep(float(environ["PATH_INFO"].rpartition("/")[2]))
+    return []
+def block(seconds):
+    gevent.spawn(request, f"/slow/{seconds}", culprit).join()
+print(endpoints.pub, endpoints.req, flush=True)
+while line := stdin_line().strip():
+    if line == "many":
+        def short():
+            native_sleep(0.04)
+        gevent.joinall([gevent.spawn(short) for _ in range(10)])
+    elif line == "c":
+        gevent.spawn(native_sleep, 0.5).join()
+    else:
+        block(line)
+    print("free", flush=True)
+"""
+)
+
+
+@pytest.mark.smoke
+def test_blocked_names_the_culprit_while_it_blocks_and_afterwards(run: Any) -> None:
+    process, peer = run(BLOCKING)
+    peer.subscribe()
+    wait_until(lambda: peer.map("blocked")["limit"] == 0.1, "the subscription")
+    assert peer.map("blocked")["count"] == 0
+    say(process, "1.2")
+    lasting = wait_until(lambda: peer.map("blocked")["now"], "the block")
+    assert lasting["request"] == "GET /slow/<float>"
+    assert 0.1 <= lasting["seconds"] < 1.2
+    assert "culprit" in [frame[0] for frame in lasting["stack"]]
+    assert line_of(process) == "free"
+    answer = wait_until(lambda: (found := peer.map("blocked"))["now"] is None and found, "the end")
+    assert answer["count"] == 1
+    answer = wait_until(lambda: (found := peer.map("blocked"))["longest"] == found["total"] and found, "its length")
+    assert answer["longest"] == pytest.approx(1.2, abs=0.1)
+    (entry,) = answer["stacks"]
+    assert set(entry) == {"request", "count", "total", "longest", "last", "stack"}
+    assert (entry["request"], entry["count"]) == ("GET /slow/<float>", 1)
+    assert entry["longest"] == answer["longest"]
+    for _ in range(2):
+        say(process, "0.3")
+        assert line_of(process) == "free"
+    answer = wait_until(lambda: (found := peer.map("blocked"))["count"] == 3 and found, "the others")
+    assert answer["stacks"][0]["count"] == 3
+    assert answer["total"] == pytest.approx(1.8, abs=0.2)
+
+
+def test_many_short_greenlets_in_a_row_are_nobodys_block(run: Any) -> None:
+    process, peer = run(BLOCKING)
+    peer.subscribe()
+    wait_until(lambda: peer.map("blocked")["limit"] == 0.1, "the subscription")
+    say(process, "many")
+    assert line_of(process) == "free"
+    time.sleep(0.3)
+    assert peer.map("blocked")["count"] == 0
+
+
+def test_a_greenlet_without_a_frame_is_seen(run: Any) -> None:
+    process, peer = run(BLOCKING)
+    peer.map("blocked")
+    say(process, "c")
+    assert line_of(process) == "free"
+    answer = wait_until(lambda: (found := peer.map("blocked"))["count"] and found, "the block")
+    assert answer["stacks"][0]["request"] is None
+
+
+def test_a_long_block_is_written_at_once_and_logged_when_it_has_ended(run: Any) -> None:
+    process, peer = run(
+        PRELUDE_LOGGING + BLOCKING.replace("print(endpoints", "stop_server()\nendpoints = ensure(0.5)\nprint(endpoints")
+    )
+    say(process, "1.5")
+    assert process.stderr is not None
+    began = time.monotonic()
+    assert "has been blocked for 0.5 s by GET /slow/<float>, and still is" in process.stderr.readline()
+    assert time.monotonic() - began < 1.2
+    while "request in " not in (line := process.stderr.readline()):
+        assert line.startswith("  ")
+    first = line_of(process)
+    while first == "free":
+        first = line_of(process)
+    assert first.startswith("WARNING rbkit_websocket rbkit: the event loop of process")
+    assert "was blocked for 1.5 s by GET /slow/<float>" in first
+    # Nobody subscribes and nobody has asked: what is shorter than blocked_log is not counted.
+    say(process, "0.2")
+    time.sleep(0.4)
+    answer = peer.map("blocked")
+    assert (answer["count"], answer["log_limit"], answer["limit"]) == (1, 0.5, 0.1)
+
+
+PRELUDE_LOGGING = """
+class Handler(logging.Handler):
+    def emit(self, record):
+        if "event loop" in record.getMessage():
+            print(record.levelname, record.name, record.getMessage().splitlines()[0], flush=True)
+logging.getLogger("rbkit_websocket").addHandler(Handler())
+def ensure(seconds):
+    return ensure_embedded(Settings(name="shop", blocked_log=seconds))
+"""
+
+
+def test_without_a_limit_and_a_client_nothing_is_watched(run: Any) -> None:
+    process, peer = run(
+        PRELUDE_LOGGING + BLOCKING.replace("print(endpoints", "stop_server()\nendpoints = ensure(0)\nprint(endpoints")
+    )
+    say(process, "0.5")
+    assert line_of(process) == "free"
+    answer = peer.map("blocked")
+    assert (answer["count"], answer["log_limit"]) == (0, 0.0)
