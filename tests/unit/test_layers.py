@@ -22,6 +22,7 @@ BELOW: dict[str, set[str]] = {
     "handshake": {"protocol"},
     "authorize": {"handshake", "discovery"},
     "profilers": {"model", "protocol"},
+    "routes": {"profilers"},
     "exporters": {"model"},
     "server": {"profilers", "discovery", "protocol"},
     "client": {"protocol", "model"},
