@@ -22,7 +22,8 @@ How it is seen: the server's native thread compares the loop's count of turns wi
 apart while the limit is 0.1, a second else (a fifth of the limit if that is less), and looks when the present turn
 began. Nothing is added to the loop. A turn that goes on for the limit, in Python or below and not in the loop's own
 wait, with one and the same greenlet for half of that time, is a block. So one of 0.1 s may be missed, one of 0.15 s is
-not; its seconds count from the beginning of the turn.
+not; its seconds count from the beginning of the turn. A call in C that keeps the interpreter's lock stops the native
+thread as well: it is counted when it has returned, at the line that it returned to.
 
 Each block that passes ``blocked_log`` is written to stderr at once, by the native thread, because the application's
 logging may need the very loop that is blocked; and logged as a WARNING of ``rbkit_websocket`` when the loop goes on,
@@ -157,7 +158,7 @@ class LoopWatch:
 
     def _look(self, now: float) -> None:
         period = _PERIOD if self._limit == WATCHED_LIMIT else min(_CALM_PERIOD, self._limit / 5)
-        self._next = now + period
+        planned, self._next = self._next, now + period
         turn, age = self._loop.turn()
         frame = sys._current_frames().get(self._loop.thread or 0)
         # A greenlet that runs nothing but C has no frame at all. Nor has a thread that is gone, but the main one stays.
@@ -181,7 +182,12 @@ class LoopWatch:
             if self._seen is not None:
                 self._free(now)
                 self._began = now  # who was there before has let go; this one began somewhere in between
+                planned = None
             self._culprit, self._seen = culprit, now
+            if planned is not None and now - planned > self._limit / 2:
+                # We were not let in when we wanted to look: a call in C kept the interpreter's lock, and has just
+                # returned to the greenlet that we see.
+                self._seen = max(self._began, planned)
         due = max(self._began + self._limit, self._seen + self._limit / 2)
         if now < due:
             self._next = min(self._next, due)

@@ -434,6 +434,11 @@ while line := stdin_line().strip():
         def short():
             native_sleep(0.04)
         gevent.joinall([gevent.spawn(short) for _ in range(10)])
+    elif line == "gil":
+        def computes_in_c():
+            sum(range(60_000_000))
+            return len(line)
+        gevent.spawn(computes_in_c).join()
     elif line == "c":
         gevent.spawn(native_sleep, 0.5).join()
     else:
@@ -479,6 +484,15 @@ def test_many_short_greenlets_in_a_row_are_nobodys_block(run: Any) -> None:
     assert line_of(process) == "free"
     time.sleep(0.3)
     assert peer.map("blocked")["count"] == 0
+
+
+def test_a_c_call_that_keeps_the_interpreters_lock_is_counted_when_it_returns(run: Any) -> None:
+    process, peer = run(BLOCKING)
+    peer.map("blocked")
+    say(process, "gil")
+    assert line_of(process) == "free"
+    answer = wait_until(lambda: (found := peer.map("blocked"))["count"] and found, "the block")
+    assert answer["stacks"][0]["stack"][0][0] == "computes_in_c"
 
 
 def test_a_greenlet_without_a_frame_is_seen(run: Any) -> None:
