@@ -491,8 +491,11 @@ def test_a_c_call_that_keeps_the_interpreters_lock_is_counted_when_it_returns(ru
     peer.map("blocked")
     say(process, "gil")
     assert line_of(process) == "free"
-    answer = wait_until(lambda: (found := peer.map("blocked"))["count"] and found, "the block")
-    assert answer["stacks"][0]["stack"][0][0] == "computes_in_c"
+    # A crowded machine may have kept the process itself waiting, which looks the same.
+    wait_until(
+        lambda: [entry for entry in peer.map("blocked")["stacks"] if entry["stack"][0][0] == "computes_in_c"],
+        "the block",
+    )
 
 
 def test_a_greenlet_without_a_frame_is_seen(run: Any) -> None:
