@@ -163,6 +163,11 @@ class LoopWatch:
         frame = sys._current_frames().get(self._loop.thread or 0)
         # A greenlet that runs nothing but C has no frame at all. Nor has a thread that is gone, but the main one stays.
         idle = self._loop.is_idle(frame) if frame is not None else self._loop.thread != self._host.main_ident
+        if not self._loop.serves:
+            # Without monkey patching a program may have a hub that it hardly ever goes to.
+            self._loop.serves = idle or self._turn not in (-1, turn)
+            self._turn = turn
+            return
         same = turn == self._turn and self._began is not None and not idle
         if not same:
             self._free(now)

@@ -196,11 +196,13 @@ class EventLoop:
     Args:
         loop: the hub's; None: there is none any more.
         thread: the identity of its thread.
+        serves: whether the program surely lives by it; else that is believed when it has been seen to turn.
     """
 
-    def __init__(self, loop: Any, thread: int | None) -> None:
+    def __init__(self, loop: Any, thread: int | None, serves: bool = False) -> None:
         self._loop = loop
         self.thread = thread
+        self.serves = serves
         self._wait = getattr(getattr(sys.modules.get("gevent.hub"), "Hub", None), "run", None)
 
     @classmethod

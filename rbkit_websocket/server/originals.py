@@ -82,7 +82,7 @@ class AppThread:
             # cannot be made from here, but this can be called.
             if (hub := _main_hub()) is not None:
                 self._send = partial(hub.loop.run_callback_threadsafe, self._awake)
-                self.loop = EventLoop(hub.loop, hub.thread_ident)
+                self.loop = EventLoop(hub.loop, hub.thread_ident, True)
             return
         hub = local.get_hub() if _patched() else local.get_hub_if_exists()
         if hub is not None:
@@ -90,7 +90,7 @@ class AppThread:
             self._watcher = hub.loop.async_(ref=False)
             self._watcher.start(self._awake)
             self._send = self._watcher.send
-            self.loop = EventLoop(hub.loop, self._ident)
+            self.loop = EventLoop(hub.loop, self._ident, _patched())
 
     @property
     def present(self) -> bool:
