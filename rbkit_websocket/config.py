@@ -15,11 +15,12 @@ from typing import Any, Final, Literal
 from .errors import ConfigurationError
 from .protocol.constants import PORT_RANGE
 
-__all__ = ["Settings", "check_port", "default_name", "is_enabled", "signal_number"]
+__all__ = ["Settings", "check_port", "default_name", "from_environment", "is_enabled", "signal_number"]
 
 Authorize = Callable[[dict[str, Any]], bool]
 
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _ENDPOINT: Final = re.compile(r"[a-z][a-z0-9+]*://\S+")
 
 MIB: Final = 1024 * 1024
@@ -57,6 +58,22 @@ def check_port(port: Any) -> int:
     return number
 
 
+def from_environment(option: str, environ: Mapping[str, str] = os.environ) -> Any:
+    """One option of the middleware for those who use the embedded server without it: its variable, else its default.
+
+    Raises:
+        ConfigurationError: the variable has a value that cannot work.
+    """
+    variable = f"RBKIT_{option.upper()}"
+    value = environ.get(variable, "").strip()
+    if not value:
+        return getattr(Settings, option)
+    try:
+        return _OPTIONS[option](value)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{variable}={value!r}: {error}") from None
+
+
 @dataclass(frozen=True)
 class Settings:
     """All options of the middleware; docs/options.rst says what each is for.
@@ -87,6 +104,9 @@ class Settings:
     req_port: int | None = None
     linger: float = 10.0
     snapshot_rate: int = 20_000_000
+    request_names: bool = True
+    # gunicorn kills a worker that is silent for 30 s; what did it should be in the log well before.
+    blocked_log: float = 5.0
     runtime_dir: str | None = None
     # None: the sampler's default.
     signal: int | None = None
@@ -191,6 +211,15 @@ def _frames(value: Any) -> str:
     return str(value)
 
 
+def _flag(value: Any) -> bool:
+    word = str(value).strip().lower()
+    if word in _FALSE:
+        return False
+    if word in _TRUE:
+        return True
+    raise ConfigurationError("give True or False")
+
+
 def _runtime_dir(value: Any) -> str:
     try:
         path = os.fsdecode(value)
@@ -256,6 +285,8 @@ _OPTIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "req_port": check_port,
     "linger": _number(float, 0, 86400),
     "snapshot_rate": _number(int, 100_000, 10_000_000_000),
+    "request_names": _flag,
+    "blocked_log": _number(float, 0, 86400),
     "runtime_dir": _runtime_dir,
     "signal": signal_number,
 }

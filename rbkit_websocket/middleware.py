@@ -11,6 +11,7 @@ from weakref import WeakSet
 from .config import Settings, is_enabled
 from .dashboard import pages, respond_at_mount
 from .handshake import is_ours
+from .profilers.requests import REQUESTS, track
 from .responses import StartResponse
 from .runtime import Runtime
 
@@ -45,6 +46,8 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
     req_port: int | None = None,
     linger: float | None = None,
     snapshot_rate: int | None = None,
+    request_names: bool | None = None,
+    blocked_log: float | None = None,
     runtime_dir: str | os.PathLike[str] | None = None,
     signal: int | str | None = None,
 ) -> WSGIApplication:
@@ -94,14 +97,16 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
         entry.start(environ)
         return app(environ, start_response)
 
-    # The first request of a process starts what is needed; from then on this is the application, at no cost.
+    # The first request of a process starts what is needed; from then on this is the application, at no cost. While a
+    # profiler runs it is the application called in a way that tells which request a stack belongs to.
     forward: WSGIApplication = start_and_forward
 
-    def started(done: bool) -> None:
+    def switch(to: WSGIApplication | None) -> None:
         nonlocal forward
-        forward = app if done else start_and_forward
+        forward = to or start_and_forward
 
-    entry = _Entry(Runtime(settings), started)
+    entry = _Entry(Runtime(settings), app, switch)
+    _name_requests(rbkit_websocket, settings.request_names)
     rbkit_websocket.__wrapped__ = app  # type: ignore[attr-defined]
     if hasattr(app, "app_protocol"):
         # gevent-websocket asks the application object which subprotocol of the application's own to agree on.
@@ -112,9 +117,14 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
 class _Entry:
     """One wrapped application of this process."""
 
-    def __init__(self, runtime: Runtime, started: Callable[[bool], None]) -> None:
+    def __init__(
+        self, runtime: Runtime, app: WSGIApplication, switch: Callable[[WSGIApplication | None], None]
+    ) -> None:
         self.runtime = runtime
-        self.started = started
+        self._app = app
+        self._tracked = track(app) if runtime.settings.request_names else app
+        self._switch = switch
+        self._started = False
         if not _entries:
             os.register_at_fork(after_in_child=_restart_after_fork)
         _entries.add(self)
@@ -126,6 +136,16 @@ class _Entry:
         _tame_websocket_handler()
         self.runtime.start(environ)
 
+    def started(self, done: bool) -> None:
+        """Requests go straight to the application from now on, or first start what is needed."""
+        if done != self._started:
+            self._started = done
+            self.switch()
+
+    def switch(self) -> None:
+        """What requests go through now; called by the server's thread as well."""
+        self._switch((self._tracked if REQUESTS.tracking else self._app) if self._started else None)
+
 
 def ensure_started() -> None:
     """Starts the embedded server of every middleware of this process now rather than with its first request.
@@ -134,6 +154,20 @@ def ensure_started() -> None:
     """
     for entry in tuple(_entries):
         entry.start()
+
+
+def _name_requests(wrapped: Any, named: bool) -> None:
+    """Has requests found that began before the profiler did: by the code of the wrapper's function."""
+    if named:
+        REQUESTS.connect(wrapped.__code__, is_ours, _switch_all)
+    else:
+        # A copy, which nobody looks for.
+        wrapped.__code__ = wrapped.__code__.replace()
+
+
+def _switch_all() -> None:
+    for entry in tuple(_entries):
+        entry.switch()
 
 
 def _restart_after_fork() -> None:

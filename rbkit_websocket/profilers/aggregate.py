@@ -13,8 +13,8 @@
 ``weight_us``                int: their sum in microseconds of ``clock``, over all threads
 ``lost_us``                  int: weight sampled since the cursor that is no longer kept (about 5 minutes are)
 ``frames``                   list of ``[name, label, file, first_line, line]``: str, str, str, int, int
-``stacks``                   list of ``{"weight_us": int, "count": int, "thread": int, "request": None,
-                             "frames": [index into frames, ...]}``, innermost frame first, heaviest stack first
+``stacks``                   list of ``{"weight_us": int, "count": int, "thread": int, "request": str or
+                             None, "frames": [index into frames, ...]}``, innermost frame first, heaviest stack first
 ``threads``                  map of thread identity (int) to name (str), of the threads in ``stacks``
 ===========================  ==========================================================================================
 
@@ -37,6 +37,8 @@ from ..protocol.constants import Field
 from .base import Host, Profiler, array_header, code_label, code_line, thread_facts
 from .cpu import Clock, CpuSampler, Sample
 from .native import NativeSampler, NativeUnavailable
+from .requests import Request
+from .waits import WaitSampler
 
 if TYPE_CHECKING:
     from ._native import Stack as NativeStack
@@ -71,7 +73,7 @@ _AnyStack: TypeAlias = "_Stack | NativeStack"
 
 
 class _Bucket:
-    """What was sampled in about a second: ``{(thread, stack): [weight in us, count]}``."""
+    """What was sampled in about a second: ``{(thread, stack, request): [weight in us, count]}``."""
 
     __slots__ = ("before", "samples", "since", "totals", "until", "weight")
 
@@ -80,7 +82,7 @@ class _Bucket:
         self.since = self.until = time.time() * 1000
         self.weight = 0
         self.samples = 0
-        self.totals: dict[tuple[int, _AnyStack], list[int]] = {}
+        self.totals: dict[tuple[int, _AnyStack, str | None], list[int]] = {}
 
 
 class CpuProfiler(Profiler):
@@ -94,6 +96,7 @@ class CpuProfiler(Profiler):
             self.sampler = NativeSampler(host, signum)
         except NativeUnavailable as reason:
             self._fall_back(reason)
+        self.waits = WaitSampler()
         self.next_clock: Clock = "cpu"
         self._buckets: deque[_Bucket] = deque()
         self._current = _Bucket(0)
@@ -176,8 +179,10 @@ class CpuProfiler(Profiler):
         else:
             samples = self.sampler.take()
             self._feed(samples)
+        parked = self.waits.take(self.running and self.sampler.clock == "wall")
+        self._feed(parked)
         if self._raw:
-            self._unsent += samples
+            self._unsent += samples + parked
 
     def profile(self, cursor: int | None = None) -> dict[str, Any]:
         """The answer of ``cpu_profile``; see this module's docstring."""
@@ -204,7 +209,7 @@ class CpuProfiler(Profiler):
         return answer
 
     def _add_up(self, buckets: list[_Bucket]) -> dict[str, Any]:
-        totals: dict[tuple[int, _AnyStack], list[int]] = {}
+        totals: dict[tuple[int, _AnyStack, str | None], list[int]] = {}
         for bucket in buckets:
             for key, (weight, count) in bucket.totals.items():
                 total = totals.setdefault(key, [0, 0])
@@ -212,16 +217,16 @@ class CpuProfiler(Profiler):
                 total[1] += count
         table = _FrameTable()
         # Stacks that differ in instructions of the same lines are one for those who ask.
-        lines: dict[tuple[int, tuple[int, ...]], list[int]] = {}
-        for (thread, stack), (weight, count) in totals.items():
-            total = lines.setdefault((thread, table.indices(stack)), [0, 0])
+        lines: dict[tuple[int, tuple[int, ...], str | None], list[int]] = {}
+        for (thread, stack, name), (weight, count) in totals.items():
+            total = lines.setdefault((thread, table.indices(stack), name), [0, 0])
             total[0] += weight
             total[1] += count
         stacks = [
-            {"weight_us": weight, "count": count, "thread": thread, "request": None, "frames": frames}
-            for (thread, frames), (weight, count) in sorted(lines.items(), key=lambda item: -item[1][0])
+            {"weight_us": weight, "count": count, "thread": thread, "request": name, "frames": frames}
+            for (thread, frames, name), (weight, count) in sorted(lines.items(), key=lambda item: -item[1][0])
         ]
-        idents = {thread for thread, _ in totals}
+        idents = {thread for thread, _, _ in totals}
         threads = {ident: self._names.get(ident, f"thread {ident}") for ident in sorted(idents)}
         return {"frames": table.frames, "stacks": stacks, "threads": threads}
 
@@ -240,7 +245,8 @@ class CpuProfiler(Profiler):
             if stack is None:
                 # It holds the code objects, so their identities stay theirs for as long as the key is here.
                 stack = self._stacks[key] = _Stack(sample)
-            total = bucket.totals.setdefault((sample.thread, stack), [0, 0])
+            name = sample.request.name if sample.request is not None else None
+            total = bucket.totals.setdefault((sample.thread, stack, name), [0, 0])
             weight = round(sample.weight)
             total[0] += weight
             total[1] += 1
@@ -255,7 +261,7 @@ class CpuProfiler(Profiler):
         bucket = self._current
         for stack, weight, count in totals:
             self._natives.add(stack)
-            total = bucket.totals.setdefault((stack.thread, stack), [0, 0])
+            total = bucket.totals.setdefault((stack.thread, stack, None), [0, 0])
             total[0] += weight
             total[1] += count
             bucket.weight += weight
@@ -272,7 +278,7 @@ class CpuProfiler(Profiler):
         while len(self._stacks) + len(self._natives) > MAX_STACKS and self._buckets:
             for _ in range((len(self._buckets) + 1) // 2):
                 self._buckets.popleft()
-            kept = {stack for bucket in self._buckets for _, stack in bucket.totals}
+            kept = {stack for bucket in self._buckets for _, stack, _ in bucket.totals}
             self._stacks = {key: stack for key, stack in self._stacks.items() if stack in kept}
             self._natives &= kept
 
@@ -314,12 +320,14 @@ class _Events:
         self._carried: dict[int, float] = {}
         self._packed: dict[int, tuple[CodeType, bytes]] = {}
         self._bodies: dict[Any, bytes] = {}
+        self._requests: dict[str, bytes] = {}
 
     def pack(self, samples: list[Sample], interval: int) -> list[bytes]:
         """The events of these samples; what is left of an interval is carried over to the thread's next sample."""
         events: list[bytes] = []
         if len(self._packed) > MAX_STACKS:
             self._packed.clear()
+            self._requests.clear()
         if len(self._carried) > MAX_STACKS:
             self._carried.clear()
         for sample in samples:
@@ -339,18 +347,18 @@ class _Events:
     def _body(self, sample: Sample) -> bytes:
         """The payload's key and value."""
         if isinstance(sample.stack, tuple):
-            return b"\x02" + self._frames(sample.thread, sample.stack[0::2])
+            return b"\x02" + self._frames(sample.thread, sample.stack[0::2], sample.request)
         # A native stack is one object for all its samples.
         body = self._bodies.get(sample.stack)
         if body is None:
             if len(self._bodies) >= _MAX_BODIES:
                 self._bodies.clear()
-            body = self._bodies[sample.stack] = b"\x02" + self._frames(sample.thread, sample.stack.codes)
+            body = self._bodies[sample.stack] = b"\x02" + self._frames(sample.thread, sample.stack.codes, None)
         return body
 
-    def _frames(self, ident: int, codes: tuple[CodeType, ...]) -> bytes:
+    def _frames(self, ident: int, codes: tuple[CodeType, ...], request: Request | None) -> bytes:
         thread = pack(ident)
-        parts = [array_header(len(codes))]
+        parts = [array_header(len(codes) + (request is not None))]
         for code in codes:
             known = self._packed.get(id(code))
             if known is None:
@@ -358,29 +366,25 @@ class _Events:
                 known = self._packed[id(code)] = (code, _frame_head(code))
             parts.append(known[1])
             parts.append(thread)
+        if request is not None:
+            # The outermost frame, so that every client shows a flame for each endpoint.
+            parts.append(self._request_head(request.name))
+            parts.append(thread)
         return b"".join(parts)
+
+    def _request_head(self, name: str) -> bytes:
+        head = self._requests.get(name)
+        if head is None:
+            head = self._requests[name] = _packed_head(name, name, "", 0)
+        return head
 
 
 def _frame_head(code: CodeType) -> bytes:
     """All of a protocol frame but its last value, the thread."""
-    return b"".join(
-        (
-            b"\x86",
-            *(
-                pack(value)
-                for value in (
-                    int(Field.METHOD_NAME),
-                    code.co_name,
-                    int(Field.LABEL),
-                    code_label(code),
-                    int(Field.FILE),
-                    code.co_filename,
-                    int(Field.LINE),
-                    code.co_firstlineno,
-                    int(Field.SINGLETON_METHOD),
-                    0,
-                    int(Field.THREAD_ID),
-                )
-            ),
-        )
-    )
+    return _packed_head(code.co_name, code_label(code), code.co_filename, code.co_firstlineno)
+
+
+def _packed_head(name: str, label: str, file: str, line: int) -> bytes:
+    keys = (Field.METHOD_NAME, Field.LABEL, Field.FILE, Field.LINE, Field.SINGLETON_METHOD)
+    pairs = zip(keys, (name, label, file, line, 0), strict=True)
+    return b"\x86" + b"".join(pack(int(key)) + pack(value) for key, value in pairs) + pack(int(Field.THREAD_ID))

@@ -17,8 +17,9 @@ from collections import deque
 from typing import Any, Final, Literal, NamedTuple
 
 from .base import Host, thread_facts
+from .requests import REQUESTS, Request
 
-__all__ = ["MINIMUM_PERIOD_USEC", "CpuSampler", "Sample"]
+__all__ = ["MINIMUM_PERIOD_USEC", "CpuSampler", "Sample", "walk"]
 
 MINIMUM_PERIOD_USEC: Final = 10_000
 """100 Hz. A Python thread that wants more gets no more, or slows the application by several per cent."""
@@ -40,6 +41,8 @@ class Sample(NamedTuple):
     """Microseconds."""
     threads: int
     """How many threads this look found."""
+    request: Request | None = None
+    """What the stack belongs to."""
 
 
 class _Run:
@@ -81,16 +84,19 @@ class CpuSampler:
         run = _Run(self._host)
         self._host.start_new_thread(self._main, (run,))
         self._run = run
+        REQUESTS.want(self, True)
 
     def stop(self) -> None:
         run, self._run = self._run, None
         if run is not None:
+            REQUESTS.want(self, False)
             run.alarm.release()
             run.done.acquire(True, 1.0)
 
     def forget(self) -> None:
         """In a forked child there is no thread of ours: nothing is waited for."""
         self._run = None
+        REQUESTS.forget()
 
     def take(self) -> list[Sample]:
         """The samples since the last call, oldest first."""
@@ -163,7 +169,11 @@ class _Looker:
             if weight > 0:
                 weights.append((ident, frame, weight * 1e6))
         self._last = seen
-        return [Sample(stamp, ident, _walk(frame), weight, len(weights)) for ident, frame, weight in weights]
+        samples = []
+        for ident, frame, weight in weights:
+            stack, request = walk(frame)
+            samples.append(Sample(stamp, ident, stack, weight, len(weights), request))
+        return samples
 
     def _refresh(self) -> None:
         self._fresh = True
@@ -189,12 +199,18 @@ class _Looker:
             self._refresh()
 
 
-def _walk(frame: Any) -> tuple[Any, ...]:
+def walk(frame: Any) -> tuple[tuple[Any, ...], Request | None]:
+    """A stack as :class:`Sample` has it, from its innermost frame, and the request that it belongs to."""
     stack: list[Any] = []
-    depth = 0
-    while frame is not None and depth < _MAX_DEPTH:
-        stack.append(frame.f_code)
-        stack.append(frame.f_lasti)
+    put, entry = stack.append, REQUESTS.entry
+    marked = None
+    for _ in range(_MAX_DEPTH):
+        code = frame.f_code
+        put(code)
+        put(frame.f_lasti)
+        if code is entry:
+            marked = frame
         frame = frame.f_back
-        depth += 1
-    return tuple(stack)
+        if frame is None:
+            return tuple(stack), REQUESTS.at(marked) if marked is not None else None
+    return tuple(stack), REQUESTS.of_stack(frame)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from ..protocol.constants import EventType
 from .base import Host, Profiler, event
-from .greenlets import GreenletCounter
+from .greenlets import GreenletRegistry
 
 __all__ = ["KEYS", "GcWatch", "gc_stats"]
 
@@ -39,7 +39,7 @@ KEYS: Final[dict[str, str]] = {
     "objects_followed": "Objects whose end is watched at the moment (see the object events).",
     "objects_skipped": "Young objects that were not looked at, since profiling began, to keep within the budget.",
     "threads": "Threads that run Python code, without those of this package.",
-    "greenlets": "Living greenlets, when gevent or greenlet is in use; counted less often in a big heap.",
+    "greenlets": "Living greenlets where gevent or greenlet is in use; new raw ones may be missing for some seconds.",
     "open_fds": "Open file descriptors. Linux only.",
 }
 """Every key of a ``gc_stats`` message and its meaning. The protocol's other keys have no true counterpart in Python and
@@ -98,7 +98,7 @@ class GcWatch(Profiler):
         return events if audience else ()
 
 
-def gc_stats(host: Host, greenlets: GreenletCounter, gc_time_ms: float = 0.0) -> dict[str, Any]:
+def gc_stats(host: Host, greenlets: GreenletRegistry, gc_time_ms: float = 0.0) -> dict[str, Any]:
     """The payload of a ``gc_stats`` message; :data:`KEYS` says what each key means."""
     generations = gc.get_stats()
     collections = [generation["collections"] for generation in generations]

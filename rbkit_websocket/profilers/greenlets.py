@@ -5,14 +5,17 @@ from __future__ import annotations
 import gc
 import sys
 import time
+import weakref
 from typing import Any, Final
 
 from .base import Host
 
-__all__ = ["GreenletCounter", "begun", "find_greenlets", "hub_thread", "is_gevents", "is_hub"]
+__all__ = ["EventLoop", "GreenletRegistry", "begun", "find_greenlets", "hub_thread", "is_gevents", "is_hub"]
 
-# Counting may take this share of the time between two counts.
+# Looking through the heap may take this share of the time between two looks.
 _SHARE: Final = 0.01
+# A second list of greenlets within this time does without, however small the heap.
+_LEAST_PAUSE: Final = 1.0
 
 
 def _greenlet_types() -> set[int]:
@@ -81,20 +84,141 @@ def hub_thread(greenlet: Any) -> int | None:
     return None
 
 
-class GreenletCounter:
-    """Counts greenlets, in a big heap less often than asked: a count costs at most one per cent of the time."""
+class _Reference(weakref.ref):  # type: ignore[type-arg]
+    """Compared by its own identity: a greenlet's class may have any idea of equality, or none of hashing."""
+
+    __slots__ = ("since",)
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+
+    since: float | None
+    """Monotonic time at which the greenlet was spawned; None when that is not known."""
+
+
+class GreenletRegistry:
+    """Knows the living greenlets without a look through the heap each time: weak references, and when each was spawned.
+
+    gevent tells of every ``Greenlet`` that is started (``Greenlet.add_spawn_callback``) while this is installed. Those
+    that were there before, and raw greenlets, are found by a scan: with the first list that is asked for, and again
+    with a later one as long as scans take at most one per cent of the time, so in a big heap a new raw greenlet may be
+    missing for some seconds.
+    """
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._counted: int | None = None
-        self._not_before = 0.0
+        # The greenlet's end takes its reference out, by a function in C that changes nothing else.
+        self._known: set[_Reference] = set()
+        self._scan_after = 0.0
+        self._installed: Any = None
+
+    def install(self) -> None:
+        """Has gevent tell; called in a thread of the application, and does nothing without gevent."""
+        cls = getattr(sys.modules.get("gevent"), "Greenlet", None)
+        if self._installed is None and cls is not None:
+            known = self._known
+            keep, forget, clock = known.add, known.discard, time.monotonic
+
+            def spawned(greenlet: Any) -> None:
+                reference = _Reference(greenlet, forget)
+                reference.since = clock()
+                keep(reference)
+
+            cls.add_spawn_callback(spawned)
+            self._installed = (cls, spawned)
+
+    def remove(self) -> None:
+        """gevent tells nothing any more. References that go leave no call behind."""
+        installed, self._installed = self._installed, None
+        if installed is not None:
+            cls, spawned = installed
+            cls.remove_spawn_callback(spawned)
+        self._known.clear()
+        self._scan_after = 0.0
+
+    def living(self) -> list[tuple[Any, float | None]]:
+        """Each living greenlet and the monotonic time at which it was spawned, None when that is not known.
+
+        The list may hold the last reference to some of them: give it to :meth:`release`.
+        """
+        if "greenlet" not in sys.modules:
+            return []
+        now = time.monotonic()
+        # A blocked loop makes no greenlets, and does not get to what a scan leaves to be released.
+        if now >= self._scan_after and not (self._known and self._host.behind()):
+            self._scan()
+            self._scan_after = now + max((time.monotonic() - now) / _SHARE, _LEAST_PAUSE)
+        # The copy is made in one go, so nobody changes it meanwhile.
+        return [(obj, ref.since) for ref in list(self._known) if (obj := ref()) is not None and not obj.dead]
+
+    def _scan(self) -> None:
+        found = find_greenlets(self._host)
+        known = {id(ref()) for ref in list(self._known)}
+        for greenlet in found:
+            if id(greenlet) not in known:
+                reference = _Reference(greenlet, self._known.discard)
+                reference.since = None
+                self._known.add(reference)
+        self.release(found)
+
+    def running_in(self, thread: int | None) -> object:
+        """The greenlet that a thread runs, as something that stands for it alone; None for one that is not known."""
+        for reference in list(self._known):
+            greenlet = reference()
+            # One that has begun and has no frame runs.
+            if greenlet is not None and greenlet.gr_frame is None and not greenlet.dead and begun(greenlet):
+                found = hub_thread(greenlet) == thread and not is_hub(greenlet)
+                self.release([greenlet])
+                if found:
+                    return reference
+        return None
+
+    def release(self, listed: list[Any]) -> None:
+        """Empties a list of greenlets where their finalizers may run."""
+        if self._host.behind():
+            listed.clear()
+        else:
+            self._host.release(listed)
 
     def count(self) -> int | None:
-        """The number of living greenlets as of the last count; None when greenlet is not loaded."""
+        """The number of living greenlets; None when greenlet is not loaded."""
         if "greenlet" not in sys.modules:
             return None
-        now = time.monotonic()
-        if now >= self._not_before and not self._host.behind():
-            self._counted = len(find_greenlets(self._host))
-            self._not_before = now + (time.monotonic() - now) / _SHARE
-        return self._counted
+        listed = self.living()
+        number = len(listed)
+        self.release(listed)
+        return number
+
+
+class EventLoop:
+    """What another thread may ask of a hub's loop: numbers, read without any effect on it.
+
+    Args:
+        loop: the hub's; None: there is none any more.
+        thread: the identity of its thread.
+        serves: whether the program surely lives by it; else that is believed when it has been seen to turn.
+    """
+
+    def __init__(self, loop: Any, thread: int | None, serves: bool = False) -> None:
+        self._loop = loop
+        self.thread = thread
+        self.serves = serves
+        self._wait = getattr(getattr(sys.modules.get("gevent.hub"), "Hub", None), "run", None)
+
+    @classmethod
+    def gone(cls) -> EventLoop:
+        """In place of a loop that has been destroyed."""
+        return cls(None, None)
+
+    def turn(self) -> tuple[int, float]:
+        """The number of the loop's present turn, and the seconds since it began.
+
+        Raises:
+            ValueError: the loop has been destroyed.
+        """
+        # The loop asks the clock whenever it has waited for something to happen.
+        return self._loop.iteration, time.time() - self._loop.now()
+
+    def is_idle(self, frame: Any) -> bool:
+        """Whether a stack with this innermost frame is the loop's own: it waits, or is between two greenlets."""
+        return frame.f_code is getattr(self._wait, "__code__", None)

@@ -3,14 +3,20 @@
 =================  ====================================================================================================
 ``timestamp``      float: wall-clock milliseconds
 ``pid``            int
-``threads``        list of ``{"id": int, "name": str, "native_id": int or None, "state": str, "stack": stack}``;
-                   ``state`` is ``running`` (on a processor or about to be), ``waiting``, or ``unknown``
+``threads``        list of ``{"id": int, "name": str, "native_id": int or None, "state": str, "request": str or None,
+                   "stack": stack}``; ``state`` is ``running`` (on a processor or about to be), ``waiting``, or
+                   ``unknown``
 ``greenlets``      list of ``{"id": int, "name": str, "thread": int or None, "state": str, "waiting_on": str or None,
-                   "age": None, "request": None, "stack": stack}``; ``state`` is ``running`` (its thread's current one,
-                   be it blocked in C), ``waiting`` or ``new`` (not begun yet); ``waiting_on`` is, judged by the
-                   innermost frames, ``socket``, ``sleep``, ``zeromq``, ``threadpool``, ``hub`` (the event loop
-                   itself), ``lock`` (whatever another greenlet has to release: lock, event, queue, join) or None
+                   "age": float or None, "request": str or None, "stack": stack}``; ``state`` is ``running`` (its
+                   thread's current one, be it blocked in C), ``waiting`` or ``new`` (not begun yet); ``waiting_on``
+                   is, judged by the innermost frames, ``socket``, ``sleep``, ``zeromq``, ``threadpool``, ``hub`` (the
+                   event loop itself), ``lock`` (whatever another greenlet has to release: lock, event, queue, join)
+                   or None; ``age`` is seconds since it was spawned, None for raw greenlets and for those spawned
+                   before the server started
 =================  ====================================================================================================
+
+``request`` is the name of the request that the stack belongs to. Raw greenlets (not ``gevent.Greenlet``) are found by
+looking through the heap, which is done for one per cent of the time: new ones may be missing for some seconds.
 
 ``stack`` is a list of ``[name, label, file, first_line, line]``, innermost frame first, at most 256. A thread's current
 greenlet is listed once with the real stack, which its thread has as well.
@@ -23,16 +29,21 @@ import sys
 import time
 from collections.abc import Iterable
 from functools import partial
-from types import FrameType, FunctionType, MethodType
+from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
 
 from .base import Host, class_name, code_label, thread_facts
-from .greenlets import begun, find_greenlets, hub_thread, is_gevents, is_hub
+from .greenlets import GreenletRegistry, begun, hub_thread, is_gevents, is_hub
+from .requests import REQUESTS
 
-__all__ = ["take_stacks"]
+__all__ = ["stack_of", "take_stacks"]
 
 _MAX_DEPTH: Final = 256
 _LOOKED_AT: Final = 6
+
+_Stack = list[list[Any]]
+# Entries of stacks by code and instruction; the code is kept, so that its identity stays its own.
+_Lines = dict[tuple[int, int], tuple[CodeType, list[Any]]]
 
 # (end of the file's name, function or "" for any) -> what it waits on. The first match from the innermost frame counts.
 _WAITS: Final = (
@@ -63,14 +74,16 @@ _WAITS: Final = (
 )
 
 
-def take_stacks(host: Host) -> dict[str, Any]:
+def take_stacks(host: Host, registry: GreenletRegistry | None = None) -> dict[str, Any]:
     """The answer of ``stacks``; see this module's docstring. Works whatever the application's threads do."""
+    registry = registry or GreenletRegistry(host)
     facts = thread_facts(host)
     frames = {ident: frame for ident, frame in sys._current_frames().items() if ident not in host.own}
-    stacks = {ident: _stack(frame) for ident, frame in frames.items()}
+    lines: _Lines = {}
+    running = {ident: stack_of(frame, lines) for ident, frame in frames.items()}
     frames.clear()
     threads = []
-    for ident, stack in stacks.items():
+    for ident, (stack, request) in running.items():
         fact = facts.get(ident)
         native_id = fact.native_id if fact else None
         threads.append(
@@ -79,59 +92,70 @@ def take_stacks(host: Host) -> dict[str, Any]:
                 "name": fact.name if fact else f"thread {ident}",
                 "native_id": native_id,
                 "state": _thread_state(native_id),
+                "request": request,
                 "stack": stack,
             }
         )
-    found = find_greenlets(host)
+    found = registry.living()
     try:
-        greenlets = list(_describe(found, stacks))
+        greenlets = list(_describe(found, running, lines))
     finally:
-        if host.behind():
-            found.clear()
-        else:
-            host.release(found)
+        registry.release(found)
     return {"timestamp": time.time() * 1000, "pid": os.getpid(), "threads": threads, "greenlets": greenlets}
 
 
-def _describe(found: list[Any], stacks: dict[int, list[list[Any]]]) -> Iterable[dict[str, Any]]:
+def _describe(
+    found: list[tuple[Any, float | None]], running: dict[int, tuple[_Stack, str | None]], lines: _Lines
+) -> Iterable[dict[str, Any]]:
     # A greenlet that has begun and has no frame is the one that its thread runs.
     # The parent of a hub or of a pool's worker is its thread's main greenlet.
-    roots = ((greenlet.parent, hub_thread(greenlet)) for greenlet in found if not is_gevents(greenlet))
+    raw = {id(greenlet) for greenlet, _ in found if not is_gevents(greenlet)}
+    roots = ((greenlet.parent, hub_thread(greenlet)) for greenlet, _ in found if id(greenlet) in raw)
     mains = {id(root): ident for root, ident in roots if root is not None and root.parent is None and ident}
-    for greenlet in found:
-        thread = mains.get(id(greenlet)) or hub_thread(greenlet)
+    threads: dict[int, int | None] = {}
+    waits: dict[int, str | None] = {}
+    now = time.monotonic()
+    for greenlet, since in found:
+        thread = mains.get(id(greenlet))
+        if thread is None:
+            # Most of them have the same parent, the hub, which lives as long as they do.
+            parent = id(greenlet.parent) if id(greenlet) not in raw else 0
+            if parent not in threads or not parent:
+                threads[parent] = hub_thread(greenlet)
+            thread = threads[parent]
         frame = greenlet.gr_frame
-        waiting_on = None
+        waiting_on = request = None
+        stack: _Stack = []
         if frame is not None:
-            state, stack = "waiting", _stack(frame)
-            waiting_on = _waiting_on(stack)
-            if waiting_on is None and (id(greenlet) in mains or is_gevents(greenlet)):
+            state = "waiting"
+            stack, request = stack_of(frame, lines)
+            waiting_on = _waiting_on(frame, waits)
+            if waiting_on is None and (id(greenlet) in mains or id(greenlet) not in raw):
                 # gevent's events, semaphores, queues and joins are compiled: they leave no frame of their own.
                 waiting_on = "lock"
         elif not begun(greenlet):
-            state, stack = "new", []
+            state = "new"
         else:
-            state, stack = "running", stacks.get(thread or 0, [])
+            state = "running"
+            stack, request = running.get(thread or 0, (stack, None))
         yield {
             "id": id(greenlet),
-            "name": _name(greenlet, id(greenlet) in mains),
+            "name": "main" if id(greenlet) in mains else _name(greenlet, id(greenlet) not in raw),
             "thread": thread,
             "state": state,
             "waiting_on": waiting_on,
-            "age": None,
-            "request": None,
+            "age": now - since if since is not None else None,
+            "request": request,
             "stack": stack,
         }
 
 
-def _name(greenlet: Any, is_main: bool) -> str:
+def _name(greenlet: Any, gevents: bool) -> str:
     """What a gevent greenlet has been named and what it runs, else the class."""
-    if is_main:
-        return "main"
-    if is_hub(greenlet):
+    if not gevents and is_hub(greenlet):
         return "Hub"
     kind = class_name(type(greenlet)) or "greenlet"
-    if not is_gevents(greenlet):
+    if not gevents:
         return kind
     # Not the property: asked for the first time it enters a number into a registry that belongs to the event loop.
     given = greenlet.__dict__.get("name")
@@ -154,22 +178,50 @@ def _called(function: Any) -> str | None:
     return None
 
 
-def _stack(frame: FrameType | None) -> list[list[Any]]:
-    stack: list[list[Any]] = []
-    while frame is not None and len(stack) < _MAX_DEPTH:
+def stack_of(frame: FrameType | None, lines: _Lines | None = None) -> tuple[_Stack, str | None]:
+    """A stack as the answers have it, and the name of its request; ``lines`` keeps what stacks of one answer share."""
+    lines = {} if lines is None else lines
+    entry = REQUESTS.entry
+    marked = None
+    stack: _Stack = []
+    put = stack.append
+    for _ in range(_MAX_DEPTH):
+        if frame is None:
+            break
         code = frame.f_code
-        line = frame.f_lineno or code.co_firstlineno
-        stack.append([code.co_name, code_label(code), code.co_filename, code.co_firstlineno, line])
+        if code is entry:
+            marked = frame
+        key = (id(code), frame.f_lasti)
+        try:
+            put(lines[key][1])
+        except KeyError:
+            line = frame.f_lineno or code.co_firstlineno
+            named = [code.co_name, code_label(code), code.co_filename, code.co_firstlineno, line]
+            lines[key] = (code, named)
+            put(named)
         frame = frame.f_back
-    return stack
+    request = REQUESTS.at(marked) if marked is not None else REQUESTS.of_stack(frame)
+    return stack, request.name if request is not None else None
 
 
-def _waiting_on(stack: list[list[Any]]) -> str | None:
-    for name, _, file, _, _ in stack[:_LOOKED_AT]:
-        path = file.replace("\\", "/")
-        for ending, function, answer in _WAITS:
-            if function in ("", name) and (path.endswith(ending) if ending.endswith(".py") else f"/{ending}" in path):
-                return answer
+def _waiting_on(frame: FrameType | None, known: dict[int, str | None]) -> str | None:
+    for _ in range(_LOOKED_AT):
+        if frame is None:
+            return None
+        code = frame.f_code
+        if id(code) not in known:
+            known[id(code)] = _waits_in(code.co_name, code.co_filename)
+        if (answer := known[id(code)]) is not None:
+            return answer
+        frame = frame.f_back
+    return None
+
+
+def _waits_in(name: str, file: str) -> str | None:
+    path = file.replace("\\", "/")
+    for ending, function, answer in _WAITS:
+        if function in ("", name) and (path.endswith(ending) if ending.endswith(".py") else f"/{ending}" in path):
+            return answer
     return None
 
 

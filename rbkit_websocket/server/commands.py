@@ -145,7 +145,25 @@ def _cpu_profile(server: Server, arguments: list[str]) -> dict[str, Any]:
 def _stacks(server: Server, arguments: list[str]) -> dict[str, Any]:
     if arguments:
         raise CommandError("bad_argument", "stacks takes no argument")
-    return take_stacks(server.host)
+    return take_stacks(server.host, server.profiling.greenlets)
+
+
+def _blocked(server: Server, arguments: list[str]) -> dict[str, Any]:
+    if arguments:
+        raise CommandError("bad_argument", "blocked takes no argument")
+    if server.watch is None:
+        raise CommandError(
+            "not_applicable", "there is no event loop here that could be blocked: no gevent hub is known"
+        )
+    return server.watch.answer(server.audience())
+
+
+def _wait_profile(server: Server, arguments: list[str]) -> dict[str, Any]:
+    if arguments not in (["on"], ["off"]):
+        raise CommandError("bad_argument", "wait_profile takes one argument: on or off")
+    server.profiling.sign_of_life()
+    server.profiling.cpu.waits.wanted = arguments == ["on"]
+    return server.profiling.cpu.waits.state()
 
 
 COMMANDS: Final[dict[str, Handler]] = {
@@ -167,6 +185,8 @@ EXTENSIONS: Final[dict[str, Handler]] = {
     "start_cpu_polling": _start_cpu_polling,
     "cpu_events": _cpu_events,
     "stacks": _stacks,
+    "wait_profile": _wait_profile,
+    "blocked": _blocked,
 }
 """Commands of our own: ``name argument argument``; the answer is one map with string keys."""
 

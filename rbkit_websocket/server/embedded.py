@@ -13,7 +13,7 @@ from types import EllipsisType
 from typing import Any, Final, Literal
 
 from .. import discovery
-from ..config import Settings, check_port, signal_number
+from ..config import Settings, check_port, from_environment, signal_number
 from ..errors import ConfigurationError, RuntimeDirectoryError, ServerStartError
 from ..protocol.constants import DEFAULT_CPU_INTERVAL_USEC, DEFAULT_PUB_PORT, DEFAULT_REQ_PORT
 from .commands import INTERVAL_RANGE
@@ -240,6 +240,7 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
                 linger=settings.linger,
                 snapshot_rate=settings.snapshot_rate,
                 signum=settings.signal,
+                blocked_log=settings.blocked_log,
             )
             started.start()
             process.server = started
@@ -260,8 +261,14 @@ def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> 
     with process.lock:
         if process.running is None:
             _forget(process)
-            signum = signal_number(os.environ.get("RBKIT_SIGNAL", "").strip() or None)
-            server = Server(_tcp(pub), _tcp(req), server_id=discovery.new_id(), signum=signum, options=options)
+            server = Server(
+                _tcp(pub),
+                _tcp(req),
+                server_id=discovery.new_id(),
+                signum=signal_number(os.environ.get("RBKIT_SIGNAL", "").strip() or None),
+                options=options,
+                blocked_log=from_environment("blocked_log"),
+            )
             try:
                 server.start()
             except ServerStartError:

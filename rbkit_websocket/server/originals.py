@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import select
 import sys
 import threading
 import time
@@ -21,8 +22,9 @@ from functools import partial
 from typing import Any, Final
 
 from ..profilers.base import Host, QuietCollector
+from ..profilers.greenlets import EventLoop
 
-__all__ = ["AppThread", "make_host", "original"]
+__all__ = ["AppThread", "make_host", "original", "tell"]
 
 _MAX_WAITING: Final = 1000
 # A program may have a hub and never go back to it; without monkey patching our thread may then do the work itself.
@@ -65,6 +67,7 @@ class AppThread:
         self._calls: deque[Callable[[], object]] = deque()
         self._ident: int = original("_thread", "get_ident")()
         self._watcher: Any = None
+        self.loop: EventLoop | None = None
         self._send: Callable[[], object] | None = None
         self._draining = False
         self._since = 0.0
@@ -79,6 +82,7 @@ class AppThread:
             # cannot be made from here, but this can be called.
             if (hub := _main_hub()) is not None:
                 self._send = partial(hub.loop.run_callback_threadsafe, self._awake)
+                self.loop = EventLoop(hub.loop, hub.thread_ident, True)
             return
         hub = local.get_hub() if _patched() else local.get_hub_if_exists()
         if hub is not None:
@@ -86,6 +90,7 @@ class AppThread:
             self._watcher = hub.loop.async_(ref=False)
             self._watcher.start(self._awake)
             self._send = self._watcher.send
+            self.loop = EventLoop(hub.loop, self._ident, _patched())
 
     @property
     def present(self) -> bool:
@@ -171,12 +176,25 @@ class AppThread:
     def close(self) -> None:
         """Ends it; calls that wait are made yet. A watcher belongs to its thread: elsewhere it is only forgotten."""
         watcher, self._watcher = self._watcher, None
-        self._send = None
+        self._send = self.loop = None
         if self._calls and watcher is not None:
             self._awake()  # spawns, and so never switches: whoever stops us may hold a lock
         if watcher is not None and original("_thread", "get_ident")() == self._ident:
             watcher.stop()
             watcher.close()
+
+
+def tell(text: str) -> None:
+    """Writes lines to stderr from a native thread, unless whoever reads it is behind: it must not stop the thread."""
+    # What a pipe is ready for is at least 4096 bytes.
+    data = f"{text}\n".encode("utf-8", "backslashreplace")[:4096]
+    try:
+        poll = original("select", "poll")()
+        poll.register(2, select.POLLOUT)
+        if poll.poll(0):
+            os.write(2, data)
+    except (OSError, AttributeError):
+        pass  # stderr is closed
 
 
 def _main_hub() -> Any:

@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 from ..profilers.aggregate import CpuProfiler
 from ..profilers.base import Host, Profiler, event
 from ..profilers.gcstats import GcWatch, gc_stats
-from ..profilers.greenlets import GreenletCounter
+from ..profilers.greenlets import GreenletRegistry
 from ..profilers.objects import ObjectWatch
+from ..profilers.waits import WaitSampler
 from ..protocol.constants import GC_STATS_INTERVAL, EventType
 from .publisher import Publisher
 
@@ -58,7 +59,8 @@ class Profiling:
         self.cpu = CpuProfiler(host, signum)
         self.objects = ObjectWatch(host)
         self.gc = GcWatch()
-        self._greenlets = GreenletCounter(host)
+        self.greenlets = GreenletRegistry(host)
+        self.cpu.waits = WaitSampler(self.greenlets)
         self._stats_due: float | None = None
         # Those that a command started, and so end with their audience.
         self._lingering: set[Literal["cpu", "memory"]] = set()
@@ -169,7 +171,7 @@ class Profiling:
 
     def stats(self) -> dict[str, Any]:
         """The payload of a ``gc_stats`` message; takes the collections' time since the last one."""
-        stats = gc_stats(self._host, self._greenlets, self.gc.take_time())
+        stats = gc_stats(self._host, self.greenlets, self.gc.take_time())
         if self.objects.running:
             stats["objects_followed"] = self.objects.followed
             stats["objects_skipped"] = self.objects.skipped

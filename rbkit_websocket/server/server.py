@@ -14,6 +14,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import zmq
@@ -21,10 +22,11 @@ import zmq
 from .. import __version__
 from ..errors import ServerStartError
 from ..profilers.base import Host
+from ..profilers.blocked import LoopWatch
 from ..protocol.codec import pack
 from . import commands
 from .channels import Channels
-from .originals import AppThread, make_host
+from .originals import AppThread, make_host, tell
 from .profiling import Profiling, StartOptions
 from .publisher import Publisher
 
@@ -48,6 +50,7 @@ class Server:
         snapshot_rate: bytes a second of a heap snapshot.
         signum: the signal of the native sampler; None: its default, 0: none.
         options: profilers that are on from the start and stay on.
+        blocked_log: seconds from which on a blocked event loop is logged; 0: never.
 
     Attributes:
         publish_callback: gets each published message as bytes, or None.
@@ -66,6 +69,7 @@ class Server:
         snapshot_rate: int = 20_000_000,
         signum: int | None = None,
         options: StartOptions | None = None,
+        blocked_log: float = 0.0,
     ) -> None:
         self.pub_endpoints = list(pub)
         self.req_endpoints = list(req)
@@ -83,6 +87,8 @@ class Server:
         self.host: Host
         self.profiling: Profiling
         self.publisher = Publisher(self._send)
+        self.watch: LoopWatch | None = None
+        self._blocked_log = blocked_log
         self._linger = linger
         self._signum = signum
         self._options = options
@@ -104,6 +110,7 @@ class Server:
         self.app = AppThread()
         self.host = make_host(self.app)
         self.profiling = Profiling(self.host, self.publisher, self.audience, self._linger, self._signum)
+        self.watch = self._make_watch()
         channels = None
         try:
             channels = self._channels = Channels(self.host.allocate_lock)
@@ -111,6 +118,7 @@ class Server:
             self._done = self.host.allocate_lock()
             self._done.acquire()
             self.host.start_new_thread(self._main, (channels,))
+            self.profiling.greenlets.install()
         except (zmq.ZMQError, RuntimeError, OSError) as error:
             self._done = None
             if channels is not None:
@@ -120,12 +128,20 @@ class Server:
             raise ServerStartError(f"the embedded Rbkit server cannot start: {error}") from error
         logging.getLogger("rbkit_websocket").info("rbkit: native sampler: %s", self.profiling.cpu.native)
 
+    def _make_watch(self) -> LoopWatch | None:
+        app = self.app
+        if app.loop is None:
+            return None
+        log = partial(app.log, logging.WARNING)
+        return LoopWatch(self.host, self.profiling.greenlets, app.loop, self._blocked_log, tell, log, app.call)
+
     def stop(self) -> None:
         """Ends thread, profilers and sockets; returns when they have ended. Does nothing when it does not run."""
         done = self._done
         if done is None or self.pid != os.getpid():
             return
         self._stopping = True
+        self.profiling.greenlets.remove()
         self.wake()
         if self.host.get_ident() == self._ident:
             return  # a callback of ours stops us: the loop ends after it
@@ -187,6 +203,7 @@ class Server:
         self._done = None
         self._stopping = True
         self.profiling.cpu.sampler.forget()
+        self.profiling.greenlets.remove()
         self.profiling.gc.stop()
         self.profiling.objects.stop()
         if self._channels is not None:
@@ -239,7 +256,9 @@ class Server:
     def _time_out(self) -> float | None:
         """Seconds to wait for sockets, None for as long as it takes."""
         times = [pending.due for pending in self._jobs]
-        dues = (self.publisher.deadline, self.profiling.deadline(), self.app.deadline)
+        dues: tuple[float | None, ...] = (self.publisher.deadline, self.profiling.deadline(), self.app.deadline)
+        if self.watch is not None:
+            dues = (*dues, self.watch.deadline(self.audience()))
         times += [due for due in dues if due is not None]
         if self._requests:
             return 0
@@ -255,6 +274,8 @@ class Server:
         while self._requests:
             self._requests.popleft()()
         now = time.monotonic()
+        if self.watch is not None:
+            self.watch.tick(now, self.audience())
         self.profiling.tick(now)
         if (failure := self.profiling.check()) is not None:
             self._log_exception("the CPU sampler failed", failure)

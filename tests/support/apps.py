@@ -1,8 +1,8 @@
 """Applications for the tests, wrapped as the README says: one view table served by Flask, Django and bare WSGI.
 
 Options of the middleware come from the environment (``RBKIT_...``), as in a deployment. ``TEST_AUTHORIZE=path`` gives
-it an ``authorize`` that lets in whoever asks for that path's prefix, ``TEST_BARE`` leaves the middleware out, and
-``TEST_NO_GC`` switches the collection of reference cycles off.
+it an ``authorize`` that lets in whoever asks for that path's prefix, ``TEST_BARE`` leaves the middleware out,
+``TEST_NO_GC`` switches the collection of reference cycles off, and ``TEST_ROUTES`` has the framework tell its routes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from rbkit_websocket import RbkitWebsocket
+from rbkit_websocket.routes import flask_route
 
 Body = tuple[str, bytes]
 
@@ -152,11 +153,17 @@ def flask() -> Any:
     app = Flask("rbkit_test_flask")
 
     def view() -> Response:
-        content_type, body = render(request.path, request.environ)
+        return view_of(request.path)
+
+    def view_of(path: str) -> Response:
+        content_type, body = render(path, request.environ)
         return Response(body, content_type=content_type)
 
     for path in VIEWS:
         app.add_url_rule(path, path.strip("/"), view)
+    app.add_url_rule("/users/<int:number>/block", "users", lambda number: view_of("/block"))
+    if os.environ.get("TEST_ROUTES"):
+        app.before_request(flask_route)
     # Werkzeug routes upgrade requests to rules that say so, and only to those.
     app.add_url_rule("/ws", "websocket", view, websocket=True)
     app.wsgi_app = middleware(app.wsgi_app)
@@ -170,13 +177,23 @@ def django() -> Any:
     from django.urls import path as url
 
     def view(request: HttpRequest) -> HttpResponse:
-        content_type, body = render(request.path, request.META)
+        return view_of(request, request.path)
+
+    def view_of(request: HttpRequest, path: str) -> HttpResponse:
+        content_type, body = render(path, request.META)
         return HttpResponse(body, content_type=content_type)
 
     urls = type(sys)("rbkit_test_urls")
     urls.urlpatterns = [url(path.lstrip("/"), view) for path in VIEWS]
+    urls.urlpatterns.append(url("users/<int:number>/block", lambda request, number: view_of(request, "/block")))
     sys.modules["rbkit_test_urls"] = urls
-    settings.configure(DEBUG=False, ALLOWED_HOSTS=["*"], SECRET_KEY="for tests", ROOT_URLCONF="rbkit_test_urls")
+    settings.configure(
+        DEBUG=False,
+        ALLOWED_HOSTS=["*"],
+        SECRET_KEY="for tests",
+        ROOT_URLCONF="rbkit_test_urls",
+        MIDDLEWARE=["rbkit_websocket.routes.DjangoRoute"] if os.environ.get("TEST_ROUTES") else [],
+    )
     return middleware(get_wsgi_application())
 
 

@@ -54,6 +54,8 @@ OPTIONS = {
     "ping_interval": 0.5,
     "linger": 0.0,
     "snapshot_rate": 1_000_000,
+    "request_names": False,
+    "blocked_log": 2.5,
     "runtime_dir": "/run/shop",
     "signal": 50,
 }

@@ -22,6 +22,7 @@ BELOW: dict[str, set[str]] = {
     "handshake": {"protocol"},
     "authorize": {"handshake", "discovery"},
     "profilers": {"model", "protocol"},
+    "routes": {"profilers"},
     "exporters": {"model"},
     "server": {"profilers", "discovery", "protocol"},
     "client": {"protocol", "model"},
@@ -31,7 +32,7 @@ BELOW: dict[str, set[str]] = {
     "runtime": {"authorize", "discovery", "server"},
     "dashboard": {"authorize", "handshake", "discovery", "protocol", "responses", "runtime"},
     "upgrade": {"takeover", "bridge", "websocket", "handshake", "protocol", "responses", "runtime"},
-    "middleware": {"dashboard", "handshake", "responses", "runtime", "takeover", "upgrade"},
+    "middleware": {"dashboard", "handshake", "profilers", "responses", "runtime", "takeover", "upgrade"},
     "cli": {"client", "exporters", "discovery", "handshake", "middleware", "model", "protocol", "responses", "server"},
     "__main__": {"cli"},
 }

@@ -15,7 +15,7 @@ from support.embeddedpeer import unpack
 from rbkit_websocket.profilers import gcstats, objects
 from rbkit_websocket.profilers.base import Host, class_name
 from rbkit_websocket.profilers.gcstats import KEYS, GcWatch, gc_stats
-from rbkit_websocket.profilers.greenlets import GreenletCounter
+from rbkit_websocket.profilers.greenlets import GreenletRegistry
 from rbkit_websocket.profilers.heap import HeapDump
 from rbkit_websocket.profilers.objects import ObjectWatch
 from rbkit_websocket.server.originals import AppThread, make_host
@@ -271,7 +271,7 @@ def test_a_collection_is_three_events_and_takes_time() -> None:
 
 def test_each_key_of_gc_stats_is_documented_and_truthful(host: Host) -> None:
     before = gc.get_stats()
-    stats = gc_stats(host, GreenletCounter(host), 1.5)
+    stats = gc_stats(host, GreenletRegistry(host), 1.5)
     for key in stats:
         assert key in KEYS or key[:-1] + "0" in KEYS, key
     assert stats["major_gc_count"] >= before[2]["collections"]
@@ -290,6 +290,6 @@ def test_memory_figures_are_left_out_where_there_is_no_proc(host: Host, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(gcstats.Path, "read_bytes", missing)
         patch.setattr(gcstats.os, "listdir", missing)
-        stats = gc_stats(host, GreenletCounter(host))
+        stats = gc_stats(host, GreenletRegistry(host))
     assert not {"rss", "total_memsize", "total_heap_size", "open_fds"} & set(stats)
     assert "count" in stats

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -71,7 +72,9 @@ def test_handshake_has_the_protocols_keys_and_only_strings_besides(peer: Peer) -
     assert payload.pop("cpu_profiling_mode") == "sampling"
     assert payload.pop("rbkit_server_version")
     assert all(type(value) is str for value in payload.values())
-    assert payload["extensions"] == "set_cpu_interval,cpu_profile,start_cpu_polling,cpu_events,stacks"
+    assert payload["extensions"] == (
+        "set_cpu_interval,cpu_profile,start_cpu_polling,cpu_events,stacks,wait_profile,blocked"
+    )
     assert payload["language"] == "python"
     assert payload["native"] == "yes" or payload["native"].startswith("no: ")
     assert payload["server_id"] == "1-test"
@@ -171,6 +174,10 @@ def test_set_cpu_interval_answers_what_is_in_force(peer: Peer) -> None:
         "cpu_profile x",
         "cpu_profile 1 2",
         "stacks please",
+        "wait_profile",
+        "wait_profile maybe",
+        "blocked now",
+        "wait_profile on off",
     ],
 )
 def test_wrong_arguments_are_told(peer: Peer, command: str) -> None:
@@ -178,6 +185,19 @@ def test_wrong_arguments_are_told(peer: Peer, command: str) -> None:
     assert answer["error"] == "bad_argument"
     assert set(answer) == {"error", "message"}
     assert answer["message"]
+
+
+def test_blocked_says_where_it_does_not_apply() -> None:
+    program = """
+import sys
+from rbkit_websocket.server import start_server
+from rbkit_websocket.server.commands import dispatch
+assert "gevent" not in sys.modules
+server = start_server(None, None)
+print(dispatch(server, "blocked"))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert "not_applicable" in done.stdout, done.stderr
 
 
 def test_memory_profile_publishes_collections_and_stats_in_event_collections(subscriber: Peer) -> None:

@@ -314,3 +314,238 @@ def test_a_patched_process_ends_by_itself(run: Any) -> None:
     assert process.wait(10) == 0
     assert process.stderr is not None
     assert process.stderr.read() == ""
+
+
+REQUESTS = """
+from rbkit_websocket import RbkitWebsocket
+def view_that_waits(environ, start_response):
+    gevent.sleep(100)
+    return []
+def quick(environ, start_response):
+    return []
+app = RbkitWebsocket(lambda environ, start_response: environ["view"](environ, start_response), token=False, name="shop")
+def request(path, view):
+    app({"REQUEST_METHOD": "GET", "PATH_INFO": path, "view": view}, None)
+request("/", quick)
+"""
+
+
+def test_parked_greenlets_have_their_age_and_request(run: Any) -> None:
+    _, peer = run(
+        REQUESTS
+        + """
+parked = [gevent.spawn(request, f"/users/{number}", view_that_waits) for number in range(20)]
+gevent.sleep(0)
+print(endpoints.pub, endpoints.req, flush=True)
+stdin_line()
+"""
+    )
+    time.sleep(0.3)
+    waiting = [greenlet for greenlet in peer.map("stacks")["greenlets"] if greenlet["request"]]
+    assert [greenlet["request"] for greenlet in waiting] == ["GET /users/<int>"] * 20
+    assert {greenlet["waiting_on"] for greenlet in waiting} == {"sleep"}
+    assert all(0.3 <= greenlet["age"] < 10 for greenlet in waiting)
+
+
+def test_the_registry_follows_births_and_deaths_and_is_given_back(run: Any) -> None:
+    process, peer = run("""
+        class Odd(gevent.Greenlet):
+            __hash__ = None
+            def __eq__(self, other): raise RuntimeError("compared")
+        odd = Odd.spawn(gevent.sleep, 100)
+        gevent.sleep(0)
+        print(endpoints.pub, endpoints.req, flush=True)
+        stdin_line()
+        for _ in range(5000):
+            gevent.spawn(len, ()).join()
+        registry = current_server().profiling.greenlets
+        print(len(registry._known) < 50, flush=True)
+        stop_server()
+        another = gevent.spawn(gevent.sleep, 100)
+        print(len(registry._known), flush=True)
+    """)
+    names = [greenlet["name"] for greenlet in peer.map("stacks")["greenlets"]]
+    assert any(name.startswith("Odd") for name in names)
+    say(process)
+    assert line_of(process) == "True"
+    assert line_of(process) == "0"
+
+
+def test_greenlets_older_than_the_server_and_raw_ones_are_found(run: Any) -> None:
+    _, peer = run("""
+        import greenlet
+        stop_server()
+        old = gevent.spawn(gevent.sleep, 100)
+        raw = greenlet.greenlet(lambda: gevent.get_hub().switch())
+        gevent.spawn(raw.switch)
+        gevent.sleep(0)
+        endpoints = ensure_embedded(Settings(name="shop"))
+        print(endpoints.pub, endpoints.req, flush=True)
+        stdin_line()
+    """)
+    found = peer.map("stacks")["greenlets"]
+    ages = {greenlet["name"]: greenlet["age"] for greenlet in found}
+    assert ages["greenlet.greenlet" if "greenlet.greenlet" in ages else "greenlet"] is None
+    assert ages["Greenlet: sleep"] is None
+
+
+def test_wait_profile_shows_where_requests_wait(run: Any) -> None:
+    _, peer = run(
+        REQUESTS
+        + """
+parked = [gevent.spawn(request, f"/users/{number}", view_that_waits) for number in range(20)]
+gevent.sleep(0)
+print(endpoints.pub, endpoints.req, flush=True)
+stdin_line()
+"""
+    )
+    assert peer.map("wait_profile on") == {"wanted": True, "active": False}
+    peer.ask("use_wall_time")
+    peer.ask("start_cpu_profiling")
+    cursor = peer.map("cpu_profile")["cursor"]
+    began = time.monotonic()
+
+    def waits() -> list[dict[str, Any]]:
+        profile = peer.map(f"cpu_profile {cursor}")
+        stacks = [stack for stack in profile["stacks"] if stack["request"] == "GET /users/<int>"]
+        return [stack for stack in stacks if "view_that_waits" in names(profile, stack)]
+
+    wait_until(lambda: sum(stack["count"] for stack in waits()) >= 100, "samples of parked greenlets")
+    weight = sum(stack["weight_us"] for stack in waits()) / 1e6
+    elapsed = time.monotonic() - began
+    assert 20 * (elapsed - 1.0) < weight < 20 * (elapsed + 0.5)
+    assert peer.map("wait_profile off") == {"wanted": False, "active": False}
+    count = sum(stack["count"] for stack in waits())
+    time.sleep(0.3)
+    assert sum(stack["count"] for stack in waits()) == count
+
+
+BLOCKING = (
+    REQUESTS
+    + """
+def culprit(environ, start_response):
+    native_sleep(float(environ["PATH_INFO"].rpartition("/")[2]))
+    return []
+def block(seconds):
+    gevent.spawn(request, f"/slow/{seconds}", culprit).join()
+print(endpoints.pub, endpoints.req, flush=True)
+while line := stdin_line().strip():
+    if line == "many":
+        def short():
+            native_sleep(0.04)
+        gevent.joinall([gevent.spawn(short) for _ in range(10)])
+    elif line == "gil":
+        def computes_in_c():
+            sum(range(60_000_000))
+            return len(line)
+        gevent.spawn(computes_in_c).join()
+    elif line == "c":
+        gevent.spawn(native_sleep, 0.5).join()
+    else:
+        block(line)
+    print("free", flush=True)
+"""
+)
+
+
+@pytest.mark.smoke
+def test_blocked_names_the_culprit_while_it_blocks_and_afterwards(run: Any) -> None:
+    process, peer = run(BLOCKING)
+    peer.subscribe()
+    wait_until(lambda: peer.map("blocked")["limit"] == 0.1, "the subscription")
+    assert peer.map("blocked")["count"] == 0
+    say(process, "1.2")
+    lasting = wait_until(lambda: peer.map("blocked")["now"], "the block")
+    assert lasting["request"] == "GET /slow/<float>"
+    assert 0.1 <= lasting["seconds"] < 1.2
+    assert "culprit" in [frame[0] for frame in lasting["stack"]]
+    assert line_of(process) == "free"
+    answer = wait_until(lambda: (found := peer.map("blocked"))["now"] is None and found, "the end")
+    assert answer["count"] == 1
+    answer = wait_until(lambda: (found := peer.map("blocked"))["longest"] == found["total"] and found, "its length")
+    assert answer["longest"] == pytest.approx(1.2, abs=0.1)
+    (entry,) = answer["stacks"]
+    assert set(entry) == {"request", "count", "total", "longest", "last", "stack"}
+    assert (entry["request"], entry["count"]) == ("GET /slow/<float>", 1)
+    assert entry["longest"] == answer["longest"]
+    for _ in range(2):
+        say(process, "0.3")
+        assert line_of(process) == "free"
+    answer = wait_until(lambda: (found := peer.map("blocked"))["count"] == 3 and found, "the others")
+    assert answer["stacks"][0]["count"] == 3
+    assert answer["total"] == pytest.approx(1.8, abs=0.2)
+
+
+def test_many_short_greenlets_in_a_row_are_nobodys_block(run: Any) -> None:
+    process, peer = run(BLOCKING)
+    peer.subscribe()
+    wait_until(lambda: peer.map("blocked")["limit"] == 0.1, "the subscription")
+    say(process, "many")
+    assert line_of(process) == "free"
+    time.sleep(0.3)
+    assert peer.map("blocked")["count"] == 0
+
+
+def test_a_c_call_that_keeps_the_interpreters_lock_is_counted_when_it_returns(run: Any) -> None:
+    process, peer = run(BLOCKING)
+    peer.map("blocked")
+    say(process, "gil")
+    assert line_of(process) == "free"
+    # A crowded machine may have kept the process itself waiting, which looks the same.
+    wait_until(
+        lambda: [entry for entry in peer.map("blocked")["stacks"] if entry["stack"][0][0] == "computes_in_c"],
+        "the block",
+    )
+
+
+def test_a_greenlet_without_a_frame_is_seen(run: Any) -> None:
+    process, peer = run(BLOCKING)
+    peer.map("blocked")
+    say(process, "c")
+    assert line_of(process) == "free"
+    answer = wait_until(lambda: (found := peer.map("blocked"))["count"] and found, "the block")
+    assert answer["stacks"][0]["request"] is None
+
+
+def test_a_long_block_is_written_at_once_and_logged_when_it_has_ended(run: Any) -> None:
+    process, peer = run(
+        PRELUDE_LOGGING + BLOCKING.replace("print(endpoints", "stop_server()\nendpoints = ensure(0.5)\nprint(endpoints")
+    )
+    say(process, "1.5")
+    assert process.stderr is not None
+    began = time.monotonic()
+    assert "has been blocked for 0.5 s by GET /slow/<float>, and still is" in process.stderr.readline()
+    assert time.monotonic() - began < 1.2
+    while "request in " not in (line := process.stderr.readline()):
+        assert line.startswith("  ")
+    first = line_of(process)
+    while first == "free":
+        first = line_of(process)
+    assert first.startswith("WARNING rbkit_websocket rbkit: the event loop of process")
+    assert "was blocked for 1.5 s by GET /slow/<float>" in first
+    # Nobody subscribes and nobody has asked: what is shorter than blocked_log is not counted.
+    say(process, "0.2")
+    time.sleep(0.4)
+    answer = peer.map("blocked")
+    assert (answer["count"], answer["log_limit"], answer["limit"]) == (1, 0.5, 0.1)
+
+
+PRELUDE_LOGGING = """
+class Handler(logging.Handler):
+    def emit(self, record):
+        if "event loop" in record.getMessage():
+            print(record.levelname, record.name, record.getMessage().splitlines()[0], flush=True)
+logging.getLogger("rbkit_websocket").addHandler(Handler())
+def ensure(seconds):
+    return ensure_embedded(Settings(name="shop", blocked_log=seconds))
+"""
+
+
+def test_without_a_limit_and_a_client_nothing_is_watched(run: Any) -> None:
+    process, peer = run(
+        PRELUDE_LOGGING + BLOCKING.replace("print(endpoints", "stop_server()\nendpoints = ensure(0)\nprint(endpoints")
+    )
+    say(process, "0.5")
+    assert line_of(process) == "free"
+    answer = peer.map("blocked")
+    assert (answer["count"], answer["log_limit"]) == (0, 0.0)

@@ -1,0 +1,106 @@
+"""What a request is called: its method and route, or its method and a path in which numbers and the like are folded.
+
+Names go to whoever watches, into flame graphs and logs, so they hold nothing secret and nothing that a terminal would
+obey, and there are not many of them: no query string, no header, no identifiers, a bounded length.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+__all__ = ["MAX_LENGTH", "ROUTE", "Names"]
+
+ROUTE: Final = "rbkit.route"
+"""The key of the environ under which the application says which route serves the request."""
+
+MAX_LENGTH: Final = 120
+# A scanner asks for thousands of paths that do not exist. What is beyond this many names a minute is <other>.
+MAX_NAMES: Final = 500
+_PERIOD: Final = 60.0
+_LONGEST_READ: Final = 2000
+
+_METHOD: Final = re.compile(r"[A-Z]{1,16}")
+_EXTENSION: Final = r"(\.[A-Za-z][A-Za-z0-9]{0,4})?"
+# What a whole segment of a path may be, the most particular first; a file name's extension stays.
+_FOLDS: Final = tuple(
+    (re.compile(f"(?:{pattern}){_EXTENSION}", re.IGNORECASE), name)
+    for pattern, name in (
+        (r"[+-]?[0-9]+", "<int>"),
+        (r"[+-]?[0-9]+\.[0-9]+", "<float>"),
+        (r"\{?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\}?", "<uuid>"),
+        (r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "<date>"),
+        (r"(?=[a-f]*[0-9])[0-9a-f]{8,}|[0-9a-f]{16,}", "<hex>"),
+        (r"[^@]+@[^@]+", "<email>"),
+        # Sessions, signatures, links to set a new password: long, and with digits in them.
+        (r"(?=.*[0-9])[\w~:=+-]{20,}|[\w~:=+.-]{40,}", "<token>"),
+    )
+)
+_DIGITS: Final = re.compile(r"[0-9]{3,}")
+
+
+class Names:
+    """Names of requests, kept so that a second one of the same path costs a look into a dictionary."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, Any, Any], str] = {}
+        self._names: set[str] = set()
+        self._since = time.monotonic()
+
+    def of(self, environ: Mapping[str, Any]) -> str:
+        """The name of the request with this environ. Never raises, whatever is in it."""
+        try:
+            method, route = environ.get("REQUEST_METHOD"), environ.get(ROUTE)
+            key: tuple[Any, Any, Any]
+            if type(route) is str and route:
+                key = (method, route, None)
+            else:
+                # Together they stay the same where a dispatcher moves parts from one to the other.
+                key = (method, environ.get("SCRIPT_NAME") or "", environ.get("PATH_INFO") or "")
+            name = self._known.get(key)
+            return name if name is not None else self._new(key)
+        except Exception:  # noqa: BLE001 - the environ is the application's, and may be anything by now
+            return "?"
+
+    def _new(self, key: tuple[Any, Any, Any]) -> str:
+        now = time.monotonic()
+        if now - self._since > _PERIOD or len(self._known) > 20 * MAX_NAMES:
+            self._known.clear()
+            self._names.clear()
+            self._since = now
+        given, route, path = key
+        method = given if type(given) is str and _METHOD.fullmatch(given) else "?"
+        where = _printable(route) if path is None else fold(route + path)
+        name = f"{method} {where}"
+        if len(name) > MAX_LENGTH:
+            name = name[: MAX_LENGTH - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        if name not in self._names:
+            if len(self._names) >= MAX_NAMES:
+                return f"{method} <other>"
+            self._names.add(name)
+        self._known[key] = name
+        return name
+
+
+def fold(path: str) -> str:
+    """A WSGI path (bytes as latin-1) as text, with each number, uuid, date, token and address replaced by its kind."""
+    text = path[:_LONGEST_READ].encode("latin-1", "replace").decode("utf-8", "replace")
+    return "/".join(map(_fold_segment, text.split("/"))) or "/"
+
+
+def _fold_segment(segment: str) -> str:
+    # Parameters of a segment are where sessions used to be: /shop;jsessionid=...
+    segment = segment.partition(";")[0]
+    for pattern, name in _FOLDS:
+        if found := pattern.fullmatch(segment):
+            return name + (found[1] or "")
+    return _printable(_DIGITS.sub("<int>", segment))
+
+
+def _printable(text: str) -> str:
+    text = text[:_LONGEST_READ]
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,0 +1,330 @@
+"""Which request a stack belongs to, and what it is called."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+from support.embeddedpeer import unpack
+
+from rbkit_websocket import RbkitWebsocket, middleware
+from rbkit_websocket.profilers import names
+from rbkit_websocket.profilers.aggregate import CpuProfiler
+from rbkit_websocket.profilers.base import Host
+from rbkit_websocket.profilers.cpu import walk
+from rbkit_websocket.profilers.names import Names
+from rbkit_websocket.profilers.requests import REQUESTS
+from rbkit_websocket.server.originals import AppThread, make_host
+
+ENDPOINTS: dict[str, Any] = {
+    "token": False,
+    "pub_endpoint": "tcp://127.0.0.1:5555",
+    "req_endpoint": "tcp://127.0.0.1:5556",
+}
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    app = AppThread()
+    yield make_host(app)
+    app.close()
+
+
+@pytest.fixture
+def profiler(host: Host) -> Iterator[CpuProfiler]:
+    profiler = CpuProfiler(host)
+    profiler.next_clock = "wall"
+    yield profiler
+    profiler.stop()
+    assert not REQUESTS.tracking
+    assert not REQUESTS.running
+    assert not REQUESTS.sampled
+
+
+def environ_of(path: str = "/users/42", method: str = "GET", **more: Any) -> dict[str, Any]:
+    return {"REQUEST_METHOD": method, "SCRIPT_NAME": "", "PATH_INFO": path, "QUERY_STRING": "secret=1", **more}
+
+
+def wrap(app: Callable[..., Iterable[bytes]], **options: Any) -> Callable[..., Any]:
+    wrapped = RbkitWebsocket(app, **ENDPOINTS, **options)
+    wrapped(environ_of("/first"), None)  # type: ignore[arg-type]
+    return wrapped
+
+
+def names_of(profile: dict[str, Any]) -> set[str | None]:
+    return {stack["request"] for stack in profile["stacks"]}
+
+
+def nap(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    if environ["PATH_INFO"] != "/first":
+        time.sleep(0.08)
+    return []
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/", "GET /"),
+        ("", "GET /"),
+        ("/users/42", "GET /users/<int>"),
+        ("/users/-7/1.5", "GET /users/<int>/<float>"),
+        ("/v1/s3/oauth2", "GET /v1/s3/oauth2"),
+        ("/reports/2024-01-31.csv", "GET /reports/<date>.csv"),
+        ("/orders/order-12345", "GET /orders/order-<int>"),
+        ("/x/6f1c0c8e-0c8f-4a55-9c1e-111111111111/y", "GET /x/<uuid>/y"),
+        ("/x/6F1C0C8E-0C8F-4A55-9C1E-111111111111.json", "GET /x/<uuid>.json"),
+        ("/blob/507f1f77bcf86cd799439011", "GET /blob/<hex>"),
+        ("/blob/a1b2c3d4", "GET /blob/<hex>"),
+        ("/facade/deadbeef", "GET /facade/deadbeef"),
+        ("/reset/c5k3xh-8a7d0ffae2b1c0ffee", "GET /reset/<token>"),
+        ("/mail/jo@example.com/inbox", "GET /mail/<email>/inbox"),
+        ("/shop;jsessionid=ABCDEF/cart", "GET /shop/cart"),
+        ("/static/app.css", "GET /static/app.css"),
+        ("/caf\xc3\xa9", "GET /café"),
+        ("/bad\xff", "GET /bad\N{REPLACEMENT CHARACTER}"),
+        ("/a\x1b[31m\r\nb\x00", "GET /a\N{REPLACEMENT CHARACTER}[31m" + "\N{REPLACEMENT CHARACTER}" * 2 + "b\ufffd"),
+        ("/\xe2\x80\xae", "GET /\N{REPLACEMENT CHARACTER}"),
+        ("/\u2603", "GET /?"),
+    ],
+)
+def test_paths_are_folded_and_made_harmless(path: str, name: str) -> None:
+    assert Names().of(environ_of(path)) == name
+
+
+def test_the_route_wins_and_is_made_harmless_too() -> None:
+    assert Names().of(environ_of(**{"rbkit.route": "/users/<int:number>"})) == "GET /users/<int:number>"
+    assert Names().of(environ_of(**{"rbkit.route": "/a\nb"})) == "GET /a\N{REPLACEMENT CHARACTER}b"
+    for route in (None, "", 5, b"/x"):
+        assert Names().of(environ_of(**{"rbkit.route": route})) == "GET /users/<int>"
+
+
+def test_script_name_is_part_of_the_name() -> None:
+    assert Names().of(environ_of("/x", SCRIPT_NAME="/shop")) == "GET /shop/x"
+
+
+@pytest.mark.parametrize("method", ["get", "GET /x", "\x1b", "", "A" * 17, None, 7, []])
+def test_a_method_that_is_none_is_not_repeated(method: Any) -> None:
+    assert Names().of(environ_of("/x", method)) in ("? /x", "?")
+
+
+@pytest.mark.parametrize("environ", [{}, {"PATH_INFO": 5}, {"PATH_INFO": []}, {"REQUEST_METHOD": object()}])
+def test_any_environ_has_a_name(environ: dict[str, Any]) -> None:
+    assert Names().of(environ).startswith("?")
+
+
+def test_names_are_bounded_in_length_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Names()
+    assert len(table.of(environ_of("/x" * 100_000))) == names.MAX_LENGTH
+    letters = map("".join, itertools.product("abcdefghij", repeat=4))
+    found = {table.of(environ_of(f"/{word}")) for word in letters}
+    assert len(found) == names.MAX_NAMES
+    assert table.of(environ_of("/one-more")) == "GET <other>"
+    assert len(table._known) <= 20 * names.MAX_NAMES
+    # After a while there is room again.
+    monkeypatch.setattr(names, "_PERIOD", 0.0)
+    assert table.of(environ_of("/one-more")) == "GET /one-more"
+
+
+@pytest.mark.smoke
+def test_samples_carry_their_request(profiler: CpuProfiler) -> None:
+    wrapped = wrap(nap)
+    profiler.start()
+    wrapped(environ_of(), None)
+    time.sleep(0.05)
+    profile = profiler.profile()
+    weights: dict[str | None, int] = {}
+    for stack in profile["stacks"]:
+        functions = {profile["frames"][index][0] for index in stack["frames"]}
+        assert (stack["request"] is not None) == ("nap" in functions)
+        weights[stack["request"]] = weights.get(stack["request"], 0) + stack["weight_us"]
+    assert weights["GET /users/<int>"] == pytest.approx(80_000, abs=40_000)
+
+
+def test_a_route_that_is_found_later_names_the_whole_request(profiler: CpuProfiler) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] != "/first":
+            time.sleep(0.05)
+            environ["rbkit.route"] = "/users/<id>"
+            time.sleep(0.05)
+        return []
+
+    wrapped = wrap(app)
+    profiler.start()
+    wrapped(environ_of(), None)
+    assert names_of(profiler.profile()) - {None} == {"GET /users/<id>"}
+
+
+def test_a_request_that_began_before_the_profiler_has_its_name(profiler: CpuProfiler) -> None:
+    inside, ended = threading.Event(), threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] != "/first":
+            inside.set()
+            ended.wait(5)
+        return []
+
+    wrapped = wrap(app)
+    thread = threading.Thread(target=wrapped, args=(environ_of(), None))
+    thread.start()
+    inside.wait(5)
+    profiler.start()
+    time.sleep(0.06)
+    ended.set()
+    thread.join()
+    assert "GET /users/<int>" in names_of(profiler.profile())
+
+
+def test_published_samples_end_with_a_frame_named_after_the_request(profiler: CpuProfiler) -> None:
+    wrapped = wrap(nap)
+    profiler.start()
+    wrapped(environ_of(), None)
+    events = [unpack(event) for event in profiler.drain(True)]
+    with_request = [event[2] for event in events if event[2][-1][12] == "GET /users/<int>"]
+    assert with_request
+    thread = with_request[0][0][15]
+    assert with_request[0][-1] == {12: "GET /users/<int>", 13: "GET /users/<int>", 6: "", 7: 0, 14: 0, 15: thread}
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("on", [False, True], ids=["no profiler", "profiling"])
+def test_environ_start_response_result_and_errors_pass_untouched(profiler: CpuProfiler, on: bool) -> None:
+    seen: list[Any] = []
+    body = iter([b"x"])
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        seen.append((environ, dict(environ), start_response))
+        if environ["PATH_INFO"] == "/error":
+            raise LookupError("theirs")
+        return body
+
+    wrapped = wrap(app)
+    if on:
+        profiler.start()
+    environ, answer = environ_of(), lambda *_: None
+    before = dict(environ)
+    assert wrapped(environ, answer) is body
+    assert seen[-1][0] is environ
+    assert seen[-1][1] == before == environ
+    assert seen[-1][2] is answer
+    with pytest.raises(LookupError, match="theirs"):
+        wrapped(environ_of("/error"), answer)
+    assert not REQUESTS.running
+
+
+def test_nothing_is_stored_without_a_profiler_and_nothing_stays_after_it(profiler: CpuProfiler) -> None:
+    class Environ(dict):  # type: ignore[type-arg]
+        """One that can be watched."""
+
+    counts = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        counts.append(len(REQUESTS.running))
+        walk(sys._getframe())
+        return []
+
+    wrapped = wrap(app)
+    profiler.start()
+    environ = Environ(environ_of())
+    alive = weakref.ref(environ)
+    gc.disable()
+    try:
+        wrapped(environ, None)
+        del environ
+        assert alive() is None, "the environ goes with its request, not with the next collection"
+    finally:
+        gc.enable()
+    profiler.stop()
+    wrapped(environ_of(), None)
+    assert counts == [0, 1, 0]
+
+
+def test_names_can_be_switched_off(profiler: CpuProfiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames: list[Any] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        frames.append(REQUESTS.name_of_stack(sys._getframe()))
+        return nap(environ, start_response)
+
+    monkeypatch.setenv("RBKIT_REQUEST_NAMES", "0")
+    wrapped = wrap(app)
+    profiler.start()
+    wrapped(environ_of(), None)
+    assert names_of(profiler.profile()) == {None}
+    assert set(frames) == {None}
+
+
+def test_our_own_sessions_are_no_requests() -> None:
+    found: list[Any] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        found.append(REQUESTS.name_of_stack(sys._getframe()))
+        return []
+
+    wrapped = wrap(app)
+    wrapped(environ_of("/chat", HTTP_UPGRADE="websocket"), None)
+    assert found == ["GET /first", "GET /chat"]
+    ours = environ_of(HTTP_UPGRADE="websocket", HTTP_SEC_WEBSOCKET_PROTOCOL="rbkit")
+    assert REQUESTS._ignored(ours)
+
+
+def test_a_request_is_found_below_a_deep_recursion(profiler: CpuProfiler) -> None:
+    def deep(levels: int) -> None:
+        if levels:
+            deep(levels - 1)
+        else:
+            time.sleep(0.05)
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        deep(500)
+        return []
+
+    wrapped = RbkitWebsocket(app, **ENDPOINTS)
+    wrapped(environ_of(), None)
+    profiler.start()
+    wrapped(environ_of(), None)
+    assert "GET /users/<int>" in names_of(profiler.profile())
+
+
+def test_requests_that_end_while_they_are_sampled_leave_nothing(profiler: CpuProfiler) -> None:
+    """at() runs in the sampler's thread, and the interpreter may change threads at any point of it."""
+    wrapped = wrap(lambda environ, start_response: [])
+    profiler.start()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    ended: list[bool] = []
+
+    def sample() -> None:
+        while not ended:
+            for frame in sys._current_frames().values():
+                walk(frame)
+
+    thread = threading.Thread(target=sample)
+    try:
+        thread.start()
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            wrapped(environ_of(), None)
+    finally:
+        sys.setswitchinterval(interval)
+        ended.append(True)
+        thread.join()
+    assert not REQUESTS.running
+    assert not REQUESTS.sampled
+
+
+def test_a_forked_child_starts_afresh() -> None:
+    wrapped = wrap(nap)
+    REQUESTS.want(wrapped, True)
+    REQUESTS.running[1] = environ_of()
+    REQUESTS.forget()
+    assert not REQUESTS.tracking
+    assert not REQUESTS.running
+    middleware._restart_after_fork()
+    wrapped(environ_of("/first"), None)
