@@ -1,5 +1,15 @@
-"""Everything declarative is in setup.cfg; this file is the hook for tools that call it."""
+"""Everything declarative is in setup.cfg; here are the extension modules.
 
-from setuptools import setup
+They are optional: without a compiler the package installs nevertheless and does in Python what it can. With
+``RBKIT_NATIVE=0`` in the environment they are not even tried.
+"""
 
-setup()
+import os
+
+from setuptools import Extension, setup
+
+extensions = [
+    Extension("rbkit_websocket.profilers._heap", ["rbkit_websocket/profilers/_heap.c"], optional=True),
+]
+
+setup(ext_modules=[] if os.environ.get("RBKIT_NATIVE") == "0" else extensions)

@@ -19,6 +19,7 @@ __all__ = ["Settings", "check_port", "default_name", "is_enabled"]
 Authorize = Callable[[dict[str, Any]], bool]
 
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _ENDPOINT: Final = re.compile(r"[a-z][a-z0-9+]*://\S+")
 
 MIB: Final = 1024 * 1024
@@ -86,6 +87,8 @@ class Settings:
     req_port: int | None = None
     linger: float = 10.0
     snapshot_rate: int = 20_000_000
+    snapshot_fork: bool = True
+    snapshot_pause: bool = True
     runtime_dir: str | None = None
 
     @classmethod
@@ -188,6 +191,14 @@ def _frames(value: Any) -> str:
     return str(value)
 
 
+def _switch(value: Any) -> bool:
+    if isinstance(value, str) and value.lower() in _TRUE | _FALSE:
+        return value.lower() in _TRUE
+    if not isinstance(value, bool):
+        raise ConfigurationError("give True or False (1, true, yes, on or 0, false, no, off)")
+    return value
+
+
 def _runtime_dir(value: Any) -> str:
     try:
         path = os.fsdecode(value)
@@ -231,5 +242,7 @@ _OPTIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "req_port": check_port,
     "linger": _number(float, 0, 86400),
     "snapshot_rate": _number(int, 100_000, 10_000_000_000),
+    "snapshot_fork": _switch,
+    "snapshot_pause": _switch,
     "runtime_dir": _runtime_dir,
 }

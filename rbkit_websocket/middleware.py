@@ -45,6 +45,8 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
     req_port: int | None = None,
     linger: float | None = None,
     snapshot_rate: int | None = None,
+    snapshot_fork: bool | None = None,
+    snapshot_pause: bool | None = None,
     runtime_dir: str | os.PathLike[str] | None = None,
 ) -> WSGIApplication:
     """Wraps a WSGI application so that the running process can be watched through a WebSocket on its own port.

@@ -239,6 +239,9 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
                 application=settings.name,
                 linger=settings.linger,
                 snapshot_rate=settings.snapshot_rate,
+                snapshot_fork=settings.snapshot_fork,
+                snapshot_pause=settings.snapshot_pause,
+                runtime_dir=str(directory),
             )
             started.start()
             process.server = started

@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final
 
 import zmq
@@ -27,6 +27,7 @@ from .channels import Channels
 from .originals import AppThread, make_host
 from .profiling import Profiling, StartOptions
 from .publisher import Publisher
+from .snapshots import Snapshots
 
 __all__ = ["Server"]
 
@@ -46,6 +47,9 @@ class Server:
         application: the application's name.
         linger: seconds that profilers which a command started go on without subscribers.
         snapshot_rate: bytes a second of a heap snapshot.
+        snapshot_fork, snapshot_pause: whether a snapshot may be made by a forked child, and whether the process may
+            stand still for one where that cannot be.
+        runtime_dir: a directory of our own, where a snapshot's file may be if there is no other place for it.
         options: profilers that are on from the start and stay on.
 
     Attributes:
@@ -63,6 +67,9 @@ class Server:
         application: str = "",
         linger: float = 10.0,
         snapshot_rate: int = 20_000_000,
+        snapshot_fork: bool = True,
+        snapshot_pause: bool = True,
+        runtime_dir: str | None = None,
         options: StartOptions | None = None,
     ) -> None:
         self.pub_endpoints = list(pub)
@@ -74,6 +81,7 @@ class Server:
         self.snapshot_rate = snapshot_rate
         self.snapshots = 0
         self.snapshots_running = 0
+        self.heap = Snapshots(self, fork=snapshot_fork, pause=snapshot_pause, runtime_dir=runtime_dir)
         self.publish_callback: Callback | None = None
         self.respond_callback: Callback | None = None
         self.pid = os.getpid()
@@ -185,10 +193,17 @@ class Server:
         self.profiling.cpu.sampler.forget()
         self.profiling.gc.stop()
         self.profiling.objects.stop()
+        self.heap.after_in_child()
         if self._channels is not None:
             self._channels.after_in_child(self.host.allocate_lock)
 
     # -- the thread's side: everything below runs there
+
+    def background(self, job: Generator[float | None, None, None]) -> None:
+        """Takes a job whose end nobody waits for; it is closed when the server ends."""
+        pending = _Pending("", None)
+        pending.job = job
+        self._jobs.append(pending)
 
     def audience(self) -> bool:
         """Whether anybody takes what is published."""
@@ -296,7 +311,9 @@ class Server:
         self._log_exception(f"the command {pending.command[:80]!r} failed", error)
         return pack({"error": "failed", "message": f"{type(error).__name__}: {error}"})
 
-    def _answer(self, pending: _Pending, answer: bytes) -> None:
+    def _answer(self, pending: _Pending, answer: bytes | None) -> None:
+        if answer is None:
+            return  # a background job has ended
         if pending.envelope is not None:
             self._channel().answer(pending.envelope, answer)
         self._callback(self.respond_callback, answer)
@@ -330,7 +347,7 @@ class _Pending:
     def __init__(self, command: str, envelope: list[bytes] | None) -> None:
         self.command = command
         self.envelope = envelope
-        self.job: commands.Job
+        self.job: Generator[float | None, None, bytes | None]
         self.due = 0.0
 
 

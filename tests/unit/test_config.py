@@ -54,6 +54,8 @@ OPTIONS = {
     "ping_interval": 0.5,
     "linger": 0.0,
     "snapshot_rate": 1_000_000,
+    "snapshot_fork": False,
+    "snapshot_pause": False,
     "runtime_dir": "/run/shop",
 }
 

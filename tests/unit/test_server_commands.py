@@ -70,7 +70,9 @@ def test_handshake_has_the_protocols_keys_and_only_strings_besides(peer: Peer) -
     assert payload.pop("cpu_profiling_mode") == "sampling"
     assert payload.pop("rbkit_server_version")
     assert all(type(value) is str for value in payload.values())
-    assert payload["extensions"] == "set_cpu_interval,cpu_profile,stacks"
+    assert payload["extensions"] == (
+        "set_cpu_interval,cpu_profile,stacks,snapshot_start,snapshot_status,snapshot_chunk"
+    )
     assert payload["language"] == "python"
     assert payload["native"].startswith("no")
     assert payload["server_id"] == "1-test"
