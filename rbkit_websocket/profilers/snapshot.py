@@ -32,7 +32,7 @@ from .room import Needs, needs, shortage
 __all__ = ["Snapshot", "SnapshotRefused", "native", "usual_method"]
 
 native: ModuleType | None = None
-_without = ""
+_without = "no extension module"
 try:
     from . import _heap as native
 except ImportError as error:
