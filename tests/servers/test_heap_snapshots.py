@@ -39,7 +39,7 @@ def test_a_leak_is_found_in_a_worker(worker: str, preload: bool) -> None:
                 lambda: (now := peer.map("snapshot_status 1"))["state"] != "running" and now, "the snapshot", timeout=60
             )
             assert facts["state"] == "done"
-            web.get("/")
+            web.get("/leak", count="0")
             for number in range(facts["chunks"]):
                 for item in peer.map(f"snapshot_chunk 1 {number}")["objects"]:
                     kinds[item[4]] = kinds.get(item[4], 0) + 1
