@@ -7,8 +7,16 @@ import tarfile
 import zipfile
 
 REQUIRED = {
-    ".whl": ("rbkit_websocket/py.typed", "rbkit_websocket/middleware.py", "entry_points.txt"),
-    ".gz": ("README.rst", "CHANGELOG.rst", "LICENSE", "setup.cfg", "rbkit_websocket/py.typed", "tests/conftest.py"),
+    ".whl": ("rbkit_websocket/py.typed", "rbkit_websocket/middleware.py", "entry_points.txt", "_heap.pyi", ".so"),
+    ".gz": (
+        "README.rst",
+        "CHANGELOG.rst",
+        "LICENSE",
+        "setup.cfg",
+        "rbkit_websocket/py.typed",
+        "tests/conftest.py",
+        "_heap.c",
+    ),
 }
 FORBIDDEN = ("__pycache__", ".pyc", ".venv", "node_modules", ".git/")
 

@@ -787,7 +787,9 @@ unique_references(Walk *walk)
         mask = mask * 2 + 1;
     }
     for (size_t i = 0; i < count; i++) {
-        size_t position = scatter((uintptr_t)items[i] >> 3) & mask;
+        /* Neighbours in memory stay neighbours in the table: a list's items were mostly made one after the other. */
+        uintptr_t address = (uintptr_t)items[i];
+        size_t position = ((address >> 4) + scatter(address >> 24)) & mask;
         while (walk->scratch[position] != 0 && walk->scratch[position] != (uintptr_t)items[i]) {
             position = (position + 1) & mask;
         }
