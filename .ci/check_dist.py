@@ -1,6 +1,6 @@
 """Looks into the built distributions: what has to be in, and what must not be.
 
-Arguments: a source distribution and wheels. A wheel for one platform has to bring the native extension.
+Arguments: a source distribution and wheels. A wheel for one platform has to bring the native extensions.
 """
 
 from __future__ import annotations
@@ -10,12 +10,29 @@ import tarfile
 import zipfile
 
 REQUIRED = {
-    ".whl": ("rbkit_websocket/py.typed", "rbkit_websocket/middleware.py", "entry_points.txt"),
-    ".gz": ("README.rst", "CHANGELOG.rst", "LICENSE", "setup.cfg", "rbkit_websocket/py.typed", "tests/conftest.py")
-    + ("rbkit_websocket/profilers/_native.c", "rbkit_websocket/profilers/_native_store.h")
-    + ("rbkit_websocket/profilers/_native_walk.h", "rbkit_websocket/profilers/_native.pyi"),
+    ".whl": (
+        "rbkit_websocket/py.typed",
+        "rbkit_websocket/middleware.py",
+        "rbkit_websocket/profilers/_native.pyi",
+        "rbkit_websocket/profilers/_heap.pyi",
+        "entry_points.txt",
+    ),
+    ".gz": (
+        "README.rst",
+        "CHANGELOG.rst",
+        "LICENSE",
+        "setup.cfg",
+        "rbkit_websocket/py.typed",
+        "rbkit_websocket/profilers/_native.c",
+        "rbkit_websocket/profilers/_native.pyi",
+        "rbkit_websocket/profilers/_native_store.h",
+        "rbkit_websocket/profilers/_native_walk.h",
+        "rbkit_websocket/profilers/_heap.c",
+        "rbkit_websocket/profilers/_heap.pyi",
+        "tests/conftest.py",
+    ),
 }
-EXTENSIONS = ("rbkit_websocket/profilers/_native.",)
+EXTENSIONS = ("rbkit_websocket/profilers/_native.", "rbkit_websocket/profilers/_heap.")
 FORBIDDEN = ("__pycache__", ".pyc", ".venv", "node_modules", ".git/")
 
 

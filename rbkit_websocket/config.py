@@ -107,6 +107,8 @@ class Settings:
     request_names: bool = True
     # gunicorn kills a worker that is silent for 30 s; what did it should be in the log well before.
     blocked_log: float = 5.0
+    snapshot_fork: bool = True
+    snapshot_pause: bool = True
     runtime_dir: str | None = None
     # None: the sampler's default.
     signal: int | None = None
@@ -217,7 +219,7 @@ def _flag(value: Any) -> bool:
         return False
     if word in _TRUE:
         return True
-    raise ConfigurationError("give True or False")
+    raise ConfigurationError("give True or False (1, true, yes, on or 0, false, no, off)")
 
 
 def _runtime_dir(value: Any) -> str:
@@ -287,6 +289,8 @@ _OPTIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "snapshot_rate": _number(int, 100_000, 10_000_000_000),
     "request_names": _flag,
     "blocked_log": _number(float, 0, 86400),
+    "snapshot_fork": _flag,
+    "snapshot_pause": _flag,
     "runtime_dir": _runtime_dir,
     "signal": signal_number,
 }

@@ -48,6 +48,8 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
     snapshot_rate: int | None = None,
     request_names: bool | None = None,
     blocked_log: float | None = None,
+    snapshot_fork: bool | None = None,
+    snapshot_pause: bool | None = None,
     runtime_dir: str | os.PathLike[str] | None = None,
     signal: int | str | None = None,
 ) -> WSGIApplication:

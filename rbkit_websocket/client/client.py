@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ BACKLOG: Final = 64 * 1024 * 1024
 
 _NORMAL: Final = (1000, 1001)  # done; the server goes away in good order
 _CLOSE_WAIT: Final = 2.0
+_SNAPSHOT_LOOK: Final = 0.05
 _NOTICE: Final = re.compile(r"0([a-z_]+):(\d{1,18})")
 
 
@@ -144,6 +145,41 @@ class Client:
         if not isinstance(payload, dict):
             raise ClientError("the server did not answer the handshake with a handshake")
         return payload
+
+    def snapshot(
+        self, progress: Callable[[int, int | None], object] | None = None
+    ) -> Iterator[list[dict[str | int, Any]]]:
+        """A snapshot of the heap, pulled chunk by chunk: lists of at most 1000 objects, their fields by name.
+
+        Args:
+            progress: called with the objects there are so far and those to come (None: not known yet), first while
+                the server makes the snapshot, then while it is pulled.
+
+        Raises:
+            CommandFailed: the server refuses one, or it failed.
+            ClientError: the server does not know how; and whatever :meth:`command` raises.
+        """
+        facts = self._snapshot_facts("snapshot_start")
+        while facts.get("state") == "running":
+            if progress is not None:
+                progress(facts["objects_so_far"], facts["objects_expected"])
+            time.sleep(_SNAPSHOT_LOOK)
+            facts = self._snapshot_facts(f"snapshot_status {facts['id']}")
+        if facts.get("state") != "done":
+            raise CommandFailed("snapshot_start", "failed", str(facts.get("message", "no reason given")))
+        pulled = 0
+        for number in range(facts["chunks"]):
+            objects = self._snapshot_facts(f"snapshot_chunk {facts['id']} {number}")["objects"]
+            pulled += len(objects)
+            if progress is not None:
+                progress(pulled, facts["objects"])
+            yield objects
+
+    def _snapshot_facts(self, command: str) -> dict[Any, Any]:
+        answer = self.command(command)
+        if not isinstance(answer, dict):
+            raise ClientError("the server knows no snapshot_start; objectspace_snapshot may do")
+        return answer
 
     def __iter__(self) -> Iterator[Event]:
         """Events as they come. A normal close (1000, 1001, or our own) ends the iteration.

@@ -1,4 +1,4 @@
-"""The heap as ``object_space_dump`` events, taken in this process, in slices.
+"""The heap taken in Python, in slices: what there is without the extension module.
 
 The dump holds every object that the collector knows and all that can be reached from those, each once, without what
 this module itself works with. Its objects are kept alive until it ends, so that an identity means one object. The
@@ -7,7 +7,7 @@ in the dump.
 
 Sizes are those of the type's own C code, with the collector's header as ``sys.getsizeof`` counts it; a ``__sizeof__``
 written in Python is passed over, as no application code runs here. File and line are known of functions, code, frames,
-generators, coroutines, modules and classes.
+generators, coroutines, modules and classes; of an instance the place of its class is told apart from that.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ import types
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ..protocol.codec import Packer
+from ..protocol.codec import Packer, pack
 from ..protocol.constants import OBJECTS_PER_MESSAGE, EventType, Field
 from .base import Host, array_header, class_name
 from .objects import Followed
 
-__all__ = ["HeapDump"]
+__all__ = ["HeapDump", "dump_event"]
 
 _CHUNK: Final = 100
+_HEAPTYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: not one of C's static types
 _HAVE_GC: Final = 1 << 14  # Py_TPFLAGS_HAVE_GC
 _MANAGED: Final = 1 << 3 | 1 << 4  # Py_TPFLAGS_MANAGED_WEAKREF, Py_TPFLAGS_MANAGED_DICT: two words in front of it
 _WORD: Final = 8 if sys.maxsize > 2**32 else 4
@@ -44,17 +45,40 @@ def _is_ours(obj: Any) -> bool:
     return type(obj) is Followed or (type(obj) is types.GeneratorType and obj.gi_code in _OWN_GENERATORS)
 
 
+def dump_event(correlation_id: int, total: int, count: int, objects: bytes) -> bytes:
+    """An ``object_space_dump`` event of ``count`` packed objects out of ``total``."""
+    return b"".join(
+        (
+            b"\x85\x00",
+            pack(int(EventType.OBJECT_SPACE_DUMP)),
+            b"\x01",
+            pack(time.time() * 1000),
+            pack(int(Field.CORRELATION_ID)),
+            pack(correlation_id),
+            pack(int(Field.COMPLETE_MESSAGE_COUNT)),
+            pack(total),
+            b"\x02",
+            array_header(count),
+            objects,
+        )
+    )
+
+
 class HeapDump:
-    """One dump; :meth:`events` makes it, :meth:`close` gives up what it holds.
+    """One dump; :meth:`chunks` makes it, :meth:`close` gives up what it holds.
 
     Args:
         host: the process.
         correlation_id: the number of this dump, in each of its events.
+
+    Attributes:
+        total: objects in it, from the first chunk on.
     """
 
     def __init__(self, host: Host, correlation_id: int) -> None:
         self._host = host
         self._correlation_id = correlation_id
+        self.total = 0
         self._objects: list[Any] = []
         self._known: set[int] = set()
         self._kinds: dict[int, _Kind] = {}
@@ -62,16 +86,22 @@ class HeapDump:
         self._packer = Packer()
 
     def events(self) -> Iterator[bytes | None]:
-        """Packed events of at most 1000 objects; None in between, after each millisecond or so, to let others work."""
+        """Packed events, with None in between as :meth:`chunks` yields it."""
+        for chunk in self.chunks():
+            yield None if chunk is None else dump_event(self._correlation_id, self.total, *chunk)
+
+    def chunks(self) -> Iterator[tuple[int, bytes] | None]:
+        """At most 1000 packed objects each, with their number; None in between, after each millisecond or so, to let
+        others work."""
         yield from self._collect()
-        total = len(self._objects)
+        total = self.total = len(self._objects)
         for start in range(0, total, OBJECTS_PER_MESSAGE):
             count = min(OBJECTS_PER_MESSAGE, total - start)
-            parts = [self._head(total), array_header(count)]
+            parts: list[bytes] = []
             for chunk in range(start, start + count, _CHUNK):
                 parts.extend(map(self._pack, self._objects[chunk : min(chunk + _CHUNK, start + count)]))
                 yield None
-            yield b"".join(parts)
+            yield count, b"".join(parts)
 
     def close(self) -> None:
         """Lets go of the objects, in the application's own thread."""
@@ -118,53 +148,40 @@ class HeapDump:
         own.add(id(own))
         return own
 
-    def _head(self, total: int) -> bytes:
-        pack = self._packer.pack
-        return b"".join(
-            (
-                b"\x85\x00",
-                pack(int(EventType.OBJECT_SPACE_DUMP)),
-                b"\x01",
-                pack(time.time() * 1000),
-                pack(int(Field.CORRELATION_ID)),
-                pack(self._correlation_id),
-                pack(int(Field.COMPLETE_MESSAGE_COUNT)),
-                pack(total),
-                b"\x02",
-            )
-        )
-
     def _pack(self, obj: Any) -> bytes:
         cls = type(obj)
         kind = self._kinds.get(id(cls))
         if kind is None:
-            kind = self._kinds[id(cls)] = _Kind(cls)
+            kind = self._kinds[id(cls)] = _Kind(cls, *self._place_of_class(cls))
         known = self._known
         references = [identity for identity in map(id, gc.get_referents(obj)) if identity in known]
         if len(references) > 1:
             references = list(dict.fromkeys(references))
         file, line = self._place(obj) if kind.placed else (None, None)
-        # Keys 3 to 8: OBJECT_ID, CLASS_NAME, REFERENCES, FILE, LINE, SIZE.
+        # Keys 3 to 8: OBJECT_ID, CLASS_NAME, REFERENCES, FILE, LINE, SIZE; 16 and 17: CLASS_FILE, CLASS_LINE.
         return self._packer.pack(  # type: ignore[no-any-return]
-            {3: id(obj), 4: kind.name, 5: references, 6: file, 7: line, 8: kind.size(obj)}
+            {3: id(obj), 4: kind.name, 5: references, 6: file, 7: line, 8: kind.size(obj), **kind.place}
         )
 
     def _place(self, obj: Any) -> tuple[str | None, int | None]:
         """File and line of an object whose type is in ``_PLACED``, or is a class or a module."""
         if issubclass(type(obj), type):
-            module = _plain(_type_module, obj)
-            if type(module) is not str:
-                return None, None
-            if module not in self._files:
-                self._files[module] = _module_file(sys.modules.get(module))
-            line = _namespace(obj).get("__firstlineno__")
-            return self._files[module], line if type(line) is int else None
+            return self._place_of_class(obj)
         if issubclass(type(obj), types.ModuleType):
             return _module_file(obj), None
         code = obj
         if type(obj) is not types.CodeType:
             code = getattr(obj, _PLACED[type(obj)])
         return code.co_filename, code.co_firstlineno
+
+    def _place_of_class(self, cls: type) -> tuple[str | None, int | None]:
+        module = _plain(_type_module, cls)
+        if type(module) is not str or not _flags(cls) & _HEAPTYPE:
+            return None, None
+        if module not in self._files:
+            self._files[module] = _module_file(sys.modules.get(module))
+        line = _namespace(cls).get("__firstlineno__")
+        return self._files[module], line if type(line) is int else None
 
 
 # The attribute that leads to the code; none of these types can be subclassed, so no application code answers.
@@ -196,10 +213,13 @@ def _module_file(module: Any) -> str | None:
 class _Kind:
     """What all objects of a class share: the name, and how their size is had."""
 
-    __slots__ = ("_measure", "_overhead", "name", "placed")
+    __slots__ = ("_measure", "_overhead", "name", "place", "placed")
 
-    def __init__(self, cls: type) -> None:
+    def __init__(self, cls: type, file: str | None, line: int | None) -> None:
         self.name = class_name(cls)
+        self.place: dict[int, Any] = {}
+        if file is not None:
+            self.place = {16: file} if line is None else {16: file, 17: line}
         self.placed = id(cls) in _PLACED_IDS or issubclass(cls, (type, types.ModuleType))
         self._overhead = 0
         self._measure: Any = None

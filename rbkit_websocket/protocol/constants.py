@@ -48,6 +48,9 @@ class Field(IntEnum):
     LABEL = 13
     SINGLETON_METHOD = 14
     THREAD_ID = 15
+    # Ours, in the objects of a dump: where the class of an instance is.
+    CLASS_FILE = 16
+    CLASS_LINE = 17
 
 
 class EventType(IntEnum):

@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
+from ..profilers.snapshot import usual_method
 from ..profilers.stacks import take_stacks
 from ..protocol.codec import pack
 from ..protocol.constants import OK, PROTOCOL_VERSION, EventType, Field
 from .jobs import collect_garbage, snapshot
+from .snapshots import HANDLERS as SNAPSHOT_HANDLERS
 
 if TYPE_CHECKING:
     from .server import Server
@@ -63,6 +65,7 @@ def handshake_payload(server: Server) -> dict[str, Any]:
         "cpu_interval_us": str(cpu.sampler.interval_usec),
         "server_id": server.id,
         "application": server.application,
+        "heap_snapshot": usual_method(server.heap.fork),
         "object_trace": "objects that take weak references, seen at collections; sampled within a budget",
     }
 
@@ -187,6 +190,7 @@ EXTENSIONS: Final[dict[str, Handler]] = {
     "stacks": _stacks,
     "wait_profile": _wait_profile,
     "blocked": _blocked,
+    **SNAPSHOT_HANDLERS,
 }
 """Commands of our own: ``name argument argument``; the answer is one map with string keys."""
 

@@ -241,6 +241,9 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
                 snapshot_rate=settings.snapshot_rate,
                 signum=settings.signal,
                 blocked_log=settings.blocked_log,
+                snapshot_fork=settings.snapshot_fork,
+                snapshot_pause=settings.snapshot_pause,
+                runtime_dir=str(directory),
             )
             started.start()
             process.server = started

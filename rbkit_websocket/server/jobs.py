@@ -6,7 +6,9 @@ import gc
 import time
 from typing import TYPE_CHECKING, Final
 
-from ..profilers.heap import HeapDump
+from ..profilers.heap import dump_event
+from ..profilers.snapshot import SnapshotRefused
+from ..protocol.codec import pack
 from ..protocol.constants import OK
 from .publisher import Pace
 
@@ -47,26 +49,42 @@ def collect_garbage(server: Server) -> Job:
 
 
 def snapshot(server: Server) -> Job:
-    """Publishes the heap; one that is asked for while another runs waits for that one."""
+    """Publishes the heap; one that is asked for while another runs waits for that one.
+
+    What is published is what ``snapshot_start`` would make, or is making: all of it is in a file before the first
+    message goes out, so that the total is exact and the process's own memory does not grow with it.
+    """
     if server.snapshots_running > 0:
         while server.snapshots_running > 0:
             yield _LOOK_AGAIN
         return OK
     server.snapshots_running += 1
     server.snapshots += 1
-    dump = HeapDump(server.host, server.snapshots)
+    correlation_id = server.snapshots
     pace = Pace(server.snapshot_rate)
     try:
-        for message in dump.events():
-            if message is None:
+        if not server.audience():
+            return OK  # nobody would get it
+        taken = server.heap.start()
+        taken.holders += 1
+        try:
+            while taken.state == "running":
+                yield _LOOK_AGAIN
+            if taken.state == "failed":
+                return pack({"error": "failed", "message": taken.message})
+            chunks, total = taken.chunks or 0, taken.objects or 0
+            for number in range(chunks):
+                while (wait := pace.wait) > 0:
+                    yield wait
+                if not server.audience():
+                    break  # the last one has gone
+                event = dump_event(correlation_id, total, *taken.chunk(number))
+                pace.spend(server.publisher.publish([event]))
                 yield None
-                continue
-            if not server.audience():
-                break  # nobody would get it
-            while (wait := pace.wait) > 0:
-                yield wait
-            pace.spend(server.publisher.publish([message]))
+        finally:
+            taken.holders -= 1
+    except SnapshotRefused as error:
+        return pack({"error": "refused", "message": str(error)})
     finally:
         server.snapshots_running -= 1
-        dump.close()
     return OK

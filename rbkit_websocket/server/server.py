@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from .channels import Channels
 from .originals import AppThread, make_host, tell
 from .profiling import Profiling, StartOptions
 from .publisher import Publisher
+from .snapshots import Snapshots
 
 __all__ = ["Server"]
 
@@ -49,6 +50,9 @@ class Server:
         linger: seconds that profilers which a command started go on without subscribers.
         snapshot_rate: bytes a second of a heap snapshot.
         signum: the signal of the native sampler; None: its default, 0: none.
+        snapshot_fork, snapshot_pause: whether a snapshot may be made by a forked child, and whether the process may
+            stand still for one where that cannot be.
+        runtime_dir: a directory of our own, where a snapshot's file may be if there is no other place for it.
         options: profilers that are on from the start and stay on.
         blocked_log: seconds from which on a blocked event loop is logged; 0: never.
 
@@ -68,6 +72,9 @@ class Server:
         linger: float = 10.0,
         snapshot_rate: int = 20_000_000,
         signum: int | None = None,
+        snapshot_fork: bool = True,
+        snapshot_pause: bool = True,
+        runtime_dir: str | None = None,
         options: StartOptions | None = None,
         blocked_log: float = 0.0,
     ) -> None:
@@ -80,6 +87,7 @@ class Server:
         self.snapshot_rate = snapshot_rate
         self.snapshots = 0
         self.snapshots_running = 0
+        self.heap = Snapshots(self, fork=snapshot_fork, pause=snapshot_pause, runtime_dir=runtime_dir)
         self.publish_callback: Callback | None = None
         self.respond_callback: Callback | None = None
         self.pid = os.getpid()
@@ -206,10 +214,17 @@ class Server:
         self.profiling.greenlets.remove()
         self.profiling.gc.stop()
         self.profiling.objects.stop()
+        self.heap.after_in_child()
         if self._channels is not None:
             self._channels.after_in_child(self.host.allocate_lock)
 
     # -- the thread's side: everything below runs there
+
+    def background(self, job: Generator[float | None, None, None]) -> None:
+        """Takes a job whose end nobody waits for; it is closed when the server ends."""
+        pending = _Pending("", None)
+        pending.job = job
+        self._jobs.append(pending)
 
     def audience(self) -> bool:
         """Whether anybody takes what is published."""
@@ -321,7 +336,9 @@ class Server:
         self._log_exception(f"the command {pending.command[:80]!r} failed", error)
         return pack({"error": "failed", "message": f"{type(error).__name__}: {error}"})
 
-    def _answer(self, pending: _Pending, answer: bytes) -> None:
+    def _answer(self, pending: _Pending, answer: bytes | None) -> None:
+        if answer is None:
+            return  # a background job has ended
         if pending.envelope is not None:
             self._channel().answer(pending.envelope, answer)
         self._callback(self.respond_callback, answer)
@@ -355,7 +372,7 @@ class _Pending:
     def __init__(self, command: str, envelope: list[bytes] | None) -> None:
         self.command = command
         self.envelope = envelope
-        self.job: commands.Job
+        self.job: Generator[float | None, None, bytes | None]
         self.due = 0.0
 
 

@@ -56,6 +56,8 @@ OPTIONS = {
     "snapshot_rate": 1_000_000,
     "request_names": False,
     "blocked_log": 2.5,
+    "snapshot_fork": False,
+    "snapshot_pause": False,
     "runtime_dir": "/run/shop",
     "signal": 50,
 }

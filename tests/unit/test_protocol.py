@@ -345,9 +345,9 @@ def test_notices() -> None:
 
 def test_the_numbers_of_the_protocol() -> None:
     names = "event_type timestamp payload object_id class_name references file line size message_counter "
-    names += "correlation_id complete_message_count method_name label singleton_method thread_id"
+    names += "correlation_id complete_message_count method_name label singleton_method thread_id class_file class_line"
     assert " ".join(field.name.lower() for field in sorted(Field)) == names
-    assert list(map(int, Field)) == list(range(16))
+    assert list(map(int, Field)) == list(range(18))
     assert list(map(int, EventType)) == list(range(10))
     assert [EventType.EVENT_COLLECTION, EventType.HANDSHAKE, EventType.CPU_SAMPLE] == [7, 8, 9]
     assert (constants.PROTOCOL_VERSION, constants.SUBPROTOCOL, constants.OK) == ("2.1", "rbkit", b"ok")

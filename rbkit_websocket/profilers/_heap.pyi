@@ -1,0 +1,9 @@
+"""The extension module; see _heap.c."""
+
+OBJECTS_PER_CHUNK: int
+CAN_FORK: int
+ROOTS: str
+
+def dump(file: int, /) -> tuple[int, int]: ...
+def fork_dump(file: int, seconds: int = 300, hold: float = 0.0, /) -> tuple[int, int, int]: ...
+def reap(pid: int, kill: bool = False, /) -> bool: ...
