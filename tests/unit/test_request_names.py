@@ -38,7 +38,9 @@ def host() -> Iterator[Host]:
 
 
 @pytest.fixture
-def profiler(host: Host) -> Iterator[CpuProfiler]:
+def profiler(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[CpuProfiler]:
+    # The native sampler's samples carry no request yet.
+    monkeypatch.setenv("RBKIT_NATIVE", "0")
     profiler = CpuProfiler(host)
     profiler.next_clock = "wall"
     yield profiler
