@@ -77,8 +77,9 @@ def test_the_monitor_polls_from_cursor_to_cursor():
         with pytest.raises(ConnectionClosed):
             monitor.listen(10)
     assert commands == [
-        *("use_wall_time", "start_cpu_profiling", "start_memory_profile", "cpu_profile"),
-        *("cpu_profile 4", "cpu_profile 5"),
+        # A server that does not know a command answers ok.
+        *("use_wall_time", "start_memory_profile", "start_cpu_polling", "start_cpu_profiling", "cpu_profile"),
+        *("cpu_profile 5", "cpu_profile 6"),
     ]
     assert first.heap.collections == 5
     assert (first.connection, first.requests, first.table.busy_us) == ("open", 1.0, 10)
