@@ -18,6 +18,8 @@
 ``threads``                  map of thread identity (int) to name (str), of the threads in ``stacks``
 ===========================  ==========================================================================================
 
+``request`` is None in what the native sampler has seen.
+
 Without a cursor it covers everything kept. Cursors count the microseconds sampled so far, so that any number of clients
 poll with their own without knowing of one another, and a lost stretch is known exactly. A cursor of a server that has
 ended is answered with everything kept.
