@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..errors import ClientError, CommandFailed, CommandTimeout, ConnectionClosed, RbkitError
 from ..protocol import envelope
-from ..protocol.messages import Event, decode_answer, decode_publication
+from ..protocol.messages import Event, decode_answer, decode_publication, named
 from .address import parse_url
 from .connection import Connection, open_connection
 from .publications import Publications, thinned
@@ -169,7 +169,7 @@ class Client:
             raise CommandFailed("snapshot_start", "failed", str(facts.get("message", "no reason given")))
         pulled = 0
         for number in range(facts["chunks"]):
-            objects = self._snapshot_facts(f"snapshot_chunk {facts['id']} {number}")["objects"]
+            objects = named(self._snapshot_facts(f"snapshot_chunk {facts['id']} {number}")["objects"])
             pulled += len(objects)
             if progress is not None:
                 progress(pulled, facts["objects"])

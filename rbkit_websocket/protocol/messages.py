@@ -14,7 +14,7 @@ from ..errors import ProtocolError
 from .codec import unpack
 from .constants import EventType, Field
 
-__all__ = ["Collection", "Event", "decode_answer", "decode_publication"]
+__all__ = ["Collection", "Event", "decode_answer", "decode_publication", "named"]
 
 _NAMES: dict[int, str] = {int(field): field.name.lower() for field in Field}
 
@@ -51,16 +51,20 @@ class Collection:
 _MAX_DEPTH = 50
 
 
-def _named(value: Any, depth: int = 0) -> Any:
+def named(value: Any, depth: int = 0) -> Any:
+    """``value`` with the integer keys of its maps replaced by the protocol's names; those that have none stay.
+
+    Raises:
+        ProtocolError: it is nested too deeply.
+    """
     if depth > _MAX_DEPTH:
         raise ProtocolError("a message is nested too deeply")
     if isinstance(value, dict):
         return {
-            _NAMES.get(key, key) if isinstance(key, int) else key: _named(item, depth + 1)
-            for key, item in value.items()
+            _NAMES.get(key, key) if isinstance(key, int) else key: named(item, depth + 1) for key, item in value.items()
         }
     if isinstance(value, list):
-        return [_named(item, depth + 1) for item in value]
+        return [named(item, depth + 1) for item in value]
     return value
 
 
@@ -84,8 +88,8 @@ def _event(raw: Any) -> Event:
     return Event(
         type=EventType(kind) if kind in EventType._value2member_map_ else kind,
         timestamp=_time(raw),
-        payload=_named(raw.get(Field.PAYLOAD)),
-        extra=_named({key: value for key, value in raw.items() if key not in known}),
+        payload=named(raw.get(Field.PAYLOAD)),
+        extra=named({key: value for key, value in raw.items() if key not in known}),
     )
 
 
@@ -116,5 +120,5 @@ def decode_answer(message: bytes) -> bytes | dict[Any, Any]:
     # The first byte tells: fixmap, map16 and map32 are no ASCII letters, so "ok" can not be mistaken for a map.
     if message and (0x80 <= message[0] <= 0x8F or message[0] in (0xDE, 0xDF)):
         value = unpack(message)
-        return _named(value) if Field.EVENT_TYPE in value else value  # type: ignore[no-any-return]
+        return named(value) if Field.EVENT_TYPE in value else value  # type: ignore[no-any-return]
     return message
