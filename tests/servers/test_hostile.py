@@ -11,13 +11,18 @@ from support.rawclient import PONG, TEXT, RawClient, encode
 from support.servers import SERVERS, TOKEN
 from support.waiting import scaled, wait_until
 
-from .conftest import Fleet, in_use, target
+from .conftest import Fleet, Site, in_use, target
+
+
+@pytest.fixture(scope="module", params=["gunicorn-gevent", "pywsgi"])
+def flooded_site(request: pytest.FixtureRequest, fleet: Fleet) -> Site:
+    """One server that reads from the socket and one that reads through a buffer."""
+    return fleet.site(request.param)
 
 
 @pytest.mark.parametrize("frame", [encode(PONG), encode(TEXT, b"ping")], ids=["pongs", "commands"])
-@pytest.mark.parametrize("server", ["gunicorn-gevent", "pywsgi"])
-def test_a_client_that_floods_keeps_nobody_else_waiting(fleet: Fleet, server: str, frame: bytes) -> None:
-    with in_use(fleet.site(server)) as site, RawClient(site.web.port) as client:
+def test_a_client_that_floods_keeps_nobody_else_waiting(flooded_site: Site, frame: bytes) -> None:
+    with in_use(flooded_site) as site, RawClient(site.web.port) as client:
         client.upgrade(target())
         stop = threading.Event()
 
