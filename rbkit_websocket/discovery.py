@@ -42,6 +42,7 @@ __all__ = [
     "process_start",
     "remove",
     "runtime_directory",
+    "sweep",
 ]
 
 # sockaddr_un.sun_path holds 108 bytes with the terminating NUL (unix(7)).
@@ -49,6 +50,7 @@ _IPC_PATH_MAX: Final = 107
 
 _PID_MAX: Final = 2**31 - 1  # pid_t
 _ID: Final = re.compile(r"([1-9][0-9]{0,8})-[0-9a-f]{8}")
+_LEFT: Final = re.compile(r"[0-9a-f]{12}-([1-9][0-9]{0,8})-([0-9a-f]{8})\.(?:json|pub|req|tmp)")
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,17 @@ def listing(directory: Path, application: str) -> list[Record]:
         else:
             remove(directory, application, record.id)
     return sorted(records, key=lambda record: (record.started, record.id))
+
+
+def sweep(directory: Path) -> None:
+    """Removes what dead servers of any application have left: command lines change, and with them default names."""
+    for path in directory.glob("*-*-*"):
+        found = _LEFT.fullmatch(path.name)
+        if found is None:
+            continue
+        record = _read_record(path, f"{found[1]}-{found[2]}") if path.suffix == ".json" else None
+        if not (record.alive if record is not None else _is_ours(int(found[1]))):
+            path.unlink(missing_ok=True)
 
 
 def _read_record(path: Path, server_id: str) -> Record | None:

@@ -73,9 +73,9 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
     """
     options = dict(locals())
     del options["app"]
-    settings = Settings.from_options(**options)
     if not is_enabled():
-        return app
+        return app  # before the options are looked at: this is the switch for when something is wrong
+    settings = Settings.from_options(**options)
     ours = pages(settings.mount)
 
     def rbkit_websocket(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -178,7 +178,8 @@ def _restart_after_fork() -> None:
 
 
 def _tame_websocket_handler() -> None:
-    if "geventwebsocket.handler" in sys.modules:
+    # Where pywsgi is in use its handler may be imported at any time; elsewhere nothing is loaded because of us.
+    if "gevent.pywsgi" in sys.modules:
         from .takeover.websocket_handler import install
 
         install()

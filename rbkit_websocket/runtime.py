@@ -78,7 +78,7 @@ class Runtime:
         if self._gate is None:
             settings = self.settings
             token = settings.token
-            if token is False:
+            if token is False and settings.authorize is None:
                 log.warning("rbkit: token=False, so whoever reaches this application can profile it and read its heap")
             elif token is None and settings.authorize is None:
                 token, created = discovery.generated_token(self.directory(), settings.name)

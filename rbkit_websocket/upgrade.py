@@ -12,6 +12,7 @@ from .bridge.requests import NOT_RUNNING
 from .errors import Rejected, RuntimeDirectoryError, ServerStartError
 from .handshake import accept_headers, query, validate
 from .protocol import envelope
+from .redaction import redact
 from .responses import StartResponse, refuse
 from .runtime import Runtime
 from .takeover import UNSUPPORTED, Takeover, claim
@@ -65,6 +66,8 @@ def serve(environ: dict[str, Any], start_response: StartResponse, runtime: Runti
             runtime.gate(environ).check(environ)
         except RuntimeDirectoryError as error:
             raise Rejected("503 Service Unavailable", f"the token cannot be checked: {error}") from error
+        finally:
+            redact(environ, start_response)
         takeover = claim(environ)
         if takeover is None:
             raise Rejected("501 Not Implemented", UNSUPPORTED)
@@ -141,4 +144,5 @@ def _talk(takeover: Takeover, environ: dict[str, Any], runtime: Runtime, server_
             session.close(1001, "the web server is going away")
         session.finish(wait=orderly)
         release(session)
-        log.info("rbkit: session of %s ended: %s %s", client, session.close_code, session.close_reason)
+        # Quoted, since the reason may be the client's words.
+        log.info("rbkit: session of %s ended: %s %r", client, session.close_code, session.close_reason)

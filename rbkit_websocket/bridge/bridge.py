@@ -71,10 +71,12 @@ class Bridge:
                     requests.submit(message)
         finally:
             # Requests first: an answer that arrives now must not find its way into a feed's listener half gone.
-            if requests is not None:
-                requests.close()
-            if feed is not None:
-                feed.leave(self)
+            try:
+                if requests is not None:
+                    requests.close()
+            finally:
+                if feed is not None:
+                    feed.leave(self)
 
     def send_text(self, text: str) -> None:
         """Sends a notice as a text message."""

@@ -19,6 +19,8 @@ _HEARTBEAT_IVL: Final = 1000
 _HEARTBEAT_TIMEOUT: Final = 3000
 _RECONNECT_IVL: Final = 100
 
+_MAX_SOCKETS: Final = 32_768
+
 
 def bridge_socket(kind: int) -> zmq.Socket[bytes]:
     """A socket of this process's own context; a context never crosses a fork (libzmq's rule).
@@ -27,7 +29,10 @@ def bridge_socket(kind: int) -> zmq.Socket[bytes]:
     """
     global _context
     if _context is None or _context[0] != os.getpid():
-        _context = (os.getpid(), zmq.Context())
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        # A session has three sockets (REQ and the two ends of its monitor), and 1023 would be all there are.
+        context.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
+        _context = (os.getpid(), context)
     socket: zmq.Socket[bytes] = _context[1].socket(kind)
     socket.linger = 0
     socket.reconnect_ivl = _RECONNECT_IVL
@@ -75,6 +80,8 @@ class Link:
         monitor: the socket whose readiness means news.
         up: the ZMTP handshake with the peer is done, so it really is a ZeroMQ server.
         refused: an attempt has failed, and none has succeeded since.
+        losses: how often the peer has been lost. One that came back between two looks is up, but knows nothing of what
+            the one before it was asked.
     """
 
     _EVENTS: Final = (
@@ -90,6 +97,7 @@ class Link:
         self.monitor: zmq.Socket[bytes] = socket.get_monitor_socket(self._EVENTS)
         self.up = False
         self.refused = False
+        self.losses = 0
 
     def look(self) -> None:
         """Reads the monitor's news."""
@@ -98,7 +106,9 @@ class Link:
                 message = self.monitor.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            self.up = parse_monitor_message(message)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            event = parse_monitor_message(message)["event"]
+            self.losses += event == zmq.EVENT_DISCONNECTED
+            self.up = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             self.refused = not self.up
 
     def close(self) -> None:

@@ -30,8 +30,12 @@ log = logging.getLogger(__name__)
 BATCH_MESSAGES: Final = 64
 BATCH_BYTES: Final = 64 * 1024
 
-# Room for the burst of a heap snapshot from a server that does not pace itself (1000 objects a message).
-_RECEIVE_HIGH_WATER_MARK: Final = 10_000
+# What libzmq may hold for us while the event loop is blocked: some 150 MB of a heap snapshot's messages at the worst,
+# and as many messages as a publisher keeps by default.
+_RECEIVE_HIGH_WATER_MARK: Final = 1000
+
+# How long after a time-out the pump gets to look once more: the event loop may have been blocked all the while.
+_SECOND_LOOK: Final = 0.1
 
 _feeds: WeakKeyDictionary[Hub, dict[str, Feed]] = WeakKeyDictionary()
 
@@ -56,11 +60,15 @@ class Feed:
         self._sub = bridge_socket(zmq.SUB)
         self._sub.rcvhwm = _RECEIVE_HIGH_WATER_MARK
         self._sub.subscribe(b"")
-        self._link: Link | None = Link(self._sub)
+        try:
+            self._link: Link | None = Link(self._sub)
+            self._sub.connect(endpoint)
+        except zmq.ZMQError:  # out of descriptors, or no endpoint
+            self._sub.close(0)
+            raise
         self._readiness = Readiness(self._sub, self._link.monitor)
         self._connected: AsyncResult[bool] = AsyncResult()
         self._large = False
-        self._sub.connect(endpoint)
         self._pump = gevent.spawn(self._run)
 
     @classmethod
@@ -82,25 +90,32 @@ class Feed:
 
     def wait_connected(self, timeout: float) -> bool:
         """Whether the publisher is there; waits for it for ``timeout`` seconds unless it refuses at once."""
-        try:
-            return bool(self._connected.get(timeout=timeout))
-        except gevent.Timeout:
-            return False
+        for patience in (timeout, _SECOND_LOOK):
+            try:
+                return bool(self._connected.get(timeout=patience))
+            except gevent.Timeout:
+                pass
+        return False
 
     def leave(self, listener: Listener) -> None:
         """Takes ``listener`` out; the last one's leaving closes the socket and joins the pump before this returns."""
+        if os.getpid() != self._pid:
+            return  # a fork of the application: the sockets are the parent's and must not be touched
         self._listeners.remove(listener)
         if self._listeners:
             return
-        feeds = _feeds.get(gevent.get_hub(), {})
-        if feeds.get(self._endpoint) is self:
-            del feeds[self._endpoint]
+        self._withdraw()
         # The pump first, since it uses the rest; the watchers before the sockets, whose descriptors are used again.
         self._pump.kill()
         self._readiness.close()
         if self._link is not None:
             self._link.close()
         self._sub.close(0)
+
+    def _withdraw(self) -> None:
+        feeds = _feeds.get(gevent.get_hub(), {})
+        if feeds.get(self._endpoint) is self:
+            del feeds[self._endpoint]
 
     def _run(self) -> None:
         while os.getpid() == self._pid:
@@ -121,6 +136,8 @@ class Feed:
         """Follows the first connection attempt only: later losses are told by each session's own command socket."""
         link.look()
         if link.up or link.refused:
+            if not link.up:
+                self._withdraw()  # whoever joins from now on tries anew
             self._connected.set(link.up)
             self._readiness.close()
             link.close()

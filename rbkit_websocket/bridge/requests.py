@@ -63,11 +63,16 @@ class Requests:
         self._flying: bytes | None = None
         self._deadline: float | None = None
         self._worker: gevent.Greenlet[..., None] | None = None
+        self._losses = 0
         self._req = bridge_socket(zmq.REQ)
         # Correlated: an answer that belongs to no request of ours is dropped by libzmq instead of taken for the next.
         self._req.req_correlate = 1
         self._req.req_relaxed = 1
-        self._link = Link(self._req)
+        try:
+            self._link = Link(self._req)
+        except zmq.ZMQError:  # out of descriptors
+            self._req.close(0)
+            raise
         self._readiness = Readiness(self._req, self._link.monitor)
         try:
             self._req.connect(endpoint)
@@ -98,6 +103,8 @@ class Requests:
 
     def close(self) -> None:
         """Gives everything back; joins the greenlet first since it uses the rest."""
+        if os.getpid() != self._pid:
+            return  # a fork of the application: ZeroMQ's sockets are the parent's and must not be touched
         if self._worker is not None:
             self._worker.kill()
         self._readiness.close()
@@ -114,7 +121,6 @@ class Requests:
 
     def _step(self) -> bool:
         """One look at everything; False when the session has been failed."""
-        was_up = self._link.up
         self._look()
         if self._flying is not None:
             reply = self._receive()
@@ -122,7 +128,7 @@ class Requests:
                 self._flying = self._deadline = None
                 self._answer(reply)
                 return True
-            if was_up and not self._link.up:
+            if self._link.losses != self._losses:
                 return self._give_up(1011, "the Rbkit server went away with a command in flight")
         elif self._link.up:
             self._deadline = None
@@ -152,6 +158,7 @@ class Requests:
         except zmq.Again:  # the peer went away since we looked
             return self._give_up(1011, f"{NOT_RUNNING} any more")
         self._flying = command
+        self._losses = self._link.losses
         self._deadline = time.monotonic() + self._command_timeout
         return True
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from ..errors import Rejected, RuntimeDirectoryError, ServerStartError
+from ..redaction import redact
 from ..responses import StartResponse, as_json, refuse, respond
 from ..runtime import Runtime
 
@@ -26,6 +27,13 @@ def pages(mount: str) -> frozenset[str]:
 
 def respond_at_mount(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
     """Answers a request for one of :func:`pages`; nothing of it reaches the application."""
+    try:
+        return _respond(environ, start_response, runtime)
+    finally:
+        redact(environ, start_response)
+
+
+def _respond(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
     path = environ.get("PATH_INFO", "")[len(runtime.settings.mount) :]
     method = environ.get("REQUEST_METHOD", "")
     try:
@@ -61,6 +69,9 @@ def _servers(environ: dict[str, Any], start_response: StartResponse, runtime: Ru
 def _login(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
     """``token=...`` as a form in the body gets the cookie that opens the WebSocket from a page of the same host."""
     gate = runtime.gate(environ)
+    if not gate.cookie_value:
+        gate.check(environ)
+        return respond(start_response, "200 OK", b"ok, no token is needed\n")
     try:
         length = int(environ.get("CONTENT_LENGTH") or 0)
     except ValueError:

@@ -202,8 +202,7 @@ def ensure_embedded(settings: Settings) -> Endpoints:
         if known is not None:
             return known
         directory = discovery.runtime_directory(settings.runtime_dir)
-        # Removes what killed processes have left.
-        discovery.listing(directory, settings.name)
+        discovery.sweep(directory)
         endpoints = _record(process, server, directory, settings)
         process.known[settings.runtime_dir, settings.name] = endpoints
         return endpoints

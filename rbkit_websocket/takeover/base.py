@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
 import socket as _socket
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -75,13 +78,31 @@ class Takeover(ABC):
 def worker_leaving() -> Callable[[], bool]:
     """A cheap look at whether this process has been told to stop.
 
-    Under gunicorn SIGTERM's handler is a method of the worker, and ``alive`` is what the worker itself looks at: it
-    turns False on SIGTERM, SIGINT, SIGHUP and max_requests alike. Elsewhere nobody can tell.
+    A gunicorn worker's ``alive`` is what the worker itself looks at: it turns False on SIGTERM, SIGINT, SIGHUP and
+    max_requests alike. Elsewhere nobody can tell.
     """
-    worker: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    if not isinstance(getattr(worker, "alive", None), bool):
-        return _never
-    return lambda: not worker.alive
+    worker = _gunicorn_worker()
+    return _never if worker is None else lambda: not worker.alive
+
+
+_found: tuple[int, Any] = (0, None)
+
+
+def _gunicorn_worker() -> Any:
+    """The gunicorn worker that this process is, or None."""
+    global _found
+    module = sys.modules.get("gunicorn.workers.base")
+    if module is None:
+        return None
+    if _found[0] != os.getpid():
+        # SIGTERM's handler is one of its methods, unless something in the application has put its own in front: then
+        # it is looked for, once.
+        worker = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+        if not isinstance(worker, module.Worker):
+            workers = (obj for obj in gc.get_objects() if isinstance(obj, module.Worker))
+            worker = next((worker for worker in workers if worker.pid == os.getpid()), None)
+        _found = (os.getpid(), worker)
+    return _found[1]
 
 
 def _never() -> bool:

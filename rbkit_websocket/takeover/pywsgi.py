@@ -28,7 +28,8 @@ class Pywsgi(Takeover):
 
     @classmethod
     def claim(cls, environ: dict[str, Any]) -> Pywsgi | None:
-        if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
+        # Upgraded already: gevent-websocket's handler was loaded after the middleware, and this is its first request.
+        if environ.get("wsgi.websocket") is not None or not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
             return None
         rfile = environ.get("wsgi.input")
         if isinstance(rfile, Input):  # an Upgrade header that names more than WebSocket

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from importlib import import_module
 from typing import Any
 
 from ..handshake import is_ours
@@ -21,10 +22,8 @@ _MODULE = "geventwebsocket.handler"
 
 
 def install() -> None:
-    """Wraps the handler, once, if it is loaded; a process that does not use it never loads it because of us."""
-    module = sys.modules.get(_MODULE)
-    if module is None:
-        return
+    """Wraps the handler, once. Called only where gevent's pywsgi is loaded, on which the handler builds."""
+    module = import_module(_MODULE)
     original = module.WebSocketHandler.upgrade_websocket
     if getattr(original, "_rbkit", False):
         return
@@ -47,5 +46,4 @@ class PywsgiWebSocketHandler(Pywsgi):
         module = sys.modules.get(_MODULE)
         if module is None or not getattr(module.WebSocketHandler.upgrade_websocket, "_rbkit", False):
             return None
-        # Already upgraded without us: the handler was loaded after the middleware and this is its first request.
-        return None if environ.get("wsgi.websocket") is not None else super().claim(environ)
+        return super().claim(environ)

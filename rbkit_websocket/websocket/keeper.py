@@ -46,8 +46,10 @@ class Keeper:
 
     def _run(self) -> None:
         last = time.monotonic()
-        while os.getpid() == self.pid:
+        while True:
             gevent.sleep(TICK)
+            if os.getpid() != self.pid:
+                return  # a fork of the application: the sessions are the parent's
             now = time.monotonic()
             lag = max(0.0, now - last - 2 * TICK)
             last = now
@@ -70,7 +72,23 @@ def _keeper() -> Keeper:
 
 def keep(session: Session) -> None:
     """Puts ``session`` into the care of this event loop's keeper."""
+    global _fork_hook
+    if not _fork_hook:
+        os.register_at_fork(after_in_child=_sever_all)
+        _fork_hook = True
     _keeper().add(session)
+
+
+_fork_hook = False
+
+
+def _sever_all() -> None:
+    for keeper in tuple(_keepers.values()):
+        for session in keeper.sessions:
+            try:
+                session.sever()
+            except OSError:
+                pass  # out of descriptors, or the socket is closed: then there is nothing to take away
 
 
 def release(session: Session) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
+import struct
+import termios
 import time
 from collections.abc import Callable, Iterator
-from socket import SHUT_RDWR, SHUT_WR
+from socket import SHUT_RDWR, SHUT_WR, socketpair
 from typing import Final
 
+import gevent
 from gevent.event import Event
 from gevent.socket import socket
 
@@ -23,6 +27,9 @@ log = logging.getLogger(__name__)
 # a session may delay a worker's exit by a second at most.
 CLOSE_TIMEOUT: Final = 1.0
 LEAVING_TIMEOUT: Final = 0.5
+
+# Reading what is there already never switches greenlets: a client that floods us gets the event loop for this long.
+_TURN: Final = 0.005
 
 
 class Session:
@@ -53,7 +60,9 @@ class Session:
         self._read = read
         self._leaving = leaving
         self._ping_interval = ping_interval
-        self._pid = os.getpid()
+        self._aborted = False
+        self._unacknowledged = 0
+        self._turned = 0.0
         self._ws = HardenedWebSocket(self._read_alive, self._pong, max_message)
         self._deadline: float | None = None
         now = time.monotonic()
@@ -102,6 +111,7 @@ class Session:
         """Shuts the connection down at once; the reader and the writer see the end of their stream."""
         if self.open:
             self.close_code, self.close_reason = 1006, reason
+        self._aborted = True
         self.outbox.seal()
         try:
             self._sock.shutdown(SHUT_RDWR)
@@ -131,9 +141,11 @@ class Session:
         self._received += lag
         self.outbox.progress += lag
         if self._deadline is not None:
+            self._deadline += lag
             if now >= self._deadline:
                 self.abort("no answer to the close frame")
             return
+        self._look_for_progress(now)
         if self._leaving():
             self.close(1001, "the web server is going away", LEAVING_TIMEOUT)
         elif self.outbox.waiting and now - self.outbox.progress > 2 * self._ping_interval:
@@ -144,11 +156,41 @@ class Session:
             self._next_ping = now + self._ping_interval
             self.outbox.send_control(encode_frame(HardenedWebSocket.OPCODE_PING, b""))
 
+    def _look_for_progress(self, now: float) -> None:
+        """A client that takes what we send is alive, even if its pong comes behind megabytes it has yet to read."""
+        if self.outbox.waiting:
+            self._received = max(self._received, self.outbox.progress)
+        if now - self._received < self._ping_interval:
+            return
+        try:
+            # Bytes that the peer has not acknowledged (tcp(7), unix(7)).
+            answer = fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+        except OSError:
+            return
+        (unacknowledged,) = struct.unpack("i", answer)
+        if unacknowledged < self._unacknowledged:
+            self._received = now
+        self._unacknowledged = unacknowledged
+
+    def sever(self) -> None:
+        """In a forked child: takes the connection, which is the parent's, away from this copy of the session.
+
+        Its greenlets are copied by a fork and run on when the child's event loop does. What they find in the
+        descriptor's place is a socket whose peer has hung up, so they end without touching the connection.
+        """
+        dead, peer = socketpair()
+        os.dup2(dead.fileno(), self._sock.fileno(), inheritable=False)
+        dead.close()
+        peer.close()
+
     def _read_alive(self, size: int) -> bytes:
+        now = time.monotonic()
+        if now - self._turned > _TURN:
+            gevent.sleep(0)
+            self._turned = time.monotonic()
+        if self._aborted:
+            raise ConnectionAbortedError  # what the kernel still has is read by nobody
         data = self._read(size)
-        if os.getpid() != self._pid:
-            # A fork of the application carries this greenlet along; the connection is the parent's.
-            raise ConnectionAbortedError
         self._received = time.monotonic()
         return data
 

@@ -115,6 +115,17 @@ def echo(environ: dict[str, Any], query: dict[str, str]) -> Body:
     return "text/plain", b""
 
 
+def fork(environ: dict[str, Any], query: dict[str, str]) -> Body:
+    """Forks a child whose event loop turns for a while, as multiprocessing does; tells its pid."""
+    child = os.fork()
+    if child == 0:
+        try:
+            time.sleep(0.3)
+        finally:
+            os._exit(0)
+    return "text/plain", b"%d" % child
+
+
 VIEWS: dict[str, Callable[[dict[str, Any], dict[str, str]], Body]] = {
     "/hello": hello,
     "/facts": facts,
@@ -122,6 +133,7 @@ VIEWS: dict[str, Callable[[dict[str, Any], dict[str, str]], Body]] = {
     "/block": block,
     "/nap": nap,
     "/leak": leak,
+    "/fork": fork,
     "/ws": echo,
 }
 

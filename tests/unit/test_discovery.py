@@ -404,3 +404,14 @@ def test_a_token_file_that_is_a_symbolic_link_is_refused(directory: Path, tmp_pa
     with pytest.raises(RuntimeDirectoryError):
         generated_token(directory, APP)
     assert len(list(directory.iterdir())) == 1
+
+
+def test_what_dead_servers_of_any_application_left_is_swept(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = [f"0123456789ab-{ended.pid}-{'0' * 8}.{suffix}" for suffix in ("json", "pub", "req", "tmp")]
+    kept = ["0123456789ab.token", "notes.txt", f"0123456789ab-{os.getpid()}-{'0' * 8}.pub"]
+    for name in left + kept:
+        (tmp_path / name).touch()
+    discovery.sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

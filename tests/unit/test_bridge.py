@@ -1,0 +1,128 @@
+"""The bridge's two halves over real ZeroMQ, in event loops that are blocked at the wrong moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+import zmq
+from support.waiting import scaled
+
+from rbkit_websocket.bridge.context import bridge_socket
+from rbkit_websocket.bridge.feed import Feed
+from rbkit_websocket.bridge.requests import Requests
+
+# time.sleep is not patched in the tests' process: it blocks the event loop, as an application's own code may.
+block = time.sleep
+
+
+class Outbox:
+    """Has room for everything."""
+
+    def wait_for_room(self, size: int) -> None:
+        pass
+
+
+class Listener:
+    outbox: Any = None
+    text = False
+
+    def send_text(self, text: str) -> None:
+        pass
+
+
+Bind = Callable[[int, str], Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bridges_context() -> None:
+    """The bridge's context stays for the life of the process: it is there before a test's leaks are counted."""
+    bridge_socket(zmq.REQ).close(0)
+
+
+@pytest.fixture
+def bind() -> Iterator[Bind]:
+    """Gives a socket of a kind at an endpoint, which may just be free again."""
+    context: zmq.Context[Any] = zmq.Context()
+    sockets: list[Any] = []
+
+    def bind(kind: int, endpoint: str) -> Any:
+        socket = context.socket(kind)
+        sockets.append(socket)
+        deadline = time.monotonic() + scaled(5)
+        while True:
+            try:
+                socket.bind(endpoint)
+                return socket
+            except zmq.ZMQError:
+                assert time.monotonic() < deadline
+                block(0.01)
+
+    yield bind
+    for socket in sockets:
+        socket.close(0)
+    context.term()
+
+
+def wait(condition: Any) -> None:
+    with gevent.Timeout(scaled(10)):
+        while not condition():
+            gevent.sleep(0.01)
+
+
+def test_a_server_that_restarts_while_the_loop_is_blocked_has_lost_the_command(bind: Bind) -> None:
+    router = bind(zmq.ROUTER, "tcp://127.0.0.1:*")
+    endpoint = router.last_endpoint.decode()
+    failed: list[tuple[int, str]] = []
+    requests = Requests(
+        endpoint,
+        Outbox(),  # type: ignore[arg-type]
+        lambda answer: None,
+        lambda code, reason: failed.append((code, reason)),
+        command_timeout=60,
+        connect_timeout=2,
+        max_commands=64,
+    )
+    try:
+        assert requests.connect()
+        requests.submit(b"objectspace_snapshot")
+        wait(lambda: router.poll(0))
+        router.close()
+        bind(zmq.ROUTER, endpoint)
+        block(0.6)  # both the loss and the new connection are there when the loop turns again
+        wait(lambda: failed)
+        assert failed[0][0] == 1011
+        assert "went away" in failed[0][1]
+    finally:
+        requests.close()
+
+
+def test_a_publisher_is_found_although_the_loop_was_blocked_past_the_time_out(bind: Bind) -> None:
+    publisher = bind(zmq.PUB, "tcp://127.0.0.1:*")
+    listener = Listener()
+    feed = Feed.join(publisher.last_endpoint.decode(), listener)
+    try:
+        gevent.spawn(block, 0.6)
+        assert feed.wait_connected(0.5)
+    finally:
+        feed.leave(listener)
+
+
+def test_a_refused_feed_is_tried_anew_by_the_next_session(bind: Bind) -> None:
+    probe = bind(zmq.PUB, "tcp://127.0.0.1:*")
+    endpoint = probe.last_endpoint.decode()
+    probe.close()
+    first, second = Listener(), Listener()
+    refused = Feed.join(endpoint, first)
+    assert not refused.wait_connected(1)
+    bind(zmq.PUB, endpoint)
+    feed = Feed.join(endpoint, second)
+    try:
+        assert feed is not refused
+        assert feed.wait_connected(2)
+    finally:
+        feed.leave(second)
+        refused.leave(first)
