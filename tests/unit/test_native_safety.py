@@ -108,6 +108,7 @@ def test_a_server_thread_installs_and_gives_back_too(sampler: NativeSampler) -> 
 
 
 @needs_signal
+@pytest.mark.timing
 def test_a_signal_in_use_is_refused_and_left_alone(sampler: NativeSampler) -> None:
     number, got = default_signal(), []
     signal.signal(number, lambda *_: got.append(1))
@@ -167,6 +168,7 @@ def test_another_signal_can_be_chosen_or_none() -> None:
 
 
 @needs_signal
+@pytest.mark.timing
 def test_a_blocked_signal_only_costs_precision(sampler: NativeSampler) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {default_signal()})
     try:

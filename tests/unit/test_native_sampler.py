@@ -60,6 +60,7 @@ def ten(unit: int) -> None:
 
 
 @pytest.mark.smoke
+@pytest.mark.timing
 def test_a_main_thread_that_computes_is_sampled_at_the_rate_asked_for(sampler: NativeSampler) -> None:
     sampler.start("cpu")
     used = time.thread_time()
@@ -73,6 +74,7 @@ def test_a_main_thread_that_computes_is_sampled_at_the_rate_asked_for(sampler: N
     assert counts["spin"] >= 0.95 * used * 1000
 
 
+@pytest.mark.timing
 def test_known_shares_are_found_within_two_points(sampler: NativeSampler) -> None:
     took: Counter[str] = Counter()
     functions = (seventy, twenty, ten)
@@ -109,6 +111,7 @@ def rest() -> None:
 
 
 @pytest.mark.smoke
+@pytest.mark.timing
 def test_calls_that_keep_or_drop_the_lock_get_their_time(sampler: NativeSampler) -> None:
     data = bytes(20_000_000)
     spent: Counter[str] = Counter()
@@ -125,6 +128,7 @@ def test_calls_that_keep_or_drop_the_lock_get_their_time(sampler: NativeSampler)
 
 
 @pytest.mark.parametrize("clock", ["wall", "cpu"])
+@pytest.mark.timing
 def test_other_threads_are_seen_often_and_weighed_right(sampler: NativeSampler, clock: str) -> None:
     sampler.start("wall" if clock == "wall" else "cpu")
     began = time.monotonic()
@@ -146,6 +150,7 @@ def test_other_threads_are_seen_often_and_weighed_right(sampler: NativeSampler, 
     assert counts["burn"] >= 150 * used[0] * used[0] / elapsed
 
 
+@pytest.mark.timing
 def test_a_thread_at_rest_costs_no_look(sampler: NativeSampler) -> None:
     ended = threading.Event()
     threads = [threading.Thread(target=ended.wait, args=(20,)) for _ in range(5)]
@@ -222,6 +227,7 @@ def test_a_long_interval_does_not_delay_the_end(sampler: NativeSampler) -> None:
     assert time.monotonic() - began < 1
 
 
+@pytest.mark.timing
 def test_raw_samples_are_at_most_a_thousand_a_second(sampler: NativeSampler) -> None:
     sampler.interval_usec = 100
     sampler.drain(False)

@@ -135,6 +135,7 @@ def test_names_are_bounded_in_length_and_number(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.smoke
+@pytest.mark.timing
 def test_samples_carry_their_request(profiler: CpuProfiler) -> None:
     wrapped = wrap(nap)
     profiler.start()

@@ -449,6 +449,7 @@ while line := stdin_line().strip():
 
 
 @pytest.mark.smoke
+@pytest.mark.timing
 def test_blocked_names_the_culprit_while_it_blocks_and_afterwards(run: Any) -> None:
     process, peer = run(BLOCKING)
     peer.subscribe()
@@ -486,6 +487,7 @@ def test_many_short_greenlets_in_a_row_are_nobodys_block(run: Any) -> None:
     assert peer.map("blocked")["count"] == 0
 
 
+@pytest.mark.timing
 def test_a_c_call_that_keeps_the_interpreters_lock_is_counted_when_it_returns(run: Any) -> None:
     process, peer = run(BLOCKING)
     peer.map("blocked")
