@@ -1,7 +1,8 @@
 """The native extensions; everything declarative is in setup.cfg.
 
-They are optional: without a compiler the package installs nevertheless and runs on its Python fallbacks. What
-``RBKIT_NATIVE`` says at build time: ``0`` leaves them out, ``require`` makes a failure to build one fatal.
+They are experimental and built only if ``RBKIT_NATIVE`` asks for them at build time: ``1`` builds them if that can be
+done (the package installs without a compiler nevertheless), ``require`` makes a failure to build one fatal. Without
+them everything runs on its Python fallbacks.
 """
 
 import os
@@ -19,7 +20,7 @@ SOURCES = {
 
 def extensions():
     """The extensions to build here."""
-    if WANTED in ("0", "no", "off", "false") or not sys.platform.startswith("linux"):
+    if WANTED not in ("1", "yes", "on", "true", "require") or not sys.platform.startswith("linux"):
         return []
     if sys.implementation.name != "cpython":
         return []
