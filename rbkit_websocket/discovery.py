@@ -50,6 +50,7 @@ _IPC_PATH_MAX: Final = 107
 
 _PID_MAX: Final = 2**31 - 1  # pid_t
 _ID: Final = re.compile(r"([1-9][0-9]{0,8})-[0-9a-f]{8}")
+_ZOMBIE: Final = -1
 _LEFT: Final = re.compile(r"[0-9a-f]{12}-([1-9][0-9]{0,8})-([0-9a-f]{8})\.(?:json|pub|req|tmp)")
 
 
@@ -110,7 +111,7 @@ def process_start(pid: int) -> int | None:
     except OSError:
         return None
     fields = data[data.rindex(b")") + 2 :].split()  # the command name may hold anything, parentheses too
-    return -1 if fields[0] == b"Z" else int(fields[19])
+    return _ZOMBIE if fields[0] == b"Z" else int(fields[19])
 
 
 def application_key(name: str) -> str:
@@ -212,8 +213,10 @@ def sweep(directory: Path) -> None:
         found = _LEFT.fullmatch(path.name)
         if found is None:
             continue
-        record = _read_record(path, f"{found[1]}-{found[2]}") if path.suffix == ".json" else None
-        if not (record.alive if record is not None else _is_ours(int(found[1]))):
+        pid = int(found[1])
+        record = _read_record(path, f"{pid}-{found[2]}") if path.suffix == ".json" else None
+        lives = record.alive if record is not None else _is_ours(pid) and process_start(pid) != _ZOMBIE
+        if not lives:
             path.unlink(missing_ok=True)
 
 
