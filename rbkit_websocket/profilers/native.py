@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal as signals
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .base import Host
@@ -51,7 +52,7 @@ def native_module() -> Any:
     except ImportError as error:
         if sys.platform != "linux":
             raise NativeUnavailable("it is for Linux only") from error
-        if getattr(error, "path", None) is None:
+        if find_spec("._native", __package__) is None:
             raise NativeUnavailable("the extension was not built when this package was installed") from error
         raise NativeUnavailable(f"the extension cannot be loaded ({error})") from error
     return _native
