@@ -25,6 +25,7 @@ import re
 import secrets
 import stat
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -49,7 +50,6 @@ __all__ = [
 _IPC_PATH_MAX: Final = 107
 
 _PID_MAX: Final = 2**31 - 1  # pid_t
-_ID: Final = re.compile(r"([1-9][0-9]{0,8})-[0-9a-f]{8}")
 _ZOMBIE: Final = -1
 _LEFT: Final = re.compile(r"[0-9a-f]{12}-([1-9][0-9]{0,8})-([0-9a-f]{8})\.(?:json|pub|req|tmp)")
 
@@ -190,34 +190,33 @@ def ipc_endpoint(directory: Path, application: str, server_id: str, kind: str) -
 
 def listing(directory: Path, application: str) -> list[Record]:
     """The living servers of an application, oldest first. What the dead have left is removed on the way."""
-    key = application_key(application)
-    records = []
-    for path in directory.glob(f"{key}-*"):
-        server_id = path.stem.removeprefix(f"{key}-")
-        record = _read_record(path, server_id) if path.suffix == ".json" else None
-        if record is None:
-            # A server's sockets are there before its record is; and a record that we cannot read may be of another
-            # version, whose server lives.
-            if (found := _ID.fullmatch(server_id)) and not _is_ours(int(found[1])):
-                path.unlink(missing_ok=True)
-        elif record.alive:
-            records.append(record)
-        else:
-            remove(directory, application, record.id)
-    return sorted(records, key=lambda record: (record.started, record.id))
+    living = _living(directory, f"{application_key(application)}-*")
+    return sorted(living, key=lambda record: (record.started, record.id))
 
 
 def sweep(directory: Path) -> None:
     """Removes what dead servers of any application have left: command lines change, and with them default names."""
-    for path in directory.glob("*-*-*"):
+    for _ in _living(directory, "*"):
+        pass
+
+
+def _living(directory: Path, pattern: str) -> Iterator[Record]:
+    for path in directory.glob(pattern):
         found = _LEFT.fullmatch(path.name)
         if found is None:
             continue
         pid = int(found[1])
         record = _read_record(path, f"{pid}-{found[2]}") if path.suffix == ".json" else None
-        lives = record.alive if record is not None else _is_ours(pid) and process_start(pid) != _ZOMBIE
-        if not lives:
-            path.unlink(missing_ok=True)
+        if record is None:
+            # A server's sockets are there before its record is; and a record that we cannot read may be of another
+            # version, whose server lives.
+            if not _is_ours(pid) or process_start(pid) == _ZOMBIE:
+                path.unlink(missing_ok=True)
+        elif record.alive:
+            yield record
+        else:
+            # All of it at once: should the pid be somebody else's by now, nothing but the record tells.
+            _remove(path)
 
 
 def _read_record(path: Path, server_id: str) -> Record | None:
@@ -247,8 +246,12 @@ def find(directory: Path, application: str, server_id: str) -> Record | None:
 
 def remove(directory: Path, application: str, server_id: str) -> None:
     """Removes a server's record and sockets; what is already gone is fine."""
-    for suffix in ("json", "pub", "req", "tmp"):
-        (directory / f"{application_key(application)}-{server_id}.{suffix}").unlink(missing_ok=True)
+    _remove(directory / f"{application_key(application)}-{server_id}.json")
+
+
+def _remove(record: Path) -> None:
+    for suffix in (".json", ".pub", ".req", ".tmp"):
+        record.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def generated_token(directory: Path, application: str) -> tuple[str, bool]:

@@ -415,3 +415,15 @@ def test_what_dead_servers_of_any_application_left_is_swept(tmp_path: Path) -> N
         (tmp_path / name).touch()
     discovery.sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_the_sockets_of_a_pid_used_again_are_swept_with_its_record(tmp_path: Path) -> None:
+    here = Record("1-00000000", os.getpid(), APP, "ipc://p", "ipc://r", 1.0, 1)
+    here = dataclasses.replace(here, id=f"{os.getpid()}-00000000")
+    path = here.write(tmp_path)
+    path.with_suffix(".pub").touch()
+    path.with_suffix(".req").touch()
+    assert not here.alive
+    discovery.sweep(tmp_path)
+    # Whatever order they are met in: with the record gone nothing tells that the sockets are not this process's.
+    assert list(tmp_path.iterdir()) == []
