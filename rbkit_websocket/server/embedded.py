@@ -13,7 +13,7 @@ from types import EllipsisType
 from typing import Any, Final, Literal
 
 from .. import discovery
-from ..config import Settings, check_port, from_environment, signal_number
+from ..config import Settings, check_port, from_environment
 from ..errors import ConfigurationError, RuntimeDirectoryError, ServerStartError
 from ..protocol.constants import DEFAULT_CPU_INTERVAL_USEC, DEFAULT_PUB_PORT, DEFAULT_REQ_PORT
 from .commands import INTERVAL_RANGE
@@ -267,7 +267,7 @@ def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> 
                 _tcp(pub),
                 _tcp(req),
                 server_id=discovery.new_id(),
-                signum=signal_number(os.environ.get("RBKIT_SIGNAL", "").strip() or None),
+                signum=from_environment("signal"),
                 options=options,
                 blocked_log=from_environment("blocked_log"),
             )
