@@ -29,6 +29,10 @@ _NOTICE_INTERVAL = 1.0
 # Pongs that wait unread: RFC 6455 section 5.5.3 allows to answer only the latest ping, so a flood of them is cut off.
 _MAX_WAITING_CONTROL = 64
 
+# Bytes given to a TLS socket at once: its send() returns when all of them are written (Python does not set OpenSSL's
+# SSL_MODE_ENABLE_PARTIAL_WRITE), so a slow client that takes a whole megabyte would look as if it took nothing.
+_TLS_SLICE = 65536
+
 
 class Outbox:
     """The outgoing half of a connection.
@@ -187,7 +191,7 @@ class Outbox:
 
     def _send_some(self) -> int:
         if self._tls:
-            return self._sock.send(self._flight[0])
+            return self._sock.send(_first(self._flight, _TLS_SLICE))
         while True:
             try:
                 return self._sock.sendmsg(self._flight, (), MSG_DONTWAIT)
@@ -201,6 +205,17 @@ class Outbox:
         self._flight = []
         self._bulk_bytes = self.urgent_bytes = 0
         self._empty.set()
+
+
+def _first(buffers: Sequence[memoryview], most: int) -> bytes:
+    """The first ``most`` bytes of ``buffers``, fewer when there are not as many."""
+    parts = []
+    for buffer in buffers:
+        parts.append(buffer[:most])
+        most -= len(parts[-1])
+        if not most:
+            break
+    return b"".join(parts)
 
 
 def _rest(buffers: Sequence[bytes | memoryview], sent: int) -> list[memoryview]:
