@@ -24,6 +24,10 @@ from .address import Address
 __all__ = ["Connection", "open_connection"]
 
 _BODY_SHOWN: Final = 2000
+_IS_IT_THERE: Final = (
+    "Is RbkitWebsocket around its application, and does every proxy in between pass the headers Upgrade and "
+    "Connection on?"
+)
 
 Message = bytes | str
 
@@ -81,7 +85,11 @@ def _direct(address: Address, timeout: float, context: ssl.SSLContext | None) ->
 
 def _words(error: websocket.WebSocketBadStatusException) -> str:
     body = (error.resp_body or b"").decode("utf-8", "replace").strip()
-    return body[:_BODY_SHOWN] or error.status_message or "no reason given"
+    words: str = body[:_BODY_SHOWN] or error.status_message or "no reason given"
+    if error.status_code in (200, 404) and not words.startswith("rbkit: "):
+        # The application's own answer: for it this was a plain request.
+        return f"nothing here upgrades to the WebSocket subprotocol {SUBPROTOCOL!r}. {_IS_IT_THERE} It said: {words}"
+    return words
 
 
 def _refused(address: Address, ws: websocket.WebSocket, error: Exception | None) -> ConnectionRefused:
@@ -106,7 +114,7 @@ def _refused(address: Address, ws: websocket.WebSocket, error: Exception | None)
     return ConnectionRefused(
         None,
         f"{place} did not upgrade to the WebSocket subprotocol {SUBPROTOCOL!r}"
-        f"{f' ({error})' if error else ''}: is RbkitWebsocket around its application?",
+        f"{f' ({error})' if error else ''}. {_IS_IT_THERE}",
     )
 
 
