@@ -12,7 +12,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-from support.proxies import Nginx
+from support.proxies import Nginx, require_nginx
 from support.rawclient import PING, RawClient, connect_rbkit, upgrade_request
 from support.servers import SERVERS, TOKEN, WebServer
 from support.transports import Authority
@@ -26,6 +26,11 @@ HTTP_VERSION = "proxy_http_version 1.1;"
 CONNECTION = "proxy_set_header Connection $connection_upgrade;"
 UPGRADE = "proxy_set_header Upgrade $http_upgrade;"
 HOST = "proxy_set_header Host $http_host;"
+
+
+@pytest.fixture(autouse=True)
+def _nginx_is_there() -> None:
+    require_nginx()  # before a server is started in vain
 
 
 def gunicorn(app: str = "flask", **rest: Any) -> WebServer:

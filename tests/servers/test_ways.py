@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.proxies import Nginx
+from support.proxies import Nginx, require_nginx
 from support.rawclient import CLOSE, PING, TEXT, RawClient, RbkitConnection, connect_rbkit, encode, upgrade_request
 from support.servers import SERVERS, TOKEN, WebServer
 from support.standin import RECORDINGS, StandIn, counter_of
@@ -81,6 +81,8 @@ class Builder:
 
     def way(self, name: str) -> Way:
         kind, _, detail = name.partition(" ")
+        if kind.startswith("nginx"):
+            require_nginx()  # before a server is started in vain
         way: Way = getattr(self, kind)(detail)
         return way
 
