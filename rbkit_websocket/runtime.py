@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from . import discovery
 from .authorize import Gate
@@ -130,10 +131,18 @@ class Runtime:
     def _announce(self, token: str, environ: Mapping[str, Any]) -> None:
         # Printed, not logged: log files are kept and read by others. The token is in the runtime directory as well.
         print(
-            f"rbkit: watch this application at ws://{_address(environ)}/?token={token} (subprotocol rbkit)",
+            f"rbkit: watch this application at {_url(environ)}?token={token} (subprotocol rbkit)",
             file=sys.stderr,
             flush=True,
         )
+
+
+def _url(environ: Mapping[str, Any]) -> str:
+    """The WebSocket's address: below what the application is mounted at, over TLS where this server speaks it."""
+    # A proxy's word on the scheme is about its own connections, and the address below is not the proxy's.
+    forwarded = any(key.startswith("HTTP_X_FORWARDED_") for key in environ)
+    scheme = "wss" if environ.get("wsgi.url_scheme") == "https" and not forwarded else "ws"
+    return f"{scheme}://{_address(environ)}{quote(environ.get('SCRIPT_NAME', ''), encoding='latin-1')}/"
 
 
 def _address(environ: Mapping[str, Any]) -> str:

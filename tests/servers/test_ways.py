@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from support.proxies import Nginx, require_nginx
 from support.rawclient import CLOSE, PING, TEXT, RawClient, RbkitConnection, connect_rbkit, encode, upgrade_request
-from support.servers import SERVERS, TOKEN, WebServer
+from support.servers import SERVERS, TOKEN, WITH_WEBSOCKETS, WebServer
 from support.standin import RECORDINGS, StandIn, counter_of
 from support.transports import Authority, TlsClient, UnixClient, unix_socket
 from support.waiting import scaled, wait_until
+from websockets.sync.client import connect
 
 from .conftest import endpoints, target
 
@@ -181,6 +182,20 @@ WAYS = [
     "proxy_protocol gunicorn-gevent",
 ]
 
+# Tests that take seconds are about code that is the same under each server.
+UNHURRIED = [
+    "tcp gunicorn-gevent",
+    "tls gunicorn-gevent",
+    "tls pywsgi",
+    "unix gunicorn-gevent",
+    "nginx gunicorn-gevent",
+]
+
+
+def only(names: list[str]) -> pytest.MarkDecorator:
+    """Restricts a test to some of the ways."""
+    return pytest.mark.parametrize("shared_way", names, indirect=True)
+
 
 @pytest.fixture(scope="module", params=WAYS)
 def shared_way(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
@@ -199,14 +214,6 @@ def way(shared_way: Way) -> Iterator[Way]:
     assert "Traceback" not in shared_way.web.log()
 
 
-@pytest.fixture
-def patient_way(way: Way, request: pytest.FixtureRequest) -> Way:
-    """Where a test takes seconds: under two servers, since it is about code that is the same under all."""
-    if request.node.callspec.params["shared_way"].split()[1] not in ("gunicorn-gevent", "pywsgi"):
-        pytest.skip("the outbox is the same under each server")
-    return way
-
-
 def test_commands_publications_and_the_application(way: Way) -> None:
     with way.connect() as client:
         assert [client.command(command) for command in ("start_cpu_profiling", "ping")] == [b"ok"] * 2
@@ -216,9 +223,8 @@ def test_commands_publications_and_the_application(way: Way) -> None:
     assert way.rbkit.commands == [b"start_cpu_profiling", b"ping"]
 
 
+@only([name for name in WAYS if "proxy_protocol" in name or "stripped" in name])
 def test_the_application_knows_its_client(way: Way) -> None:
-    if way.client_address is None:
-        pytest.skip("nothing tells it on this way")
     assert repr(way.client_address) in way.get("facts").decode()
 
 
@@ -244,12 +250,12 @@ def test_the_closing_handshake_comes_through(way: Way) -> None:
         connection.send("ping")
 
 
-def test_a_client_that_reads_slowly_but_steadily_stays(patient_way: Way, request: pytest.FixtureRequest) -> None:
+# What a proxy's buffers hold looks as if the client had it, and its pong is behind that.
+@only([name for name in UNHURRIED if not name.startswith("nginx")])
+def test_a_client_that_reads_slowly_but_steadily_stays(way: Way) -> None:
     """It needs several ping intervals for one message, and each look finds that it took something."""
-    if request.node.callspec.params["shared_way"].startswith("nginx"):
-        pytest.skip("what a proxy's buffers hold looks as if the client had it, and its pong is behind that")
     size, piece, pieces = 8_000_000, 10_000, 50
-    with patient_way.raw(receive_buffer=4096) as client:
+    with way.raw(receive_buffer=4096) as client:
         assert client.command("ping") == b"ok"
         client.send_text(f"standin answer {size}")
         taken = 0
@@ -262,8 +268,8 @@ def test_a_client_that_reads_slowly_but_steadily_stays(patient_way: Way, request
         assert len(rest) < 100
 
 
-def test_a_client_that_takes_nothing_costs_the_others_nothing(patient_way: Way) -> None:
-    way = patient_way
+@only(UNHURRIED)
+def test_a_client_that_takes_nothing_costs_the_others_nothing(way: Way) -> None:
     with way.raw(receive_buffer=4096) as stalled, way.connect() as other:
         assert stalled.command("ping") == b"ok"
         other.command("ping")
@@ -306,7 +312,22 @@ def test_refusals_are_plain_http(way: Way, options: dict[str, str], status: int)
         assert response.body.startswith(b"rbkit: ")
 
 
-@pytest.mark.parametrize("name", [name for name in WAYS if "gunicorn-gevent" in name.split()])
+@only([name for name in WAYS if name.split()[1] in WITH_WEBSOCKETS])
+def test_websockets_of_the_applications_own_pass(way: Way) -> None:
+    with (
+        connect(f"{way.url}ws", compression=None, ping_interval=None, proxy=None, **way.options()) as theirs,
+        way.connect() as ours,
+    ):
+        for text in ("theirs", "x" * 100_000):
+            theirs.send(text)
+            assert ours.command("ping") == b"ok"
+            assert theirs.recv(timeout=scaled(10)) == text
+
+
+ENDINGS = [name for name in WAYS if "gunicorn-gevent" in name.split()] + ["tls pywsgi", "unix pywsgi"]
+
+
+@pytest.mark.parametrize("name", ENDINGS)
 def test_the_servers_end_is_told(name: str, tmp_path: Path) -> None:
     with ExitStack() as stack:
         way = Builder(stack, tmp_path).way(name)
@@ -324,3 +345,19 @@ def test_the_servers_end_is_told(name: str, tmp_path: Path) -> None:
         # gunicorn looks once a second whether its connections are gone.
         way.web.wait(4)
         wait_until(lambda: way.rbkit.subscribers == 0, "the end of the subscription")
+
+
+@pytest.mark.parametrize(
+    ("tls", "env", "address"),
+    [(True, {}, "wss://127.0.0.1:{}/?token="), (False, {"SCRIPT_NAME": "/shop"}, "ws://127.0.0.1:{}/shop/?token=")],
+    ids=["TLS", "prefix"],
+)
+def test_the_address_that_is_printed(tls: bool, env: dict[str, str], address: str, tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "127.0.0.1")
+    options = ["--certfile", str(authority.certificate), "--keyfile", str(authority.key)] if tls else []
+    with SERVERS["gunicorn-gevent"]("flask", env={"RBKIT_TOKEN": None, **env}, options=options) as web:
+        context = authority.client_context()
+        with TlsClient(web.port, context) if tls else RawClient(web.port) as client:
+            path = f"{env.get('SCRIPT_NAME', '')}/hello"
+            assert client.request(f"GET {path} HTTP/1.1\r\nHost: elsewhere\r\n\r\n".encode()).status == 200
+        wait_until(lambda: address.format(web.port) in web.log(), "the address")

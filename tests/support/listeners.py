@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .serve import announce, application
+from .serve import announce, application, close_sessions_on_sigterm
 
 
 def main(factory: str, handler: str) -> None:
@@ -32,6 +32,7 @@ def main(factory: str, handler: str) -> None:
         WSGIServer(listener, app, handler_class=handler_class).start()
     server = WSGIServer(("127.0.0.1", 0), app, handler_class=handler_class, **tls)
     server.start()
+    close_sessions_on_sigterm(server)
     announce(server.server_port)
     server.serve_forever()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -91,11 +92,7 @@ class Nginx:
 
     def _configuration(self) -> str:
         """What surrounds the documented part: one worker, no daemon, everything in a directory of its own."""
-        text = self._text
-        for documented in ("listen 80;", "listen 443;", "listen 443 ssl;"):
-            text = text.replace(
-                documented, documented.replace(documented.split()[1].rstrip(";"), f"127.0.0.1:{self.port}")
-            )
+        text = re.sub(r"\blisten (80|443)\b", f"listen 127.0.0.1:{self.port}", self._text)
         lines = ["daemon off;", "worker_processes 1;", "pid nginx.pid;", "error_log error.log info;"]
         if os.geteuid() == 0:
             lines.append(f"user {pwd.getpwuid(0).pw_name};")  # else the worker could not enter the directory
