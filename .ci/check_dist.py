@@ -30,6 +30,8 @@ REQUIRED = {
         "rbkit_websocket/profilers/_heap.c",
         "rbkit_websocket/profilers/_heap.pyi",
         "tests/conftest.py",
+        "docs/servers/nginx/plain.conf",
+        "examples/flask_app.py",
     ),
 }
 EXTENSIONS = ("rbkit_websocket/profilers/_native.", "rbkit_websocket/profilers/_heap.")

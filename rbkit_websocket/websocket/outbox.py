@@ -191,7 +191,7 @@ class Outbox:
 
     def _send_some(self) -> int:
         if self._tls:
-            return self._sock.send(_first(self._flight, _TLS_SLICE))
+            return self._sock.send(self._flight[0][:_TLS_SLICE])
         while True:
             try:
                 return self._sock.sendmsg(self._flight, (), MSG_DONTWAIT)
@@ -205,17 +205,6 @@ class Outbox:
         self._flight = []
         self._bulk_bytes = self.urgent_bytes = 0
         self._empty.set()
-
-
-def _first(buffers: Sequence[memoryview], most: int) -> bytes:
-    """The first ``most`` bytes of ``buffers``, fewer when there are not as many."""
-    parts = []
-    for buffer in buffers:
-        parts.append(buffer[:most])
-        most -= len(parts[-1])
-        if not most:
-            break
-    return b"".join(parts)
 
 
 def _rest(buffers: Sequence[bytes | memoryview], sent: int) -> list[memoryview]:

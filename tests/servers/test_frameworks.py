@@ -52,6 +52,7 @@ def requests(answer: bytes) -> set[str]:
     return {greenlet["request"] for greenlet in unpack(answer)["greenlets"] if greenlet["request"]}
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_an_application_of_each_framework(name: str) -> None:
     target, env, route = FRAMEWORKS[name]

@@ -324,7 +324,15 @@ def test_websockets_of_the_applications_own_pass(way: Way) -> None:
             assert theirs.recv(timeout=scaled(10)) == text
 
 
-ENDINGS = [name for name in WAYS if "gunicorn-gevent" in name.split()] + ["tls pywsgi", "unix pywsgi"]
+ENDINGS = [
+    "tls gunicorn-gevent",
+    "tls pywsgi",
+    "unix gunicorn-gevent",
+    "unix pywsgi",
+    "nginx gunicorn-gevent",
+    "nginx_tls_unix gunicorn-gevent",
+    "proxy_protocol gunicorn-gevent",
+]
 
 
 @pytest.mark.parametrize("name", ENDINGS)

@@ -190,6 +190,7 @@ def test_close_does_not_wait_for_a_peer_that_is_stuck(monkeypatch):
         done.set()
 
 
+@pytest.mark.smoke
 def test_tls_verifies_the_certificate_and_stands_two_threads(tmp_path, monkeypatch):
     authority = Authority(tmp_path, "localhost")
 
