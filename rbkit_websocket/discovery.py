@@ -12,8 +12,9 @@ what is in it can be trusted. Files in it (``APP`` is a hash of the application'
 ========================  =============================================================================================
 
 A record is stale when no process has its pid, or when the process that has it started at another time than the record
-says (the pid was used again). Whoever lists removes stale records and their sockets, and what a process left that was
-killed before its record was written.
+says (the pid was used again), or when it is of another boot. Whoever lists removes stale records and their sockets, and
+what a process left that was killed before its record was written. A pid means nothing to a container that shares the
+directory but has pids of its own: there a record is stale when nobody listens at its socket.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ import re
 import secrets
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 from .errors import RuntimeDirectoryError
+from .liveness import boot_id, is_ours, is_zombie, pid_namespace, process_start, socket_answers
 
 __all__ = [
     "Record",
@@ -40,7 +43,6 @@ __all__ = [
     "ipc_endpoint",
     "listing",
     "new_id",
-    "process_start",
     "remove",
     "runtime_directory",
     "sweep",
@@ -50,7 +52,8 @@ __all__ = [
 _IPC_PATH_MAX: Final = 107
 
 _PID_MAX: Final = 2**31 - 1  # pid_t
-_ZOMBIE: Final = -1
+# Seconds that a file without a readable record may be in the making, by a process whose pid tells us nothing.
+_GRACE: Final = 2.0
 _LEFT: Final = re.compile(r"[0-9a-f]{12}-([1-9][0-9]{0,8})-([0-9a-f]{8})\.(?:json|pub|req|tmp)")
 
 
@@ -65,7 +68,10 @@ class Record:
         pub_endpoint: ZeroMQ endpoint of the published data.
         req_endpoint: ZeroMQ endpoint of the commands.
         started: when the server started, seconds since the epoch.
-        process_started: ties the pid to one process, see :func:`process_start`; None where the system does not tell.
+        process_started: ties the pid to one process, see :func:`~rbkit_websocket.liveness.process_start`; None where
+            the system does not tell.
+        boot_id: the machine's boot that the process belongs to; None likewise.
+        pid_namespace: in which the pid has its meaning; None likewise.
         version: of this schema.
     """
 
@@ -76,12 +82,33 @@ class Record:
     req_endpoint: str
     started: float
     process_started: int | None
+    boot_id: str | None
+    pid_namespace: str | None
     version: int = 1
+
+    @classmethod
+    def of_this_process(cls, server_id: str, application: str, pub_endpoint: str, req_endpoint: str) -> Record:
+        """The record of a server that starts now, in this process."""
+        return cls(
+            id=server_id,
+            pid=os.getpid(),
+            application=application,
+            pub_endpoint=pub_endpoint,
+            req_endpoint=req_endpoint,
+            started=time.time(),
+            process_started=process_start(os.getpid()),
+            boot_id=boot_id(),
+            pid_namespace=pid_namespace(),
+        )
 
     @property
     def alive(self) -> bool:
         """Whether the process that wrote this record still runs."""
-        return _is_ours(self.pid) and process_start(self.pid) == self.process_started
+        if self.boot_id != boot_id():
+            return False
+        if self.pid_namespace != pid_namespace():
+            return socket_answers(self.req_endpoint)
+        return is_ours(self.pid) and process_start(self.pid) == self.process_started
 
     def write(self, directory: Path) -> Path:
         """Puts the record into ``directory`` in one step, so that nobody reads half of it."""
@@ -90,28 +117,6 @@ class Record:
         draft.write_text(json.dumps(asdict(self), indent=1))
         draft.rename(path)
         return path
-
-
-def _is_ours(pid: int) -> bool:
-    """Whether a process of this user has that pid, a zombie included."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False  # not permitted: it belongs to somebody else by now
-    return True
-
-
-def process_start(pid: int) -> int | None:
-    """Start time of a process in clock ticks since boot (proc(5), stat field 22); None where there is no /proc.
-
-    A zombie has ended as far as we care, and counts as not started.
-    """
-    try:
-        data = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    fields = data[data.rindex(b")") + 2 :].split()  # the command name may hold anything, parentheses too
-    return _ZOMBIE if fields[0] == b"Z" else int(fields[19])
 
 
 def application_key(name: str) -> str:
@@ -133,7 +138,9 @@ def runtime_directory(configured: str | None = None) -> Path:
     """
     path = Path(configured) if configured else _default_directory()
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One by one: mkdir(parents=True) makes parents that are open to whomever the umask lets in.
+        for missing in reversed([part for part in (path, *path.parents) if not part.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
         facts = path.lstat()
     except OSError as error:
         raise RuntimeDirectoryError(
@@ -150,9 +157,20 @@ def runtime_directory(configured: str | None = None) -> Path:
         )
     if facts.st_mode & 0o077:
         raise RuntimeDirectoryError(str(path), f"is open to others (mode {facts.st_mode & 0o777:o}); chmod 700 {path}")
+    if not _is_safe_parent(path.parent):
+        raise RuntimeDirectoryError(
+            str(path),
+            f"lies in {path.parent}, where anybody may rename it and put another in its place; "
+            f"chmod o-w {path.parent} (or +t), or set RBKIT_RUNTIME_DIR",
+        )
     if not os.access(path, os.W_OK | os.X_OK):
         raise RuntimeDirectoryError(str(path), "is read-only; set RBKIT_RUNTIME_DIR to a directory this user can write")
     return path
+
+
+def _is_safe_parent(path: Path) -> bool:
+    mode = path.stat().st_mode
+    return not mode & stat.S_IWOTH or bool(mode & stat.S_ISVTX)
 
 
 def _default_directory() -> Path:
@@ -210,13 +228,26 @@ def _living(directory: Path, pattern: str) -> Iterator[Record]:
         if record is None:
             # A server's sockets are there before its record is; and a record that we cannot read may be of another
             # version, whose server lives.
-            if not _is_ours(pid) or process_start(pid) == _ZOMBIE:
+            if (not is_ours(pid) or is_zombie(pid)) and _is_abandoned(path):
                 path.unlink(missing_ok=True)
         elif record.alive:
             yield record
         else:
             # All of it at once: should the pid be somebody else's by now, nothing but the record tells.
             _remove(path)
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether a file is nobody's, where its name's pid is no process here: it may be one of another pid namespace."""
+    try:
+        if time.time() - path.lstat().st_mtime < _GRACE:
+            return False
+    except OSError:
+        return False  # gone
+    if path.suffix in (".json", ".tmp"):
+        # A record that is of another version: its sockets tell. A draft has been one for too long.
+        return path.suffix == ".tmp" or not socket_answers(f"ipc://{path.with_suffix('.req')}")
+    return not socket_answers(f"ipc://{path}")
 
 
 def _read_record(path: Path, server_id: str) -> Record | None:
@@ -233,6 +264,8 @@ def _read_record(path: Path, server_id: str) -> Record | None:
         (record.req_endpoint, str),
         (record.started, (int, float)),
         (record.process_started, (int, type(None))),
+        (record.boot_id, (str, type(None))),
+        (record.pid_namespace, (str, type(None))),
     )
     if record.id != server_id or not all(isinstance(value, kind) for value, kind in kinds):
         return None

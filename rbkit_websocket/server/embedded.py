@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,29 +208,18 @@ def ensure_embedded(settings: Settings) -> Endpoints:
 
 
 def _record(process: _Process, server: Server | None, directory: Path, settings: Settings) -> Endpoints:
-    """Writes the record, then binds: whatever happens in between, the record leads to the files left behind."""
+    """Binds, then writes the record: who is listed answers."""
     server_id = server.id if server is not None else discovery.new_id()
-    pub = server.pub_endpoints[:1] if server is not None else []
-    req = server.req_endpoints[:1] if server is not None else []
+    # ipc, whatever else there is: siblings must get in where TCP is closed to them by keys or another namespace.
+    pub = [endpoint for endpoint in server.pub_endpoints if _is_ipc(endpoint)][:1] if server is not None else []
+    req = [endpoint for endpoint in server.req_endpoints if _is_ipc(endpoint)][:1] if server is not None else []
     new_pub = [] if pub else [discovery.ipc_endpoint(directory, settings.name, server_id, "pub")]
     new_req = [] if req else [discovery.ipc_endpoint(directory, settings.name, server_id, "req")]
     endpoints = Endpoints((pub or new_pub)[0], (req or new_req)[0], server_id)
-    record = discovery.Record(
-        id=server_id,
-        pid=os.getpid(),
-        application=settings.name,
-        pub_endpoint=endpoints.pub,
-        req_endpoint=endpoints.req,
-        started=time.time(),
-        process_started=discovery.process_start(os.getpid()),
-    )
-    try:
-        record.write(directory)
-    except OSError as error:
-        raise RuntimeDirectoryError(str(directory), f"cannot be written ({error.strerror})") from error
+    record = discovery.Record.of_this_process(server_id, settings.name, endpoints.pub, endpoints.req)
     try:
         if server is None:
-            started = Server(
+            server = Server(
                 new_pub + _tcp(settings.pub_port),
                 new_req + _tcp(settings.req_port),
                 server_id=server_id,
@@ -244,15 +232,23 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
                 snapshot_pause=settings.snapshot_pause,
                 runtime_dir=str(directory),
             )
-            started.start()
-            process.server = started
+            server.start()
+            process.server = server
         elif new_pub or new_req:
             server.bind(new_pub, new_req)
+        # From here on _forget() removes what is left, the sockets of a record that could not be written too.
+        process.records[directory, settings.name] = endpoints
+        record.write(directory)
     except ServerStartError:
         discovery.remove(directory, settings.name, server_id)
         raise
-    process.records[directory, settings.name] = endpoints
+    except OSError as error:
+        raise RuntimeDirectoryError(str(directory), f"cannot be written ({error.strerror})") from error
     return endpoints
+
+
+def _is_ipc(endpoint: str) -> bool:
+    return endpoint.startswith("ipc://")
 
 
 def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> Server | Literal[False]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
+import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.waiting import scaled
 
-from rbkit_websocket import discovery
+from rbkit_websocket import discovery, liveness
 from rbkit_websocket.discovery import Record, application_key, find, generated_token, listing, runtime_directory
 from rbkit_websocket.errors import RuntimeDirectoryError
 
@@ -34,7 +39,9 @@ def record(directory: Path, **changes: object) -> Record:
         "pub_endpoint": discovery.ipc_endpoint(directory, APP, server_id, "pub"),
         "req_endpoint": discovery.ipc_endpoint(directory, APP, server_id, "req"),
         "started": time.time(),
-        "process_started": discovery.process_start(os.getpid()),
+        "process_started": liveness.process_start(os.getpid()),
+        "boot_id": liveness.boot_id(),
+        "pid_namespace": liveness.pid_namespace(),
         **changes,
     }
     return Record(**facts)  # type: ignore[arg-type]
@@ -46,6 +53,11 @@ def sockets_of(directory: Path, entry: Record) -> list[Path]:
     for path in paths:
         path.touch()
     return paths
+
+
+def age(path: Path) -> None:
+    """Makes a file old enough not to be one in the making."""
+    os.utime(path, (time.time() - 10, time.time() - 10))
 
 
 def ended_process() -> int:
@@ -208,7 +220,7 @@ def test_records_of_the_dead_vanish_with_their_sockets(directory: Path) -> None:
 
 
 def test_a_pid_that_is_used_again_is_another_process(directory: Path) -> None:
-    stale = record(directory, process_started=discovery.process_start(os.getpid()) - 1)  # type: ignore[operator]
+    stale = record(directory, process_started=liveness.process_start(os.getpid()) - 1)  # type: ignore[operator]
     stale.write(directory)
     assert not stale.alive
     assert listing(directory, APP) == []
@@ -217,7 +229,7 @@ def test_a_pid_that_is_used_again_is_another_process(directory: Path) -> None:
 
 def test_a_zombie_is_dead(directory: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    entry = record(directory, pid=process.pid, process_started=discovery.process_start(process.pid))
+    entry = record(directory, pid=process.pid, process_started=liveness.process_start(process.pid))
     assert entry.alive
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -237,11 +249,11 @@ def test_a_process_whose_name_holds_parentheses(directory: Path) -> None:
         stdout=subprocess.PIPE,
     )
     process.stdout.readline()
-    started = discovery.process_start(process.pid)
+    started = liveness.process_start(process.pid)
     assert started is not None
-    assert started >= discovery.process_start(os.getpid())  # type: ignore[operator]
+    assert started >= liveness.process_start(os.getpid())  # type: ignore[operator]
     process.communicate(b"\n")
-    assert discovery.process_start(process.pid) is None
+    assert liveness.process_start(process.pid) is None
 
 
 FOREIGN = {
@@ -275,6 +287,7 @@ def test_an_unreadable_record_goes_with_its_process(directory: Path) -> None:
     other = directory / f"{application_key(APP)}-{ended_process()}-00000000.json"
     for path in (own, other):
         path.write_text("{}")
+        age(path)
     assert listing(directory, APP) == []
     assert (own.exists(), other.exists()) == (True, False)
 
@@ -305,12 +318,12 @@ def test_a_record_with_values_of_other_kinds_hides_no_other(directory: Path, cha
 
 def test_a_record_is_never_read_half_written(directory: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from rbkit_websocket.discovery import Record, process_start; import os\n"
+        "import sys; from pathlib import Path; from rbkit_websocket.discovery import Record\n"
+        "import os\n"
         "d = Path(sys.argv[1]); n = 0\n"
         "print(flush=True)\n"
         "while os.getppid() == int(sys.argv[2]):\n"
-        "    Record('1-11111111', os.getpid(), 'shop', 'x' * (n % 3000), 'y', 1.0, process_start(os.getpid()))"
-        ".write(d); n += 1\n"
+        "    Record.of_this_process('1-11111111', 'shop', 'x' * (n % 3000), 'y').write(d); n += 1\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, str(directory), str(os.getpid())], stdout=subprocess.PIPE
@@ -329,6 +342,7 @@ def test_what_a_server_left_that_died_before_its_record_vanishes(directory: Path
     left = [directory / f"{key}-{dead}-0123abcd.{suffix}" for suffix in ("pub", "req", "tmp")]
     for path in left:
         path.touch()
+        age(path)
     own = directory / f"{key}-{os.getpid()}-0123abcd.pub"
     own.touch()
     assert listing(directory, APP) == []
@@ -413,13 +427,14 @@ def test_what_dead_servers_of_any_application_left_is_swept(tmp_path: Path) -> N
     kept = ["0123456789ab.token", "notes.txt", f"0123456789ab-{os.getpid()}-{'0' * 8}.pub"]
     for name in left + kept:
         (tmp_path / name).touch()
+        age(tmp_path / name)
     discovery.sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 
 def test_the_sockets_of_a_pid_used_again_are_swept_with_its_record(tmp_path: Path) -> None:
-    here = Record("1-00000000", os.getpid(), APP, "ipc://p", "ipc://r", 1.0, 1)
-    here = dataclasses.replace(here, id=f"{os.getpid()}-00000000")
+    here = Record.of_this_process(f"{os.getpid()}-00000000", APP, "ipc://p", "ipc://r")
+    here = dataclasses.replace(here, process_started=1)
     path = here.write(tmp_path)
     path.with_suffix(".pub").touch()
     path.with_suffix(".req").touch()
@@ -427,3 +442,193 @@ def test_the_sockets_of_a_pid_used_again_are_swept_with_its_record(tmp_path: Pat
     discovery.sweep(tmp_path)
     # Whatever order they are met in: with the record gone nothing tells that the sockets are not this process's.
     assert list(tmp_path.iterdir()) == []
+
+
+# What the pid does not tell
+
+
+def elsewhere(directory: Path, pid: int, **changes: object) -> Record:
+    """A record of a container that has pids of its own."""
+    server_id = f"{pid}-0123abcd"
+    return record(
+        directory,
+        id=server_id,
+        pid=pid,
+        pid_namespace="pid:[1]",
+        pub_endpoint=discovery.ipc_endpoint(directory, APP, server_id, "pub"),
+        req_endpoint=discovery.ipc_endpoint(directory, APP, server_id, "req"),
+        **changes,
+    )
+
+
+def test_a_server_of_another_pid_namespace_lives_while_its_socket_answers(directory: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as publisher:
+        entry = elsewhere(directory, ended_process())
+        for unix, endpoint in ((listener, entry.req_endpoint), (publisher, entry.pub_endpoint)):
+            unix.bind(endpoint.removeprefix("ipc://"))
+            unix.listen(0)
+        for path in (entry.write(directory), *directory.glob("*.pub"), *directory.glob("*.req")):
+            age(path)
+        assert listing(directory, APP) == [entry]
+        discovery.sweep(directory)
+        assert len(list(directory.iterdir())) == 3
+        # However busy it is: nobody accepts here, so its backlog is full by now.
+        with socket.socket(socket.AF_UNIX) as waiting:
+            waiting.setblocking(False)
+            waiting.connect_ex(entry.req_endpoint.removeprefix("ipc://"))
+            assert listing(directory, APP) == [entry]
+    assert listing(directory, APP) == []
+    assert list(directory.iterdir()) == []
+
+
+def test_what_another_pid_namespace_has_in_the_making_is_left_alone(directory: Path) -> None:
+    pid = ended_process()
+    key = application_key(APP)
+    for suffix in ("tmp", "pub", "req"):
+        (directory / f"{key}-{pid}-0123abcd.{suffix}").touch()
+    discovery.sweep(directory)
+    assert len(list(directory.iterdir())) == 3
+    for path in directory.iterdir():
+        age(path)
+    discovery.sweep(directory)
+    assert list(directory.iterdir()) == []
+
+
+def test_a_record_of_another_boot_is_stale_even_with_a_living_pid(directory: Path) -> None:
+    entry = record(directory, boot_id="00000000-0000-0000-0000-000000000000")
+    entry.write(directory)
+    assert not entry.alive
+    assert listing(directory, APP) == []
+    assert list(directory.iterdir()) == []
+
+
+def test_a_system_without_proc_judges_by_the_pid(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("boot_id", "pid_namespace"):
+        monkeypatch.setattr(discovery, name, lambda: None)
+    monkeypatch.setattr(discovery, "process_start", lambda _pid: None)
+    entry = Record.of_this_process(f"{os.getpid()}-00000000", APP, "ipc://p", "ipc://r")
+    assert (entry.process_started, entry.boot_id, entry.pid_namespace) == (None, None, None)
+    assert entry.alive
+    assert not dataclasses.replace(entry, pid=ended_process()).alive
+
+
+def test_a_directory_that_others_may_replace_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "open" / "rbkit"
+    path.mkdir(parents=True, mode=0o700)
+    path.chmod(0o700)
+    path.parent.chmod(0o777)
+    with pytest.raises(RuntimeDirectoryError, match=r"put another in its place; chmod o-w"):
+        runtime_directory(str(path))
+    path.parent.chmod(0o1777)
+    assert runtime_directory(str(path)) == path
+
+
+# Several users of one machine
+
+
+NOBODY = 65534
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+def as_nobody(code: str, *arguments: object, **env: str) -> str:
+    """What a program that runs as the user nobody prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + code, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        capture_output=True,
+        text=True,
+        timeout=scaled(30),
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+ROOT = Path(discovery.__file__).parents[1]
+
+# Everything is imported before the user changes: the interpreter may be in a place that is closed to nobody.
+PRELUDE = f"""
+import os, socket, sys
+from collections.abc import Iterator
+from pathlib import Path
+from rbkit_websocket.discovery import *
+from rbkit_websocket.errors import RuntimeDirectoryError
+os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
+def attempt(action):
+    try:
+        print(action())
+    except (RuntimeDirectoryError, OSError) as error:
+        print(type(error).__name__, error)
+"""
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A directory that everybody may write to, as ``/tmp`` is."""
+    path = Path(tempfile.mkdtemp(prefix="rbu", dir="/tmp"))
+    path.chmod(0o1777)
+    yield path
+    shutil.rmtree(path)
+
+
+@needs_root
+def test_another_user_neither_sees_nor_reaches_a_server(shared: Path) -> None:
+    directory = runtime_directory(str(shared / "rbkit-0"))
+    entry = record(directory)
+    path = entry.write(directory)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(entry.req_endpoint.removeprefix("ipc://"))
+        # The directory's mode is what keeps others out: the socket itself is open to everybody here.
+        os.chmod(entry.req_endpoint.removeprefix("ipc://"), 0o777)
+        listener.listen()
+        told = as_nobody(
+            "directory, record, req = sys.argv[1:]\n"
+            "attempt(lambda: os.listdir(directory))\n"
+            "attempt(lambda: open(record).read())\n"
+            "attempt(lambda: socket.socket(socket.AF_UNIX).connect(req))\n"
+            "attempt(lambda: os.rename(directory, directory + '-mine'))\n"
+            "attempt(lambda: runtime_directory(directory))\n",
+            directory,
+            path,
+            entry.req_endpoint.removeprefix("ipc://"),
+        ).splitlines()
+    assert [line.split()[0] for line in told] == ["PermissionError"] * 4 + ["RuntimeDirectoryError"]
+    assert "belongs to uid 0, not 65534" in told[-1]
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("prepare", "problem"),
+    [
+        ("os.mkdir(path, 0o700)", "belongs to uid 65534, not 0"),
+        ("os.mkdir(path); os.chmod(path, 0o777)", "belongs to uid 65534, not 0"),
+        ("os.symlink(os.path.dirname(path), path)", "symbolic link"),
+        ("open(path, 'w').close()", "is no directory|cannot be used"),
+    ],
+)
+def test_a_path_that_another_user_has_made_first_is_refused(shared: Path, prepare: str, problem: str) -> None:
+    path = shared / "rbkit-0"
+    as_nobody(f"path = sys.argv[1]\n{prepare}\n", path)
+    with pytest.raises(RuntimeDirectoryError, match=problem) as caught:
+        runtime_directory(str(path))
+    assert "RBKIT_RUNTIME_DIR" in str(caught.value)
+
+
+@needs_root
+def test_each_user_has_a_directory_of_their_own(shared: Path) -> None:
+    mine = as_nobody("print(runtime_directory())", TMPDIR=str(shared))
+    assert mine == f"{shared}/rbkit-{NOBODY}"
+    assert stat.S_IMODE(os.stat(mine).st_mode) == 0o700
+
+
+@needs_root
+def test_a_directory_that_cannot_be_written_is_named_with_what_to_do(shared: Path) -> None:
+    (shared / "closed").mkdir(mode=0o755)
+    own = shared / "own"
+    own.mkdir(mode=0o500)
+    os.chown(own, NOBODY, NOBODY)
+    told = as_nobody(
+        "for path in sys.argv[1:]:\n    attempt(lambda: runtime_directory(path))\n", shared / "closed" / "x", own
+    ).splitlines()
+    assert "cannot be used (Permission denied); set RBKIT_RUNTIME_DIR to a directory this user can write" in told[0]
+    assert "is read-only; set RBKIT_RUNTIME_DIR to a directory this user can write" in told[1]

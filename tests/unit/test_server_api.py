@@ -187,21 +187,19 @@ def test_two_applications_of_a_process_share_the_server(runtime_dir: Path) -> No
     assert list(runtime_dir.iterdir()) == []
 
 
-def test_ensure_embedded_uses_a_server_that_runs_already(runtime_dir: Path) -> None:
+def test_ensure_embedded_gives_a_server_that_runs_already_sockets_for_its_siblings(runtime_dir: Path) -> None:
     pub, req = free_port(), free_port()
     server = start_server(pub, req)
     assert server
-    assert ensure_embedded(Settings(name="shop")) == Endpoints(tcp(pub), tcp(req), server.id)
-    assert discovery.listing(runtime_dir, "shop")[0].req_endpoint == tcp(req)
-
-
-def test_ensure_embedded_adds_a_socket_that_is_missing(runtime_dir: Path) -> None:
-    pub = free_port()
-    assert start_server(pub, None)
     endpoints = ensure_embedded(Settings(name="shop"))
-    assert endpoints.pub == tcp(pub)
-    with Peer(endpoints.pub, endpoints.req) as peer:
-        assert peer.ask("ping") == b"ok"
+    assert endpoints.id == server.id
+    assert (endpoints.pub, endpoints.req) == (server.pub_endpoints[1], server.req_endpoints[1])
+    for address in (tcp(req), endpoints.req):
+        with Peer(None, address) as peer:
+            assert peer.handshake()["server_id"] == server.id
+    (record,) = discovery.listing(runtime_dir, "shop")
+    assert (record.pub_endpoint, record.req_endpoint) == (endpoints.pub, endpoints.req)
+    assert all(endpoint.startswith(f"ipc://{runtime_dir}/") for endpoint in (endpoints.pub, endpoints.req))
 
 
 def test_ports_of_the_settings_are_bound_too(runtime_dir: Path) -> None:

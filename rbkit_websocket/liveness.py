@@ -1,0 +1,77 @@
+"""Whether the process, or the socket, that a file in the runtime directory tells of is still there."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+__all__ = ["boot_id", "is_ours", "is_zombie", "pid_namespace", "process_start", "socket_answers"]
+
+_ZOMBIE: Final = -1
+_IPC: Final = "ipc://"
+
+
+def is_ours(pid: int) -> bool:
+    """Whether a process of this user has that pid, a zombie included."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False  # not permitted: it belongs to somebody else by now
+    return True
+
+
+def process_start(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot (proc(5), stat field 22); None where there is no /proc.
+
+    A zombie has ended as far as we care, and counts as not started.
+    """
+    try:
+        data = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    fields = data[data.rindex(b")") + 2 :].split()  # the command name may hold anything, parentheses too
+    return _ZOMBIE if fields[0] == b"Z" else int(fields[19])
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether the process has ended and only waits for its parent to notice."""
+    return process_start(pid) == _ZOMBIE
+
+
+def boot_id() -> str | None:
+    """Which boot of which machine this is (random(4)); None where there is no /proc."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def pid_namespace() -> str | None:
+    """Where this process's pids have their meaning: ``pid:[4026531836]`` (pid_namespaces(7)); None without /proc."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
+
+
+def socket_answers(endpoint: str) -> bool:
+    """Whether somebody listens at an ``ipc://`` endpoint, whatever namespace and however busy he is.
+
+    The kernel answers for the listener, so this takes microseconds. False for anything but ipc.
+    """
+    # Not socket.socket, which gevent may have patched: a connection to a Unix socket never waits.
+    import _socket
+
+    if not endpoint.startswith(_IPC):
+        return False
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        connection.connect(endpoint[len(_IPC) :])
+    except OSError as error:
+        return error.errno == errno.EAGAIN  # its backlog is full, so there is one
+    finally:
+        connection.close()
+    return True
