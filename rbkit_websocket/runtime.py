@@ -21,6 +21,8 @@ __all__ = ["Endpoints", "Runtime"]
 
 log = logging.getLogger(__name__)
 
+# Seconds for all servers of a listing together.
+_PATIENCE: Final = 0.5
 _PLACEHOLDER: Final = "<address of this application>"
 
 
@@ -117,8 +119,10 @@ class Runtime:
             raise ServerStartError(f"no server {server_id!r} here; GET {self.settings.mount}/servers lists them")
         return Endpoints(record.pub_endpoint, record.req_endpoint)
 
-    def servers(self) -> list[discovery.Record]:
-        """The living servers of this application, this worker's own among them.
+    def servers(self) -> list[dict[str, Any]]:
+        """The living servers of this application, this worker's own among them, as ``GET servers`` answers.
+
+        Each is asked how it is, all at once; one that does not answer in half a second has None there.
 
         Raises:
             ServerStartError, RuntimeDirectoryError: as above.
@@ -126,7 +130,25 @@ class Runtime:
         if not self.settings.embedded:
             return []
         self.own_endpoints()
-        return discovery.listing(self.directory(), self.settings.name)
+        records = discovery.listing(self.directory(), self.settings.name)
+        # Late, since it imports gevent: that is for those who are watched, not for everyone who imports us.
+        from .bridge.probe import ask_status
+
+        statuses = ask_status([record.req_endpoint for record in records], _PATIENCE)
+        return [
+            {
+                "id": record.id,
+                "name": None,
+                "pid": record.pid,
+                "application": record.application,
+                "started": record.started,
+                "alive": record.alive,
+                "rss": status.number("rss"),
+                "requests": status.number("requests"),
+                "sessions": status.number("sessions"),
+            }
+            for record, status in zip(records, statuses, strict=True)
+        ]
 
     def _announce(self, token: str, environ: Mapping[str, Any]) -> None:
         # Printed, not logged: log files are kept and read by others. The token is in the runtime directory as well.

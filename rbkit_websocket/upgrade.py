@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from . import sessions
 from .bridge import Bridge
 from .bridge.requests import NOT_RUNNING
 from .errors import Rejected, RuntimeDirectoryError, ServerStartError
@@ -23,10 +23,6 @@ from .websocket.hardened import HardenedWebSocket, encode_frame
 __all__ = ["serve"]
 
 log = logging.getLogger(__name__)
-
-# Sessions of this process: counted from before the 101 until the socket is given back.
-_taken: set[Takeover] = set()
-_taken_pid = os.getpid()
 
 
 class _LastAnswer:
@@ -86,22 +82,17 @@ def serve(environ: dict[str, Any], start_response: StartResponse, runtime: Runti
         finally:
             takeover.finish()
     finally:
-        _taken.discard(takeover)
+        sessions.release(takeover)
     return []
 
 
 def _reserve(takeover: Takeover, most: int) -> None:
-    global _taken_pid
-    if _taken_pid != os.getpid():  # the sessions of before a fork are the parent's
-        _taken.clear()
-        _taken_pid = os.getpid()
-    if len(_taken) >= most:
+    if not sessions.reserve(takeover, most):
         raise Rejected(
             "503 Service Unavailable",
             f"{most} sessions are open in this worker already (option max_sessions)",
             (("Retry-After", "5"),),
         )
-    _taken.add(takeover)
 
 
 def _notice(count: int) -> bytes:

@@ -53,17 +53,7 @@ def _hint(environ: dict[str, Any], start_response: StartResponse, runtime: Runti
 
 def _servers(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
     runtime.gate(environ).check(environ)
-    servers = [
-        {
-            "id": record.id,
-            "pid": record.pid,
-            "application": record.application,
-            "started": record.started,
-            "alive": record.alive,
-        }
-        for record in runtime.servers()
-    ]
-    return as_json(start_response, {"application": runtime.settings.name, "servers": servers})
+    return as_json(start_response, {"application": runtime.settings.name, "servers": runtime.servers()})
 
 
 def _login(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:

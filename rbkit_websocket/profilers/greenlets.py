@@ -136,16 +136,18 @@ class GreenletRegistry:
         self._known.clear()
         self._scan_after = 0.0
 
-    def living(self) -> list[tuple[Any, float | None]]:
+    def living(self, *, scan: bool = True) -> list[tuple[Any, float | None]]:
         """Each living greenlet and the monotonic time at which it was spawned, None when that is not known.
 
+        With ``scan=False`` the heap is looked through the first time only: raw greenlets made since are missing.
         The list may hold the last reference to some of them: give it to :meth:`release`.
         """
         if "greenlet" not in sys.modules:
             return []
         now = time.monotonic()
         # A blocked loop makes no greenlets, and does not get to what a scan leaves to be released.
-        if now >= self._scan_after and not (self._known and self._host.behind()):
+        due = now >= self._scan_after if scan else not self._scan_after
+        if due and not (self._known and self._host.behind()):
             self._scan()
             self._scan_after = now + max((time.monotonic() - now) / _SHARE, _LEAST_PAUSE)
         # The copy is made in one go, so nobody changes it meanwhile.

@@ -17,7 +17,7 @@ sample and read its ``name`` when sending: the route may be known by then.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -130,6 +130,11 @@ class Requests:
 
     def of_stack(self, frame: FrameType | None) -> Request | None:
         """The request that a stack belongs to, from any of its inner frames; None when it belongs to none."""
+        marked = self._marked(frame)
+        return self.at(marked) if marked is not None else None
+
+    def _marked(self, frame: FrameType | None) -> FrameType | None:
+        """The outermost frame of :attr:`entry`."""
         entry = self.entry
         marked = None
         depth = 0
@@ -138,7 +143,20 @@ class Requests:
                 marked = frame
             frame = frame.f_back
             depth += 1
-        return self.at(marked) if marked is not None else None
+        return marked
+
+    def count(self, stacks: Iterable[FrameType]) -> int:
+        """How many of these stacks, given by their innermost frames, are requests of the application."""
+        return sum(marked is not None and not self._is_own(marked) for marked in map(self._marked, stacks))
+
+    def _is_own(self, frame: FrameType) -> bool:
+        """Whether a frame of :attr:`entry` serves one of our sessions or pages."""
+        try:
+            variables = frame.f_locals
+            environ = variables["environ"]
+            return self._ignored(environ) or environ.get("PATH_INFO") in variables["ours"]
+        except Exception:  # noqa: BLE001 - an environ may hold anything
+            return False
 
     def name_of_stack(self, frame: FrameType | None) -> str | None:
         """The name of that request."""

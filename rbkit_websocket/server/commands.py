@@ -19,6 +19,7 @@ from ..protocol.codec import pack
 from ..protocol.constants import OK, PROTOCOL_VERSION, EventType, Field
 from .jobs import collect_garbage, snapshot
 from .snapshots import HANDLERS as SNAPSHOT_HANDLERS
+from .status import status
 
 if TYPE_CHECKING:
     from .server import Server
@@ -145,6 +146,12 @@ def _cpu_profile(server: Server, arguments: list[str]) -> dict[str, Any]:
     return server.profiling.cpu.profile(cursor)
 
 
+def _status(server: Server, arguments: list[str]) -> dict[str, Any]:
+    if arguments:
+        raise CommandError("bad_argument", "status takes no argument")
+    return status(server)
+
+
 def _stacks(server: Server, arguments: list[str]) -> dict[str, Any]:
     if arguments:
         raise CommandError("bad_argument", "stacks takes no argument")
@@ -191,6 +198,7 @@ EXTENSIONS: Final[dict[str, Handler]] = {
     "wait_profile": _wait_profile,
     "blocked": _blocked,
     **SNAPSHOT_HANDLERS,
+    "status": _status,
 }
 """Commands of our own: ``name argument argument``; the answer is one map with string keys."""
 

@@ -84,6 +84,7 @@ class Server:
         self.application = application or os.path.basename(sys.argv[0] or "python")
         self.version = __version__
         self.working_directory = _working_directory()
+        self.started = time.time()
         self.snapshot_rate = snapshot_rate
         self.snapshots = 0
         self.snapshots_running = 0

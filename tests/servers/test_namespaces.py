@@ -72,8 +72,7 @@ class Container:
 def containers(count: int) -> Iterator[list[Container]]:
     found: list[Container] = []
     try:
-        for _ in range(count):
-            found.append(Container())
+        found.extend(Container() for _ in range(count))
         yield found
     finally:
         for container in found:

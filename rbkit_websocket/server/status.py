@@ -1,0 +1,66 @@
+"""``status``: what the listing of all servers says of each. Cheap: nothing is counted until it is asked for.
+
+============  ========================================================================================================
+Key           Value
+============  ========================================================================================================
+pid           int, as the process itself knows it
+application   str
+server_id     str
+started       float: seconds since the epoch at which the server started
+rss           int: bytes of memory that the process holds; null where there is no ``/proc``
+requests      int: requests inside the application's function now, those for rbkit's own pages and sessions left out; a
+              body that is streamed after that function has returned is not counted; null without the middleware, or
+              with ``request_names=False``
+sessions      int: rbkit sessions that this process carries for anybody
+============  ========================================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .. import sessions
+from ..profilers.requests import REQUESTS
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["status"]
+
+
+def status(server: Server) -> dict[str, Any]:
+    """The answer; see this module's docstring. Works whatever the application's threads do."""
+    return {
+        "pid": os.getpid(),
+        "application": server.application,
+        "server_id": server.id,
+        "started": server.started,
+        "rss": _resident(),
+        "requests": _requests(server),
+        "sessions": sessions.count(),
+    }
+
+
+def _resident() -> int | None:
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
+
+
+def _requests(server: Server) -> int | None:
+    if REQUESTS.entry is None:
+        return None
+    registry = server.profiling.greenlets
+    # A thread's current greenlet has no frame of its own: it is counted with its thread.
+    frames = [frame for ident, frame in sys._current_frames().items() if ident not in server.host.own]
+    greenlets = registry.living(scan=False)
+    try:
+        frames += [frame for greenlet, _ in greenlets if (frame := greenlet.gr_frame) is not None]
+        return REQUESTS.count(frames)
+    finally:
+        frames.clear()
+        registry.release(greenlets)
