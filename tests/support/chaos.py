@@ -1,0 +1,133 @@
+"""Workers that are killed and reloaded under load, and whether the list of servers tells the truth meanwhile.
+
+Three kinds of threads: one that kills and reloads, some that load the application (they see which workers answer), and
+one that reads the list over and over and compares it with the processes there are.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.error import URLError
+
+import psutil
+
+from .servers import TOKEN, WebServer, alive
+
+KILL_EVERY = 1.0
+RELOAD_EVERY = 2.5
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+LOST = (URLError, OSError, http.client.HTTPException)
+
+
+class Chaos:
+    """What happens to a gunicorn and what is seen of it. Everything ends with :meth:`running`.
+
+    Attributes:
+        killed, reloads: what was done.
+        listings: how often the list was read.
+        stale: seconds for which the list showed a dead worker, at the worst.
+        missing: seconds for which it lacked one that lived and had answered requests, at the worst.
+        answered: requests of the load that were answered.
+        ids: ids of servers by pid, as the list showed them.
+    """
+
+    def __init__(self, web: WebServer) -> None:
+        self._web = web
+        self._over = threading.Event()
+        self._random = random.Random(1)  # a fixed seed: the same order of victims in every run
+        self._dead: dict[int, float] = {}
+        self._serving: dict[int, float] = {}
+        self._missing_since: dict[int, float] = {}
+        self._lock = threading.Lock()
+        self._failures: list[BaseException] = []
+        self.killed: list[int] = []
+        self.reloads = 0
+        self.listings = 0
+        self.stale = self.missing = 0.0
+        self.answered = 0
+        self.ids: dict[int, str] = {}
+
+    @contextmanager
+    def running(self) -> Iterator[Chaos]:
+        """While the body runs; what goes wrong in a thread is raised at its end."""
+        jobs = [self._harm, self._observe, self._load, self._load]
+        threads = [threading.Thread(target=self._guarded, args=(job,), name=job.__name__) for job in jobs]
+        for thread in threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._over.set()
+            for thread in threads:
+                thread.join(30)
+        if self._failures:
+            raise self._failures[0]
+
+    def _guarded(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except BaseException as failure:
+            self._failures.append(failure)
+
+    def listing(self) -> list[dict[str, Any]]:
+        """The list as some worker tells it; asks again when that worker is killed meanwhile."""
+        while True:
+            try:
+                return json.loads(self._web.get("/__rbkit__/servers", headers=BEARER))["servers"]
+            except LOST:
+                time.sleep(0.01)
+
+    def _harm(self) -> None:
+        reload_at = time.monotonic() + RELOAD_EVERY
+        while not self._over.wait(KILL_EVERY):
+            # One that is at work: to kill those that only start would try gunicorn, not us.
+            serving = [pid for pid in self._serving if alive(pid)]
+            if serving:
+                victim = self._random.choice(serving)
+                psutil.Process(victim).kill()
+                self.killed.append(victim)
+            if time.monotonic() >= reload_at:
+                self._web.signal(signal.SIGHUP)
+                self.reloads += 1
+                reload_at = time.monotonic() + RELOAD_EVERY
+
+    def _load(self) -> None:
+        while not self._over.is_set():
+            try:
+                pid = int(self._web.get("/hello").split()[-1])
+            except LOST:
+                continue
+            with self._lock:
+                self.answered += 1
+                self._serving.setdefault(pid, time.monotonic())
+            try:
+                self._web.get("/nap", seconds="0.02")
+            except LOST:
+                continue
+
+    def _observe(self) -> None:
+        while not self._over.wait(0.02):
+            before = time.monotonic()
+            with self._lock:
+                at_work = {pid for pid, since in self._serving.items() if since < before and alive(pid)}
+            listed = {entry["pid"]: entry for entry in self.listing() if entry["alive"]}
+            self.listings += 1
+            self.ids.update({pid: entry["id"] for pid, entry in listed.items()})
+            for pid in listed:
+                if not alive(pid):
+                    since = self._dead.setdefault(pid, before)
+                    self.stale = max(self.stale, time.monotonic() - since)
+            for pid in at_work:
+                if pid in listed or not alive(pid):
+                    self._missing_since.pop(pid, None)
+                else:
+                    since = self._missing_since.setdefault(pid, before)
+                    self.missing = max(self.missing, time.monotonic() - since)
