@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import os
 import re
 import signal as signals
@@ -15,7 +16,15 @@ from typing import Any, Final, Literal
 from .errors import ConfigurationError
 from .protocol.constants import PORT_RANGE
 
-__all__ = ["Settings", "check_port", "default_name", "from_environment", "is_enabled", "signal_number"]
+__all__ = [
+    "Binding",
+    "Settings",
+    "check_port",
+    "default_name",
+    "from_environment",
+    "is_enabled",
+    "signal_number",
+]
 
 Authorize = Callable[[dict[str, Any]], bool]
 
@@ -75,6 +84,61 @@ def from_environment(option: str, environ: Mapping[str, str] = os.environ) -> An
 
 
 @dataclass(frozen=True)
+class Binding:
+    """Where the embedded server's TCP ports are bound, and who gets in there.
+
+    Args:
+        host: IP address, or ``*`` for all.
+        secret_key_file, authorized_keys_dir: the server's CURVE key and the clients it lets in; both or none.
+        insecure: whether it may leave the machine without CURVE.
+
+    Raises:
+        ConfigurationError: keys without clients or the reverse; open to other machines without either.
+    """
+
+    host: str = "127.0.0.1"
+    secret_key_file: str | None = None
+    authorized_keys_dir: str | None = None
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.secret_key_file is None) != (self.authorized_keys_dir is None):
+            raise ConfigurationError(
+                "curve_secret_key_file and curve_authorized_keys_dir go together: the server's own key, and the "
+                "directory with the public keys of the clients that it lets in (rbkit-websocket keygen makes keys)"
+            )
+        if self.secret_key_file is None and not self.insecure and not self.loopback:
+            raise ConfigurationError(
+                f"bind_host={self.host!r} opens the profiler to other machines, without encryption and to anybody: "
+                "give curve_secret_key_file and curve_authorized_keys_dir (rbkit-websocket keygen makes keys), or "
+                "insecure_bind=True if that network is yours alone"
+            )
+
+    @classmethod
+    def from_environment(cls) -> Binding:
+        """That of ``start_server()``.
+
+        Raises:
+            ConfigurationError: as above, or a variable has a value that cannot work.
+        """
+        return cls(
+            from_environment("bind_host"),
+            from_environment("curve_secret_key_file"),
+            from_environment("curve_authorized_keys_dir"),
+            from_environment("insecure_bind"),
+        )
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        return self.host != "*" and ipaddress.ip_address(self.host).is_loopback
+
+    def endpoint(self, port: int) -> str:
+        """ZeroMQ endpoint of one port."""
+        return f"tcp://[{self.host}]:{port}" if ":" in self.host else f"tcp://{self.host}:{port}"
+
+
+@dataclass(frozen=True)
 class Settings:
     """All options of the middleware; docs/options.rst says what each is for.
 
@@ -102,6 +166,11 @@ class Settings:
     ping_interval: float = 15.0
     pub_port: int | None = None
     req_port: int | None = None
+    bind_host: str = "127.0.0.1"
+    insecure_bind: bool = False
+    curve_secret_key_file: str | None = None
+    curve_authorized_keys_dir: str | None = None
+    curve_server_key_file: str | None = None
     linger: float = 10.0
     snapshot_rate: int = 20_000_000
     request_names: bool = True
@@ -146,7 +215,25 @@ class Settings:
                 "embedded one"
             )
         values.setdefault("name", default_name())
-        return cls(**values)
+        settings = cls(**values)
+        if settings.pub_port is not None or settings.req_port is not None:
+            settings.binding()
+        if not settings.embedded and (settings.curve_secret_key_file is None) != (
+            settings.curve_server_key_file is None
+        ):
+            raise ConfigurationError(
+                "curve_secret_key_file and curve_server_key_file go together: this side's own key, and the public key "
+                "of the Rbkit server"
+            )
+        return settings
+
+    def binding(self) -> Binding:
+        """Where and how ``pub_port`` and ``req_port`` are bound.
+
+        Raises:
+            ConfigurationError: see :class:`Binding`.
+        """
+        return Binding(self.bind_host, self.curve_secret_key_file, self.curve_authorized_keys_dir, self.insecure_bind)
 
     @property
     def embedded(self) -> bool:
@@ -222,14 +309,26 @@ def _flag(value: Any) -> bool:
     raise ConfigurationError("give True or False (1, true, yes, on or 0, false, no, off)")
 
 
-def _runtime_dir(value: Any) -> str:
-    try:
-        path = os.fsdecode(value)
-    except TypeError:
-        path = ""
-    if not os.path.isabs(path):
-        raise ConfigurationError("the runtime directory is an absolute path")
-    return path
+def _path(what: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        try:
+            path = os.fsdecode(value)
+        except TypeError:
+            path = ""
+        if not os.path.isabs(path):
+            raise ConfigurationError(f"{what} is an absolute path")
+        return path
+
+    return parse
+
+
+def _host(value: Any) -> str:
+    if value != "*":
+        try:
+            ipaddress.ip_address(value if isinstance(value, str) else "")
+        except ValueError:
+            raise ConfigurationError("give an IP address of this machine, or * for all of them") from None
+    return str(value)
 
 
 def signal_number(value: Any) -> int | None:
@@ -291,6 +390,11 @@ _OPTIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "blocked_log": _number(float, 0, 86400),
     "snapshot_fork": _flag,
     "snapshot_pause": _flag,
-    "runtime_dir": _runtime_dir,
+    "bind_host": _host,
+    "insecure_bind": _flag,
+    "curve_secret_key_file": _path("the file with this side's secret key"),
+    "curve_authorized_keys_dir": _path("the directory with the clients' public keys"),
+    "curve_server_key_file": _path("the file with the server's public key"),
+    "runtime_dir": _path("the runtime directory"),
     "signal": signal_number,
 }

@@ -6,7 +6,8 @@ import ipaddress
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,8 @@ from urllib.parse import quote
 from . import discovery
 from .authorize import Gate
 from .config import Settings
-from .errors import RbkitError, ServerStartError
+from .curve import ClientKeys
+from .errors import ConfigurationError, RbkitError, ServerStartError
 
 __all__ = ["Endpoints", "Runtime"]
 
@@ -28,10 +30,11 @@ _PLACEHOLDER: Final = "<address of this application>"
 
 @dataclass(frozen=True)
 class Endpoints:
-    """ZeroMQ endpoints of one Rbkit server."""
+    """ZeroMQ endpoints of one Rbkit server, and the keys of one that speaks CURVE."""
 
     pub: str
     req: str
+    keys: ClientKeys | None = None
 
 
 class Runtime:
@@ -45,6 +48,7 @@ class Runtime:
         self.settings = settings
         self._pid: int | None = None
         self._gate: Gate | None = None
+        self._configured: Endpoints | None = None
 
     def start(self, environ: Mapping[str, Any] | None = None) -> None:
         """Starts what serves this application. Failures are logged: the application goes on without us.
@@ -57,8 +61,7 @@ class Runtime:
         self._pid = os.getpid()
         try:
             self.gate(environ)
-            if self.settings.embedded:
-                self.own_endpoints()
+            self.own_endpoints()
         except RbkitError as error:
             log.error("rbkit: %s. The application runs on, but cannot be watched.", error)
         except Exception:  # a boundary: profiling must never take the application down
@@ -94,16 +97,27 @@ class Runtime:
         """The server this worker stands for: the embedded one, started if need be, or the configured one.
 
         Raises:
-            ServerStartError, RuntimeDirectoryError: the embedded server could not start.
+            ServerStartError, RuntimeDirectoryError: the embedded server could not start, or keys cannot be read.
         """
         settings = self.settings
         if settings.pub_endpoint is not None and settings.req_endpoint is not None:
-            return Endpoints(settings.pub_endpoint, settings.req_endpoint)
+            if self._configured is None:
+                self._configured = Endpoints(settings.pub_endpoint, settings.req_endpoint, self._keys())
+            return self._configured
         # Late, since it brings ZeroMQ along: an application that is never watched does not pay for it at import.
         from .server import ensure_embedded
 
         embedded = ensure_embedded(settings)
         return Endpoints(embedded.pub, embedded.req)
+
+    def _keys(self) -> ClientKeys | None:
+        server, own = self.settings.curve_server_key_file, self.settings.curve_secret_key_file
+        if server is None or own is None:
+            return None
+        try:
+            return ClientKeys.load(server, own)
+        except ConfigurationError as error:
+            raise ServerStartError(str(error)) from error
 
     def endpoints(self, server_id: str | None) -> Endpoints:
         """The server that a client asks for with ``server=``, this worker's own without it.
@@ -134,7 +148,7 @@ class Runtime:
         # Late, since it imports gevent: that is for those who are watched, not for everyone who imports us.
         from .bridge.probe import ask_status
 
-        statuses = ask_status([record.req_endpoint for record in records], _PATIENCE)
+        statuses = ask_status([(record.req_endpoint, None) for record in records], _PATIENCE)
         return [
             {
                 "id": record.id,
@@ -149,6 +163,11 @@ class Runtime:
             }
             for record, status in zip(records, statuses, strict=True)
         ]
+
+    @contextmanager
+    def using(self, endpoints: Endpoints, session: Any) -> Iterator[None]:
+        """While a session is bridged to a server; for those who have to end it from outside."""
+        yield
 
     def _announce(self, token: str, environ: Mapping[str, Any]) -> None:
         # Printed, not logged: log files are kept and read by others. The token is in the runtime directory as well.

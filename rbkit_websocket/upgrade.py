@@ -123,7 +123,8 @@ def _talk(takeover: Takeover, environ: dict[str, Any], runtime: Runtime, server_
             for _ in session.messages():
                 pass  # until the client has answered the close frame
         else:
-            Bridge(session, endpoints.pub, endpoints.req, settings, text=text).run()
+            with runtime.using(endpoints, session):
+                Bridge(session, endpoints.pub, endpoints.req, settings, text=text, keys=endpoints.keys).run()
         orderly = True
     except Exception:  # a boundary: the application and its server must not suffer
         log.exception("rbkit: a session failed")

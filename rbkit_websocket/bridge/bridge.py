@@ -7,6 +7,7 @@ import logging
 import zmq
 
 from ..config import Settings
+from ..curve import ClientKeys
 from ..protocol import envelope
 from ..websocket.session import Session
 from .feed import Feed
@@ -27,15 +28,24 @@ class Bridge:
         req_endpoint: the server's REP socket.
         settings: time-outs and caps.
         text: frames as the old browser clients want them.
+        keys: for a server that speaks CURVE.
     """
 
     def __init__(
-        self, session: Session, pub_endpoint: str, req_endpoint: str, settings: Settings, *, text: bool
+        self,
+        session: Session,
+        pub_endpoint: str,
+        req_endpoint: str,
+        settings: Settings,
+        *,
+        text: bool,
+        keys: ClientKeys | None = None,
     ) -> None:
         self._session = session
         self._pub_endpoint = pub_endpoint
         self._req_endpoint = req_endpoint
         self._settings = settings
+        self._keys = keys
         self._frame = text_frame if text else binary_frame
         self.text = text
         self.outbox = session.outbox
@@ -55,14 +65,15 @@ class Bridge:
                     command_timeout=settings.command_timeout,
                     connect_timeout=settings.connect_timeout,
                     max_commands=settings.max_commands,
+                    keys=self._keys,
                 )
                 # Commands first: what answers neither is not running, and nobody is told of a client that never was.
-                if requests.connect():
-                    feed = Feed.join(self._pub_endpoint, self)
+                if (problem := requests.connect()) is None:
+                    feed = Feed.join(self._pub_endpoint, self, self._keys)
                     if not feed.wait_connected(settings.connect_timeout):
                         session.close(1013, f"{NOT_RUNNING}: nothing publishes at {self._pub_endpoint}")
                 else:
-                    session.close(1013, NOT_RUNNING)
+                    session.close(1013, problem)
             except zmq.ZMQError as error:
                 session.close(1011, f"ZeroMQ: {error}")
                 log.error("rbkit: cannot connect to %s and %s: %s", self._req_endpoint, self._pub_endpoint, error)

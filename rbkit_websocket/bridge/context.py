@@ -10,6 +10,8 @@ import zmq
 from gevent.event import Event
 from zmq.utils.monitor import parse_monitor_message
 
+from ..curve import ClientKeys
+
 __all__ = ["Link", "Readiness", "bridge_socket"]
 
 _context: tuple[int, zmq.Context[zmq.Socket[bytes]]] | None = None
@@ -17,13 +19,16 @@ _context: tuple[int, zmq.Context[zmq.Socket[bytes]]] | None = None
 # A dead peer of a TCP link that sends no FIN (its machine lost power) is noticed after these milliseconds.
 _HEARTBEAT_IVL: Final = 1000
 _HEARTBEAT_TIMEOUT: Final = 3000
+_HEARTBEAT_TTL: Final = 10_000
 _RECONNECT_IVL: Final = 100
 
 _MAX_SOCKETS: Final = 32_768
 
 
-def bridge_socket(kind: int) -> zmq.Socket[bytes]:
-    """A socket of this process's own context; a context never crosses a fork (libzmq's rule).
+def bridge_socket(kind: int, endpoint: str = "", keys: ClientKeys | None = None) -> zmq.Socket[bytes]:
+    """A socket of this process's own context, to be connected to ``endpoint``, with CURVE if there are keys.
+
+    A context never crosses a fork (libzmq's rule).
 
     The context stays for the life of the process: making one starts two threads.
     """
@@ -38,6 +43,12 @@ def bridge_socket(kind: int) -> zmq.Socket[bytes]:
     socket.reconnect_ivl = _RECONNECT_IVL
     socket.heartbeat_ivl = _HEARTBEAT_IVL
     socket.heartbeat_timeout = _HEARTBEAT_TIMEOUT
+    # The server gives us up as well when our machine is the one that disappears, and then stops what we asked for.
+    socket.heartbeat_ttl = _HEARTBEAT_TTL
+    if "[" in endpoint:
+        socket.ipv6 = True
+    if keys is not None:
+        keys.apply(socket)
     return socket
 
 
@@ -80,6 +91,7 @@ class Link:
         monitor: the socket whose readiness means news.
         up: the ZMTP handshake with the peer is done, so it really is a ZeroMQ server.
         refused: an attempt has failed, and none has succeeded since.
+        problem: why the ZMTP handshake failed, if the last one did; None otherwise.
         losses: how often the peer has been lost. One that came back between two looks is up, but knows nothing of what
             the one before it was asked.
     """
@@ -87,16 +99,28 @@ class Link:
     _EVENTS: Final = (
         zmq.EVENT_HANDSHAKE_SUCCEEDED
         | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+        | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+        | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
         | zmq.EVENT_DISCONNECTED
         | zmq.EVENT_CLOSED
         | zmq.EVENT_CONNECT_RETRIED
     )
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    _FAILED: Final = (
+        zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+        zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+        zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+    )
+
+    def __init__(self, socket: zmq.Socket[bytes], endpoint: str = "", keys: ClientKeys | None = None) -> None:
         self._socket = socket
+        # Over ipc there are no keys: a handshake that fails there is a server that ends.
+        self._remote = endpoint.startswith("tcp://")
+        self._keys = keys
         self.monitor: zmq.Socket[bytes] = socket.get_monitor_socket(self._EVENTS)
         self.up = False
         self.refused = False
+        self.problem: str | None = None
         self.losses = 0
 
     def look(self) -> None:
@@ -108,8 +132,20 @@ class Link:
                 return
             event = parse_monitor_message(message)["event"]
             self.losses += event == zmq.EVENT_DISCONNECTED
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self.problem = None
+            elif self._remote and event in self._FAILED:
+                self.problem = self._explain(event)
             self.up = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             self.refused = not self.up
+
+    def _explain(self, event: int) -> str:
+        # Short enough for a close frame: 123 bytes (RFC 6455 section 5.5).
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return "it does not know this side's CURVE key"
+        if self._keys is not None:
+            return "wrong server key, or it does not use CURVE"
+        return "it wants CURVE keys, or is no ZeroMQ server"
 
     def close(self) -> None:
         """Ends the monitoring; before the socket is closed."""

@@ -18,6 +18,7 @@ import zmq
 from gevent.event import AsyncResult
 from gevent.hub import Hub
 
+from ..curve import ClientKeys
 from ..protocol import envelope
 from ..websocket.outbox import Outbox
 from .context import Link, Readiness, bridge_socket
@@ -37,7 +38,7 @@ _RECEIVE_HIGH_WATER_MARK: Final = 1000
 # How long after a time-out the pump gets to look once more: the event loop may have been blocked all the while.
 _SECOND_LOOK: Final = 0.1
 
-_feeds: WeakKeyDictionary[Hub, dict[str, Feed]] = WeakKeyDictionary()
+_feeds: WeakKeyDictionary[Hub, dict[tuple[str, ClientKeys | None], Feed]] = WeakKeyDictionary()
 
 
 class Listener(Protocol):
@@ -53,11 +54,12 @@ class Listener(Protocol):
 class Feed:
     """The publications of one endpoint, for all sessions of this event loop; closed when the last one leaves."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, keys: ClientKeys | None = None) -> None:
         self._endpoint = endpoint
+        self._keys = keys
         self._pid = os.getpid()
         self._listeners: list[Listener] = []
-        self._sub = bridge_socket(zmq.SUB)
+        self._sub = bridge_socket(zmq.SUB, endpoint, keys)
         self._sub.rcvhwm = _RECEIVE_HIGH_WATER_MARK
         self._sub.subscribe(b"")
         try:
@@ -72,16 +74,16 @@ class Feed:
         self._pump = gevent.spawn(self._run)
 
     @classmethod
-    def join(cls, endpoint: str, listener: Listener) -> Feed:
+    def join(cls, endpoint: str, listener: Listener, keys: ClientKeys | None = None) -> Feed:
         """The feed of ``endpoint`` with ``listener`` added; the older listeners are told of the new one.
 
         Raises:
             zmq.ZMQError: the endpoint is none.
         """
         feeds = _feeds.setdefault(gevent.get_hub(), {})
-        feed = feeds.get(endpoint)
+        feed = feeds.get((endpoint, keys))
         if feed is None or feed._pid != os.getpid():
-            feed = feeds[endpoint] = cls(endpoint)
+            feed = feeds[endpoint, keys] = cls(endpoint, keys)
         older = tuple(feed._listeners)
         feed._listeners.append(listener)
         for other in older:
@@ -114,8 +116,8 @@ class Feed:
 
     def _withdraw(self) -> None:
         feeds = _feeds.get(gevent.get_hub(), {})
-        if feeds.get(self._endpoint) is self:
-            del feeds[self._endpoint]
+        if feeds.get((self._endpoint, self._keys)) is self:
+            del feeds[self._endpoint, self._keys]
 
     def _run(self) -> None:
         while os.getpid() == self._pid:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import zmq
 
+from ..curve import ClientKeys
 from ..errors import ProtocolError
 from ..protocol.messages import decode_answer
 from .context import Link, Readiness, bridge_socket
@@ -24,10 +25,12 @@ class Status:
 
     Attributes:
         reachable: a ZeroMQ server answered, if only its transport: a real Rbkit server may be busy with a snapshot.
+        problem: why its side refused the link; None when it did not.
         facts: the answer to ``status``; empty when none came in time, or from a server that does not know the command.
     """
 
     reachable: bool = False
+    problem: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     def number(self, key: str) -> int | float | None:
@@ -44,13 +47,13 @@ class Status:
 class _Question:
     """One server that is asked."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, keys: ClientKeys | None) -> None:
         self.status = Status()
         self.done = False
-        self.socket = bridge_socket(zmq.REQ)
+        self.socket = bridge_socket(zmq.REQ, endpoint, keys)
         self.link: Link | None = None
         try:
-            self.link = Link(self.socket)
+            self.link = Link(self.socket, endpoint, keys)
             self.socket.connect(endpoint)
             # Queued until the server is there: a REQ without peer takes one message and no more.
             self.socket.send(_COMMAND, zmq.NOBLOCK)
@@ -71,6 +74,7 @@ class _Question:
             answer = decode_answer(self.socket.recv(zmq.NOBLOCK))
         except zmq.Again:
             self.done = self.link.refused
+            self.status.problem = self.link.problem
         except ProtocolError:
             self.done = True
         else:
@@ -84,14 +88,14 @@ class _Question:
         self.socket.close(0)
 
 
-def ask_status(endpoints: Sequence[str], timeout: float) -> list[Status]:
-    """The status of the server at each REQ endpoint, in the same order, within ``timeout`` seconds.
+def ask_status(servers: Sequence[tuple[str, ClientKeys | None]], timeout: float) -> list[Status]:
+    """The status of each server, given by its REQ endpoint and keys, in the same order, within ``timeout`` seconds.
 
     Others run meanwhile: greenlets where this thread has an event loop, threads in any case.
     """
     questions: list[_Question] = []
     try:
-        questions.extend(map(_Question, endpoints))
+        questions.extend(_Question(endpoint, keys) for endpoint, keys in servers)
         _await(questions, time.monotonic() + timeout)
         return [question.status for question in questions]
     finally:

@@ -15,6 +15,7 @@ from typing import Final
 import gevent
 import zmq
 
+from ..curve import ClientKeys
 from ..websocket.outbox import Outbox
 from .context import Link, Readiness, bridge_socket
 
@@ -39,6 +40,7 @@ class Requests:
         command_timeout: seconds for one command.
         connect_timeout: seconds to wait for a server that went away.
         max_commands: commands that may wait.
+        keys: for a server that speaks CURVE.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Requests:
         command_timeout: float,
         connect_timeout: float,
         max_commands: int,
+        keys: ClientKeys | None = None,
     ) -> None:
         self._outbox = outbox
         self._answer = answer
@@ -64,12 +67,12 @@ class Requests:
         self._deadline: float | None = None
         self._worker: gevent.Greenlet[..., None] | None = None
         self._losses = 0
-        self._req = bridge_socket(zmq.REQ)
+        self._req = bridge_socket(zmq.REQ, endpoint, keys)
         # Correlated: an answer that belongs to no request of ours is dropped by libzmq instead of taken for the next.
         self._req.req_correlate = 1
         self._req.req_relaxed = 1
         try:
-            self._link = Link(self._req)
+            self._link = Link(self._req, endpoint, keys)
         except zmq.ZMQError:  # out of descriptors
             self._req.close(0)
             raise
@@ -80,17 +83,25 @@ class Requests:
             self.close()
             raise
 
-    def connect(self) -> bool:
-        """Waits for the server; False when there is none. Commands are taken from now on."""
+    def connect(self) -> str | None:
+        """Waits for the server. Commands are taken from now on.
+
+        Returns:
+            None; why it cannot be had, otherwise.
+        """
         deadline = time.monotonic() + self._connect_timeout
         while True:
             self._look()
             if self._link.up:
                 self._worker = gevent.spawn(self._run)
-                return True
+                return None
             remaining = deadline - time.monotonic()
-            if self._link.refused or remaining <= 0:
-                return False
+            if self._link.problem is not None:
+                return f"the Rbkit server refused the link: {self._link.problem}"
+            if self._link.refused:
+                return NOT_RUNNING
+            if remaining <= 0:
+                return f"{NOT_RUNNING} or not reachable: no answer within {self._connect_timeout:g} s"
             self._readiness.wait(remaining)
 
     def submit(self, command: bytes) -> None:

@@ -17,7 +17,7 @@ from .text import clean
 
 __all__ = ["main"]
 
-_COMMANDS: Final = ("demo", "gateway")
+_COMMANDS: Final = ("demo", "gateway", "keygen")
 """Each is a module of this package with a click command named ``command``."""
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import zmq
 
-__all__ = ["Channels"]
+from ..curve import ServerKeys
+
+__all__ = ["Channels", "Envelope"]
 
 # Messages that may wait for one slow subscriber. A heap message is about 100 KiB, so a subscriber that stalls in the
 # middle of a snapshot costs some 50 MiB at the most; at snapshot_rate it may fall behind by seconds and lose nothing.
@@ -19,23 +22,53 @@ _MAX_COMMAND: Final = 64 * 1024
 _COMMANDS_A_TURN: Final = 50
 
 
+_ZAP: Final = "inproc://zeromq.zap.01"  # ZeroMQ RFC 27
+_DOMAIN: Final = b"rbkit"
+# Seconds between two words about clients that were refused: whoever tries often must not fill a log.
+_SAY_AGAIN: Final = 10.0
+
+
+class Envelope:
+    """Where the answer to a command goes."""
+
+    __slots__ = ("frames", "socket")
+
+    def __init__(self, socket: Any, frames: list[bytes]) -> None:
+        self.socket = socket
+        self.frames = frames
+
+
 class Channels:
     """Made and bound by whoever starts the server, then used by the server's thread alone, but for :meth:`wake`.
 
+    With keys, TCP endpoints are those of sockets of their own that speak CURVE alone, beside those for ipc.
+
     Args:
         allocate_lock: the original ``_thread.allocate_lock``.
+        keys: the server's CURVE keys; None: TCP endpoints are open.
+        refused: gets the address of a client whose key is not authorized.
 
     Raises:
         zmq.ZMQError, OSError: no context or pipe can be had.
     """
 
-    def __init__(self, allocate_lock: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        allocate_lock: Callable[[], Any],
+        keys: ServerKeys | None = None,
+        refused: Callable[[str], None] = lambda _address: None,
+    ) -> None:
         self._lock = allocate_lock()
+        self._keys = keys
+        self._refused = refused
+        self._silent_until = 0.0
         self._context: Any = zmq.Context()
         self._poller = zmq.Poller()
-        self._pub: Any = None
-        self._req: Any = None
-        self.topics: set[bytes] = set()
+        # By whether they are guarded by CURVE.
+        self._pubs: dict[bool, Any] = {}
+        self._reqs: dict[bool, Any] = {}
+        self._zap: Any = None
+        self.topics: set[tuple[bool, bytes]] = set()
         self._pipe: tuple[int, int] | None = None
         try:
             self._pipe = os.pipe()
@@ -52,21 +85,36 @@ class Channels:
         Raises:
             zmq.ZMQError: one of them cannot be bound; those before it are.
         """
-        if pub and self._pub is None:
-            # XPUB, because it tells who subscribes and who leaves.
-            self._pub = self._socket(zmq.XPUB)
-            self._pub.sndhwm = HIGH_WATER
         for endpoint in pub:
-            self._pub.bind(endpoint)
-        if req and self._req is None:
-            self._req = self._socket(zmq.ROUTER)
-            self._req.maxmsgsize = _MAX_COMMAND
+            guarded = self._guarded(endpoint)
+            if guarded not in self._pubs:
+                # XPUB, because it tells who subscribes and who leaves.
+                self._pubs[guarded] = self._socket(zmq.XPUB, guarded)
+                self._pubs[guarded].sndhwm = HIGH_WATER
+            self._bind(self._pubs[guarded], endpoint)
         for endpoint in req:
-            self._req.bind(endpoint)
+            guarded = self._guarded(endpoint)
+            if guarded not in self._reqs:
+                self._reqs[guarded] = self._socket(zmq.ROUTER, guarded)
+                self._reqs[guarded].maxmsgsize = _MAX_COMMAND
+            self._bind(self._reqs[guarded], endpoint)
 
-    def _socket(self, kind: int) -> Any:
+    def _guarded(self, endpoint: str) -> bool:
+        return self._keys is not None and endpoint.startswith("tcp://")
+
+    def _bind(self, socket: Any, endpoint: str) -> None:
+        socket.ipv6 = "[" in endpoint
+        socket.bind(endpoint)
+
+    def _socket(self, kind: int, guarded: bool = False) -> Any:
+        if guarded and self._zap is None:
+            # Before anything asks it: without a handler libzmq lets everybody in who knows the server's public key.
+            self._zap = self._socket(zmq.REP)
+            self._zap.bind(_ZAP)
         socket = self._context.socket(kind)
         socket.linger = 0
+        if guarded and self._keys is not None:
+            self._keys.apply(socket, _DOMAIN)
         self._poller.register(socket, zmq.POLLIN)
         return socket
 
@@ -78,6 +126,24 @@ class Channels:
                 os.read(self._pipe[0], 4096)
             except OSError:
                 pass
+        if self._zap is not None and self._zap in ready:
+            self._authenticate(self._zap)
+
+    def _authenticate(self, zap: Any) -> None:
+        """Tells libzmq, which asks by ZAP, whether the client of a CURVE handshake may come in."""
+        while (frames := _receive(zap)) is not None:
+            _version, request, domain, address, _identity, mechanism, *credentials = frames
+            known = (
+                self._keys is not None
+                and (domain, mechanism) == (_DOMAIN, b"CURVE")
+                and [len(key) for key in credentials] == [32]
+                and self._keys.is_authorized(credentials[0])
+            )
+            status = (b"200", b"OK") if known else (b"400", b"unknown key")
+            zap.send_multipart([b"1.0", request, *status, b"", b""])
+            if not known and time.monotonic() >= self._silent_until:
+                self._silent_until = time.monotonic() + _SAY_AGAIN
+                self._refused(address.decode("ascii", "replace"))
 
     def wake(self) -> None:
         """Ends a :meth:`wait`, now or the next one; from any thread."""
@@ -93,47 +159,52 @@ class Channels:
     def subscriptions(self) -> bool:
         """Reads who has come and gone into ``topics``; True when the last subscriber has left."""
         had = bool(self.topics)
-        while self._pub is not None and (message := _receive(self._pub)) is not None:
-            if message[0][:1] == b"\x01":
-                self.topics.add(message[0][1:])
-            elif message[0][:1] == b"\x00":
-                self.topics.discard(message[0][1:])
+        for guarded, socket in self._pubs.items():
+            while (message := _receive(socket)) is not None:
+                if message[0][:1] == b"\x01":
+                    self.topics.add((guarded, message[0][1:]))
+                elif message[0][:1] == b"\x00":
+                    self.topics.discard((guarded, message[0][1:]))
         return had and not self.topics
 
-    def commands(self) -> Iterator[tuple[str, list[bytes]]]:
-        """Up to 50 commands that have come in, each with the envelope that its answer needs."""
-        for _ in range(_COMMANDS_A_TURN):
-            frames = _receive(self._req) if self._req is not None else None
-            if frames is None:
-                return
-            # The envelope ends with the first empty frame (REQ; correlated REQ puts its number before it). A DEALER
-            # that sends none has the identity alone.
-            end = frames.index(b"", 1) + 1 if b"" in frames[1:-1] else 1
-            body = frames[end] if len(frames) > end else b""
-            yield body.decode("utf-8", "replace"), frames[:end]
+    def commands(self) -> Iterator[tuple[str, Envelope]]:
+        """Up to 50 commands of each socket that have come in, each with the envelope that its answer needs."""
+        for socket in tuple(self._reqs.values()):
+            for _ in range(_COMMANDS_A_TURN):
+                frames = _receive(socket)
+                if frames is None:
+                    break
+                # The envelope ends with the first empty frame (REQ; correlated REQ puts its number before it). A
+                # DEALER that sends none has the identity alone.
+                end = frames.index(b"", 1) + 1 if b"" in frames[1:-1] else 1
+                body = frames[end] if len(frames) > end else b""
+                yield body.decode("utf-8", "replace"), Envelope(socket, frames[:end])
 
-    def answer(self, envelope: list[bytes], message: bytes) -> None:
+    def answer(self, envelope: Envelope, message: bytes) -> None:
         """Answers a command; a client that has gone gets nothing."""
         try:
-            self._req.send_multipart([*envelope, message], zmq.NOBLOCK)
+            envelope.socket.send_multipart([*envelope.frames, message], zmq.NOBLOCK)
         except zmq.ZMQError:
             pass
 
     def publish(self, message: bytes) -> None:
         """Sends to all subscribers; whoever is more than the high-water mark behind loses it."""
-        if self._pub is not None and self.topics:
+        for guarded in {guarded for guarded, _ in self.topics}:
             try:
-                self._pub.send(message, zmq.NOBLOCK)
+                self._pubs[guarded].send(message, zmq.NOBLOCK)
             except zmq.ZMQError:
                 pass
 
     def close(self) -> None:
         """Sockets first, dropping what is under way: the context's end waits for them. Not for :meth:`wake`'s pipe."""
-        for socket in (self._pub, self._req):
+        # The ZAP handler last: those that ask it are gone then.
+        for socket in (*self._pubs.values(), *self._reqs.values(), self._zap):
             if socket is not None:
                 self._poller.unregister(socket)
                 socket.close(linger=0)
-        self._pub = self._req = None
+        self._pubs.clear()
+        self._reqs.clear()
+        self._zap = None
         self.topics.clear()
         if self._context is not None:
             self._context.term()

@@ -12,7 +12,8 @@ from types import EllipsisType
 from typing import Any, Final, Literal
 
 from .. import discovery
-from ..config import Settings, check_port, from_environment
+from ..config import Binding, Settings, check_port, from_environment
+from ..curve import ServerKeys
 from ..errors import ConfigurationError, RuntimeDirectoryError, ServerStartError
 from ..protocol.constants import DEFAULT_CPU_INTERVAL_USEC, DEFAULT_PUB_PORT, DEFAULT_REQ_PORT
 from .commands import INTERVAL_RANGE
@@ -104,7 +105,10 @@ def current_server() -> Server | None:
 
 
 def start_server(pub_port: Port = ..., request_port: Port = ...) -> Server | Literal[False]:
-    """Starts the embedded server on loopback TCP ports, without profiling anything yet.
+    """Starts the embedded server on TCP ports, without profiling anything yet.
+
+    They are bound to loopback. ``RBKIT_BIND_HOST``, ``RBKIT_CURVE_SECRET_KEY_FILE``,
+    ``RBKIT_CURVE_AUTHORIZED_KEYS_DIR`` and ``RBKIT_INSECURE_BIND`` count here as for the middleware.
 
     Args:
         pub_port: port of the published data, 1024 to 65000; default ``RBKIT_PUB_PORT`` or 5555; None: no such socket.
@@ -114,7 +118,7 @@ def start_server(pub_port: Port = ..., request_port: Port = ...) -> Server | Lit
         The server; False, with a line on stderr, when one runs already or a port cannot be bound.
 
     Raises:
-        ConfigurationError: a port that is none ("Invalid port value").
+        ConfigurationError: a port that is none ("Invalid port value"), or a variable that cannot work.
     """
     return _start(pub_port, request_port, None)
 
@@ -219,9 +223,13 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
     record = discovery.Record.of_this_process(server_id, settings.name, endpoints.pub, endpoints.req)
     try:
         if server is None:
+            ports = settings.pub_port, settings.req_port
+            # Not looked at where there are no ports: the same variables configure a gateway's side of the link.
+            binding = settings.binding() if ports != (None, None) else Binding()
             server = Server(
-                new_pub + _tcp(settings.pub_port),
-                new_req + _tcp(settings.req_port),
+                new_pub + _tcp(settings.pub_port, binding),
+                new_req + _tcp(settings.req_port, binding),
+                curve=_keys(binding),
                 server_id=server_id,
                 application=settings.name,
                 linger=settings.linger,
@@ -242,6 +250,8 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
     except ServerStartError:
         discovery.remove(directory, settings.name, server_id)
         raise
+    except ConfigurationError as error:
+        raise ServerStartError(f"the embedded Rbkit server cannot start: {error}") from error
     except OSError as error:
         raise RuntimeDirectoryError(str(directory), f"cannot be written ({error.strerror})") from error
     return endpoints
@@ -254,14 +264,17 @@ def _is_ipc(endpoint: str) -> bool:
 def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> Server | Literal[False]:
     pub = _port(pub_port, "RBKIT_PUB_PORT", DEFAULT_PUB_PORT)
     req = _port(request_port, "RBKIT_REQ_PORT", DEFAULT_REQ_PORT)
+    binding = Binding.from_environment() if (pub, req) != (None, None) else Binding()
+    keys = _keys(binding)
     process = _mine()
     _install_hooks()
     with process.lock:
         if process.running is None:
             _forget(process)
             server = Server(
-                _tcp(pub),
-                _tcp(req),
+                _tcp(pub, binding),
+                _tcp(req, binding),
+                curve=keys,
                 server_id=discovery.new_id(),
                 signum=from_environment("signal"),
                 options=options,
@@ -306,6 +319,11 @@ def _port(port: Port, variable: str, default: int, environ: Mapping[str, str] = 
     return None if value is None else check_port(value)
 
 
-def _tcp(port: int | None) -> list[str]:
-    # Loopback only: whoever reaches these sockets needs no token.
-    return [] if port is None else [f"tcp://127.0.0.1:{port}"]
+def _tcp(port: int | None, binding: Binding) -> list[str]:
+    return [] if port is None else [binding.endpoint(port)]
+
+
+def _keys(binding: Binding) -> ServerKeys | None:
+    if binding.secret_key_file is None or binding.authorized_keys_dir is None:
+        return None
+    return ServerKeys.load(binding.secret_key_file, binding.authorized_keys_dir)

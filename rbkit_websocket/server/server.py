@@ -20,12 +20,13 @@ from typing import Any, Final
 import zmq
 
 from .. import __version__
+from ..curve import ServerKeys
 from ..errors import ServerStartError
 from ..profilers.base import Host
 from ..profilers.blocked import LoopWatch
 from ..protocol.codec import pack
 from . import commands
-from .channels import Channels
+from .channels import Channels, Envelope
 from .originals import AppThread, make_host, tell
 from .profiling import Profiling, StartOptions
 from .publisher import Publisher
@@ -45,6 +46,7 @@ class Server:
     Args:
         pub: ZeroMQ endpoints to publish on; empty for none (callbacks only).
         req: ZeroMQ endpoints to take commands on; empty for none.
+        curve: the keys of its TCP endpoints; None: they are open. ipc endpoints are guarded by the file system.
         server_id: its identity, see :func:`rbkit_websocket.discovery.new_id`.
         application: the application's name.
         linger: seconds that profilers which a command started go on without subscribers.
@@ -67,6 +69,7 @@ class Server:
         pub: Sequence[str] = (),
         req: Sequence[str] = (),
         *,
+        curve: ServerKeys | None = None,
         server_id: str = "",
         application: str = "",
         linger: float = 10.0,
@@ -101,6 +104,7 @@ class Server:
         self._linger = linger
         self._signum = signum
         self._options = options
+        self._curve = curve
         self._channels: Channels | None = None
         self._jobs: deque[_Pending] = deque()
         self._requests: deque[Callable[[], None]] = deque()
@@ -122,7 +126,7 @@ class Server:
         self.watch = self._make_watch()
         channels = None
         try:
-            channels = self._channels = Channels(self.host.allocate_lock)
+            channels = self._channels = Channels(self.host.allocate_lock, self._curve, self._refused)
             channels.bind(self.pub_endpoints, self.req_endpoints)
             self._done = self.host.allocate_lock()
             self._done.acquire()
@@ -302,7 +306,10 @@ class Server:
         self.app.rescue(now)
         self._work(now)
 
-    def _command(self, command: str, envelope: list[bytes] | None) -> None:
+    def _refused(self, address: str) -> None:
+        self.app.log(logging.WARNING, f"rbkit: refused a ZeroMQ client from {address}: its key is not authorized")
+
+    def _command(self, command: str, envelope: Envelope | None) -> None:
         pending = _Pending(command, envelope)
         try:
             answer = commands.dispatch(self, command)
@@ -370,7 +377,7 @@ class _Pending:
 
     __slots__ = ("command", "due", "envelope", "job")
 
-    def __init__(self, command: str, envelope: list[bytes] | None) -> None:
+    def __init__(self, command: str, envelope: Envelope | None) -> None:
         self.command = command
         self.envelope = envelope
         self.job: Generator[float | None, None, bytes | None]

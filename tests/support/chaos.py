@@ -34,7 +34,8 @@ class Chaos:
         killed, reloads: what was done.
         listings: how often the list was read.
         stale: seconds for which the list showed a dead worker, at the worst.
-        missing: seconds for which it lacked one that lived and had answered requests, at the worst.
+        missing: seconds for which it lacked one that answered requests then, at the worst. (Whether its process is
+            there would tell less: it takes its time to end, with its server gone.)
         answered: requests of the load that were answered.
         ids: ids of servers by pid, as the list showed them.
     """
@@ -44,7 +45,7 @@ class Chaos:
         self._over = threading.Event()
         self._random = random.Random(1)  # a fixed seed: the same order of victims in every run
         self._dead: dict[int, float] = {}
-        self._serving: dict[int, float] = {}
+        self._serving: dict[int, tuple[float, float]] = {}  # when it answered first, and last
         self._missing_since: dict[int, float] = {}
         self._lock = threading.Lock()
         self._failures: list[BaseException] = []
@@ -107,7 +108,8 @@ class Chaos:
                 continue
             with self._lock:
                 self.answered += 1
-                self._serving.setdefault(pid, time.monotonic())
+                now = time.monotonic()
+                self._serving[pid] = (self._serving.get(pid, (now, now))[0], now)
             try:
                 self._web.get("/nap", seconds="0.02")
             except LOST:
@@ -117,7 +119,7 @@ class Chaos:
         while not self._over.wait(0.02):
             before = time.monotonic()
             with self._lock:
-                at_work = {pid for pid, since in self._serving.items() if since < before and alive(pid)}
+                at_work = {pid for pid, (since, _) in self._serving.items() if since < before and alive(pid)}
             listed = {entry["pid"]: entry for entry in self.listing() if entry["alive"]}
             self.listings += 1
             self.ids.update({pid: entry["id"] for pid, entry in listed.items()})
@@ -126,8 +128,8 @@ class Chaos:
                     since = self._dead.setdefault(pid, before)
                     self.stale = max(self.stale, time.monotonic() - since)
             for pid in at_work:
-                if pid in listed or not alive(pid):
+                if pid in listed:
                     self._missing_since.pop(pid, None)
                 else:
                     since = self._missing_since.setdefault(pid, before)
-                    self.missing = max(self.missing, time.monotonic() - since)
+                    self.missing = max(self.missing, self._serving[pid][1] - since)

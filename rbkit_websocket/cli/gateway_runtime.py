@@ -1,0 +1,103 @@
+"""The servers behind a gateway: chosen by name, listed with what they say of themselves, changed while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from ..bridge.probe import ask_status
+from ..config import Settings
+from ..errors import ServerStartError
+from ..runtime import Endpoints, Runtime
+from ..websocket import Session
+from .serverlist import NamedServer
+
+__all__ = ["GatewayRuntime"]
+
+# Seconds for all servers together: they may be a continent away.
+_PATIENCE: Final = 1.0
+
+
+class GatewayRuntime(Runtime):
+    """What the sessions of a gateway need.
+
+    Args:
+        settings: of the gateway.
+        servers: at least one; names are unique.
+
+    Attributes:
+        named: the servers now.
+    """
+
+    def __init__(self, settings: Settings, servers: Sequence[NamedServer]) -> None:
+        super().__init__(settings)
+        self.named = tuple(servers)
+        self._sessions: dict[Session, Endpoints] = {}
+
+    def replace(self, servers: Sequence[NamedServer]) -> None:
+        """Other servers from now on. Sessions of those that have left or changed are closed with 1001."""
+        names = {_endpoints(server): server.name for server in self.named}
+        self.named = tuple(servers)
+        still = {_endpoints(server): server.name for server in self.named}
+        for session, endpoints in tuple(self._sessions.items()):
+            name = names.get(endpoints)
+            if name is not None and still.get(endpoints) != name:
+                left = name not in still.values()
+                verb = "has left" if left else "has changed in"
+                session.close(1001, f"server {name!r} {verb} the gateway's list{'' if left else '; connect again'}")
+
+    def own_endpoints(self) -> Endpoints:
+        """Of whoever names no server: the first that is there."""
+        if len(self.named) > 1:
+            for server, status in zip(self.named, self._ask(), strict=True):
+                if status.reachable:
+                    return _endpoints(server)
+        return _endpoints(self.named[0])
+
+    def endpoints(self, server_id: str | None) -> Endpoints:
+        """The server of that name.
+
+        Raises:
+            ServerStartError: there is none.
+        """
+        if not server_id:
+            return self.own_endpoints()
+        for server in self.named:
+            if server.name == server_id:
+                return _endpoints(server)
+        raise ServerStartError(f"no server {server_id!r} here; GET {self.settings.mount}/servers lists them")
+
+    def servers(self) -> list[dict[str, Any]]:
+        """All of them, in the order given. ``alive`` is whether its ZeroMQ sockets answered within a second."""
+        return [
+            {
+                "id": server.name,
+                "name": server.name,
+                "pid": status.number("pid"),
+                "application": status.text("application"),
+                "started": status.number("started"),
+                "alive": status.reachable,
+                "rss": status.number("rss"),
+                "requests": status.number("requests"),
+                "sessions": status.number("sessions"),
+                "problem": None if status.reachable else status.problem or "not reachable",
+            }
+            for server, status in zip(self.named, self._ask(), strict=True)
+        ]
+
+    def _ask(self) -> Any:
+        return ask_status([(server.req, server.keys) for server in self.named], _PATIENCE)
+
+    @contextmanager
+    def using(self, endpoints: Endpoints, session: Session) -> Iterator[None]:
+        """Knows which session is whose, so that :meth:`replace` can end it."""
+        self._sessions[session] = endpoints
+        try:
+            yield
+        finally:
+            del self._sessions[session]
+
+
+def _endpoints(server: NamedServer) -> Endpoints:
+    return Endpoints(server.pub, server.req, server.keys)
