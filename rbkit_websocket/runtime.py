@@ -160,6 +160,7 @@ class Runtime:
                 "rss": status.number("rss"),
                 "requests": status.number("requests"),
                 "sessions": status.number("sessions"),
+                "problem": None,
             }
             for record, status in zip(records, statuses, strict=True)
         ]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
 import signal
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -14,45 +18,64 @@ import gevent
 import gevent.event
 from gevent import pywsgi
 
-from .. import RbkitWebsocket, close_sessions, discovery
+from .. import close_sessions, discovery
 from ..config import Settings, is_enabled
+from ..dashboard import pages, respond_at_mount
 from ..errors import ConfigurationError, RbkitError
+from ..handshake import is_ours
+from ..upgrade import serve as serve_session
+from .gateway_runtime import GatewayRuntime
+from .serverlist import NamedServer, parse_servers, read_file
 
 __all__ = ["GatewayError", "serve"]
+
+log = logging.getLogger(__name__)
 
 
 class GatewayError(RbkitError):
     """The gateway cannot serve; the text says why."""
 
 
+def answer(runtime: GatewayRuntime, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """What the middleware answers, without an application behind it."""
+    if is_ours(environ):
+        return serve_session(environ, start_response, runtime)
+    if environ.get("PATH_INFO") in pages(runtime.settings.mount):
+        return respond_at_mount(environ, start_response, runtime)
+    return not_found(environ, start_response)
+
+
 def not_found(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """The application behind the middleware: there is none."""
+    """For every other request."""
     body = b"This is the gateway of an Rbkit server: connect with a WebSocket of subprotocol rbkit.\n"
     start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
     return [body]
 
 
-def serve(address: tuple[str, int], **options: Any) -> None:
+def serve(address: tuple[str, int], servers: Sequence[str], servers_file: Path | None, **options: Any) -> None:
     """Serves until SIGTERM or SIGINT.
 
     Args:
         address: host (name or IP address) and port.
-        options: of :class:`RbkitWebsocket`; None means the environment's.
+        servers: named servers as on the command line.
+        servers_file: a file of them, read again on SIGHUP.
+        options: of :class:`RbkitWebsocket`; None means the environment's. Without servers of either kind they name one.
 
     Raises:
         ConfigurationError: an option cannot work.
         RuntimeDirectoryError: the generated token cannot be kept.
         GatewayError: the address cannot be listened on.
     """
-    settings = _settings(options)
-    options["name"] = settings.name
+    settings, read = _settings(options, servers, servers_file)
+    runtime = GatewayRuntime(settings, read())
     if settings.token is None and settings.authorize is None:
-        # The middleware would make it with the first request: too late to print the address now.
+        # Made here, so that it is no news to the gate, which would print an address without a port.
         directory = discovery.runtime_directory(settings.runtime_dir)
-        options["token"], _ = discovery.generated_token(directory, settings.name)
+        token, _ = discovery.generated_token(directory, settings.name)
     else:
-        options["token"] = settings.token
-    server = pywsgi.WSGIServer(_resolved(address), RbkitWebsocket(not_found, **options), log=None)
+        token = settings.token
+    runtime.start()
+    server = pywsgi.WSGIServer(_resolved(address), partial(answer, runtime), log=None)
     try:
         server.start()
     except OSError as error:
@@ -63,31 +86,57 @@ def serve(address: tuple[str, int], **options: Any) -> None:
     finished = gevent.event.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, finished.set)
-    url = _url(address[0], int(server.server_port or 0), options["token"])
-    click.echo(f"websocket {url}  (subprotocol rbkit)")
-    click.echo(f"bridge to {settings.pub_endpoint} and {settings.req_endpoint}")
+    if servers_file is not None:
+        gevent.signal_handler(signal.SIGHUP, _reload, runtime, read)
+    click.echo(f"websocket {_url(address[0], int(server.server_port or 0), token)}  (subprotocol rbkit)")
+    _tell(runtime)
     finished.wait()
     # The sessions first: stop() would drop their connections without a word.
     close_sessions()
     server.stop(timeout=1)
 
 
-def _settings(options: dict[str, Any]) -> Settings:
+def _reload(runtime: GatewayRuntime, read: Callable[[], list[NamedServer]]) -> None:
+    try:
+        runtime.replace(read())
+    except ConfigurationError as error:
+        log.error("rbkit: %s. The servers are those of before.", error)
+    else:
+        _tell(runtime)
+
+
+def _tell(runtime: GatewayRuntime) -> None:
+    for server in runtime.named:
+        click.echo(f"bridge {server.name} to {server.pub} and {server.req}{' with CURVE' if server.keys else ''}")
+
+
+def _settings(
+    options: dict[str, Any], servers: Sequence[str], servers_file: Path | None
+) -> tuple[Settings, Callable[[], list[NamedServer]]]:
+    """The settings, and what gives the servers, now and later."""
     if not is_enabled():
         raise ConfigurationError("RBKIT_ENABLED is off in the environment: a gateway would serve nothing")
     settings = Settings.from_options(**options)
-    if settings.pub_endpoint is None:
-        raise ConfigurationError(
-            "no Rbkit server given: --pub-endpoint tcp://127.0.0.1:5555 --req-endpoint tcp://127.0.0.1:5556"
-        )
+    own, server_key = settings.curve_secret_key_file, settings.curve_server_key_file
+
+    def read() -> list[NamedServer]:
+        if servers_file is not None:
+            return read_file(servers_file, own, server_key)
+        if servers:
+            return parse_servers(servers, own, server_key)
+        if settings.pub_endpoint is None or settings.req_endpoint is None:
+            raise ConfigurationError(
+                "no Rbkit server given: --pub-endpoint tcp://127.0.0.1:5555 --req-endpoint tcp://127.0.0.1:5556, or "
+                "--server web1=tcp://10.0.0.5:5555,5556 for each of several"
+            )
+        return [NamedServer.with_keys("default", settings.pub_endpoint, settings.req_endpoint, own, server_key)]
+
+    named = settings
     if options["name"] is None:
         # Not by command line and directory, as for applications: the token stays when the port changes.
-        return Settings.from_options(**{**options, "name": _default_name(settings)})
-    return settings
-
-
-def _default_name(settings: Settings) -> str:
-    return f"gateway {settings.req_endpoint}"[:200]
+        what = servers_file or ",".join(text.partition("=")[0] for text in servers) or settings.req_endpoint
+        named = dataclasses.replace(settings, name=f"gateway {what}"[:200])
+    return named, read
 
 
 def _resolved(address: tuple[str, int]) -> tuple[str, int]:

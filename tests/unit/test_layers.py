@@ -40,16 +40,8 @@ BELOW: dict[str, set[str]] = {
     },
     "middleware": {"dashboard", "handshake", "profilers", "responses", "runtime", "takeover", "upgrade"},
     "cli": {
-        "client",
-        "curve",
-        "exporters",
-        "discovery",
-        "handshake",
-        "middleware",
-        "model",
-        "protocol",
-        "responses",
-        "server",
+        *("bridge", "client", "curve", "dashboard", "discovery", "exporters", "handshake", "middleware", "model"),
+        *("protocol", "responses", "runtime", "server", "upgrade", "websocket"),
     },
     "__main__": {"cli"},
 }
