@@ -64,9 +64,7 @@ def command(
         raise ConfigurationError("--token and --no-token exclude each other")
     given = (bool(servers), servers_file is not None, pub_endpoint is not None or req_endpoint is not None)
     if sum(given) > 1:
-        raise ConfigurationError(
-            "give --server, --servers-file, or --pub-endpoint and --req-endpoint: one kind of them"
-        )
+        raise ConfigurationError("give one of --server, --servers-file, and --pub-endpoint with --req-endpoint")
     address = parse_bind(bind)
     # This process serves: from here on everything is to be imported patched.
     from gevent import monkey

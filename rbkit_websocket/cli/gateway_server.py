@@ -68,12 +68,11 @@ def serve(address: tuple[str, int], servers: Sequence[str], servers_file: Path |
     """
     settings, read = _settings(options, servers, servers_file)
     runtime = GatewayRuntime(settings, read())
-    if settings.token is None and settings.authorize is None:
+    token = settings.token
+    if token is None and settings.authorize is None:
         # Made here, so that it is no news to the gate, which would print an address without a port.
         directory = discovery.runtime_directory(settings.runtime_dir)
         token, _ = discovery.generated_token(directory, settings.name)
-    else:
-        token = settings.token
     runtime.start()
     server = pywsgi.WSGIServer(_resolved(address), partial(answer, runtime), log=None)
     try:

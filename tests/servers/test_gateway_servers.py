@@ -1,0 +1,338 @@
+"""The gateway in front of several servers: by name, from a file, with keys."""
+
+from __future__ import annotations
+
+import json
+import signal
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cliprocess import Running, run, running
+from support.standin import StandIn
+from support.tcpserver import TcpServer, free_ports
+from support.waiting import scaled, wait_until
+
+from rbkit_websocket import ConnectionClosed, connect
+from rbkit_websocket.curve import write_key_pair
+
+TOKEN = "long-enough-for-this"
+
+
+@pytest.fixture(autouse=True)
+def _private_directory(runtime_dir: Path) -> None:
+    """Where the gateway would keep its token."""
+
+
+@contextmanager
+def gateway(*options: str) -> Iterator[Running]:
+    with running("gateway", "--bind", "127.0.0.1:0", "--token", TOKEN, *options) as process:
+        assert process.url
+        yield process
+        assert process.process.poll() is None, process.wait()
+
+
+def listing(process: Running) -> dict[str, dict[str, Any]]:
+    """GET /__rbkit__/servers, by name."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{process.port}/__rbkit__/servers", headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    with urllib.request.urlopen(request, timeout=scaled(10)) as response:
+        found = json.loads(response.read())["servers"]
+    assert all(entry["id"] == entry["name"] for entry in found)
+    return {entry["name"]: entry for entry in found}
+
+
+def pid(process: Running, server: str | None = None) -> int:
+    """The process that a session with that server reaches."""
+    with connect(process.url, server=server) as client:
+        return client.handshake()["pid"]
+
+
+def refusal(process: Running, server: str | None = None) -> tuple[int, str]:
+    """Close code and reason of a session that cannot be."""
+    with connect(process.url, server=server) as client, pytest.raises(ConnectionClosed) as caught:
+        client.command("handshake")
+    return caught.value.code, caught.value.reason
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[TcpServer, TcpServer]]:
+    """Two embedded servers on TCP ports, processes of their own."""
+    with TcpServer() as one, TcpServer() as two:
+        yield one, two
+
+
+def test_servers_are_listed_and_chosen_by_name(pair: tuple[TcpServer, TcpServer]) -> None:
+    one, two = pair
+    with gateway("--server", f"web1={one.address}", "--server", f"web2 = {two.address}") as process:
+        found = listing(process)
+        assert list(found) == ["web1", "web2"]
+        for name, server in (("web1", one), ("web2", two)):
+            entry = found[name]
+            assert (entry["alive"], entry["pid"], entry["problem"]) == (True, server.process.pid, None)
+            assert entry["rss"] > 1_000_000
+            assert (entry["requests"], entry["sessions"]) == (None, 0)
+            assert pid(process, name) == server.process.pid
+        assert pid(process) == one.process.pid
+        code, reason = refusal(process, "web3")
+        assert code == 1013
+        assert "no server 'web3' here; GET /__rbkit__/servers lists them" in reason
+        assert f"bridge web1 to tcp://127.0.0.1:{one.pub} and tcp://127.0.0.1:{one.req}" in process.lines
+
+
+def test_who_names_none_gets_the_first_that_is_there(pair: tuple[TcpServer, TcpServer]) -> None:
+    pub, req = free_ports(2)
+    with gateway("--server", f"gone=tcp://127.0.0.1:{pub},{req}", "--server", f"web={pair[0].address}") as process:
+        assert pid(process) == pair[0].process.pid
+        assert refusal(process, "gone") == (1013, "Rbkit server is not running")
+        entry = listing(process)["gone"]
+        assert (entry["alive"], entry["pid"], entry["problem"]) == (False, None, "not reachable")
+
+
+def test_a_server_of_any_make_is_listed() -> None:
+    with StandIn("tcp://127.0.0.1:*", "tcp://127.0.0.1:*") as ruby:
+        endpoints = ("--pub-endpoint", ruby.pub_endpoint, "--req-endpoint", ruby.req_endpoint)
+        with gateway(*endpoints) as process:
+            entry = listing(process)["default"]
+            assert entry["alive"]
+            assert [entry[key] for key in ("pid", "rss", "requests", "sessions", "started")] == [None] * 5
+            with connect(process.url, server="default") as client:
+                assert client.command("trigger_gc") == b"ok"
+            # One that is busy, with a snapshot say, is there all the same.
+            ruby.silent = True
+            assert listing(process)["default"]["alive"]
+
+
+def test_what_a_server_says_of_itself_is_not_believed_blindly() -> None:
+    import msgpack
+
+    with StandIn("tcp://127.0.0.1:*", "tcp://127.0.0.1:*") as other:
+        other.answers[b"status"] = msgpack.packb(
+            {"pid": "1; rm", "rss": True, "application": "x" * 1000, "requests": [1], "sessions": None, "started": {}}
+        )
+        with gateway("--pub-endpoint", other.pub_endpoint, "--req-endpoint", other.req_endpoint) as process:
+            entry = listing(process)["default"]
+            assert [entry[key] for key in ("pid", "rss", "requests", "sessions", "started")] == [None] * 5
+            assert entry["application"] == "x" * 200
+            other.answers[b"status"] = b"\x81\xff"
+            assert listing(process)["default"]["pid"] is None
+
+
+def end_of(client: Any) -> tuple[int, str]:
+    """Waits until a session is closed; code and reason."""
+    assert list(client) == []
+    return client.closed.code, client.closed.reason
+
+
+# The file
+
+
+def test_the_file_is_read_again_on_sighup(pair: tuple[TcpServer, TcpServer], tmp_path: Path) -> None:
+    one, two = pair
+    file = tmp_path / "servers"
+    file.write_text(f"# the web servers\n\nweb1 = {one.address}  # the first\nweb2={two.address}\n")
+    with gateway("--servers-file", str(file)) as process:
+        assert list(listing(process)) == ["web1", "web2"]
+        with (
+            connect(process.url, server="web1") as stays,
+            connect(process.url, server="web2") as leaves,
+            connect(process.url, server="web2") as too,
+        ):
+            for client in (stays, leaves, too):
+                client.handshake()
+            file.write_text(f"web1 = {one.address}\nweb3 = {two.address}\n")
+            process.process.send_signal(signal.SIGHUP)
+            for client in (leaves, too):
+                assert end_of(client) == (1001, "server 'web2' has left the gateway's list")
+            assert list(listing(process)) == ["web1", "web3"]
+            assert stays.handshake()["pid"] == one.process.pid
+            assert pid(process, "web3") == two.process.pid
+            file.write_text(f"web1 = {two.address}\n")
+            process.process.send_signal(signal.SIGHUP)
+            assert end_of(stays) == (1001, "server 'web1' has changed in the gateway's list; connect again")
+            assert pid(process, "web1") == two.process.pid
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("web1 tcp://127.0.0.1:1,2\n", "line 1: a server is NAME=tcp://HOST:PUB_PORT,REQ_PORT"),
+        ("", "names no server"),
+        ("# nobody\n", "names no server"),
+        ("web1 = tcp://h:1,2\nweb1 = tcp://h:3,4\n", "line 2: there are two servers named 'web1'"),
+        ("web1 = tcp://h:1,99999\n", "line 1: a server is"),
+        ("web1 = tcp://h:1,2 nowhere.key\n", "line 1: server 'web1' has a CURVE key, but the gateway has none"),
+        (None, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_a_bad_file_leaves_the_servers_as_they_were(
+    pair: tuple[TcpServer, TcpServer], tmp_path: Path, content: str | None, words: str
+) -> None:
+    file = tmp_path / "servers"
+    good = f"web1 = {pair[0].address}\n"
+    file.write_text(good)
+    with running("gateway", "--bind", "127.0.0.1:0", "--token", TOKEN, "--servers-file", str(file)) as process:
+        with connect(process.url, server="web1") as client:
+            client.handshake()
+            if content is None:
+                file.unlink()
+            else:
+                file.write_text(content)
+            process.process.send_signal(signal.SIGHUP)
+            assert client.handshake()["pid"] == pair[0].process.pid
+            assert list(listing(process)) == ["web1"]
+            file.write_text(f"{good}web2 = {pair[1].address}\n")
+            process.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: len(listing(process)) == 2, "the good file to be read")
+        code, errors = process.end()
+    assert code == 0
+    assert words in errors
+    assert errors.count("The servers are those of before.") == 1
+
+
+def test_a_bad_file_at_the_start_is_one_line(tmp_path: Path) -> None:
+    code, lines, errors = run("gateway", "--servers-file", str(tmp_path / "none"))
+    assert (code, lines) == (1, [])
+    assert errors == f"Error: {tmp_path}/none: cannot be read (No such file or directory)\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--server", "web1"], "a server is NAME="),
+        (["--server", "we b=tcp://h:1,2"], "a server is NAME="),
+        (["--server", "w=tcp://h:1,2", "--server", "w=tcp://h:1,2"], "two servers named 'w'"),
+        (["--server", "w=tcp://h:1,2", "--servers-file", "/x"], "give one of --server"),
+        (["--server", "w=tcp://h:1,2", "--curve-server-key-file", "/k"], "has a CURVE key, but the gateway has none"),
+        (["--server", "w=udp://h:1,udp://h:2"], "a server is NAME="),
+    ],
+)
+def test_what_cannot_work_is_one_line(arguments: list[str], words: str) -> None:
+    code, lines, errors = run("gateway", *arguments)
+    assert (code, lines) == (1, [])
+    assert errors.startswith("Error: ")
+    assert words in errors
+    assert errors.count("\n") == 1
+
+
+# Keys
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs of a server, the gateway that it knows, and a stranger."""
+    directory = tmp_path_factory.mktemp("keys")
+    for name in ("server", "gateway", "stranger"):
+        write_key_pair(directory, name)
+    (directory / "clients").mkdir()
+    (directory / "clients" / "gateway.key").write_bytes((directory / "gateway.key").read_bytes())
+    return directory
+
+
+@pytest.fixture(scope="module")
+def guarded(keys: Path) -> Iterator[TcpServer]:
+    """A server that speaks CURVE."""
+    options = {
+        "RBKIT_CURVE_SECRET_KEY_FILE": str(keys / "server.key_secret"),
+        "RBKIT_CURVE_AUTHORIZED_KEYS_DIR": str(keys / "clients"),
+    }
+    with TcpServer(**options) as server:
+        yield server
+
+
+def test_a_gateway_with_keys_reaches_a_guarded_server_beside_an_open_one(
+    guarded: TcpServer, pair: tuple[TcpServer, TcpServer], keys: Path, tmp_path: Path
+) -> None:
+    file = keys / "servers"
+    file.write_text(f"safe = {guarded.address} server.key\nopen = {pair[0].address}\n")
+    own = ("--curve-secret-key-file", str(keys / "gateway.key_secret"))
+    with gateway("--servers-file", str(file), *own) as process:
+        assert [entry["alive"] for entry in listing(process).values()] == [True, True]
+        assert pid(process, "open") == pair[0].process.pid
+        with connect(process.url, server="safe") as client:
+            assert client.handshake()["pid"] == guarded.process.pid
+            assert client.command("start_memory_profile") == b"ok"
+            assert client.command("trigger_gc") == b"ok"
+            next(client.events(scaled(10)))
+        assert any(line.endswith("with CURVE") for line in process.lines)
+
+
+UNKNOWN = "it does not know this side's CURVE key"
+WRONG = "wrong server key, or it does not use CURVE"
+PLAIN = "it wants CURVE keys, or is no ZeroMQ server"
+
+
+@pytest.mark.parametrize(
+    ("own", "server", "words"),
+    [("stranger", "server", UNKNOWN), ("gateway", "stranger", WRONG), (None, None, PLAIN)],
+    ids=["stranger", "wrong server", "no key"],
+)
+def test_a_link_that_is_refused_says_why(
+    guarded: TcpServer, keys: Path, own: str | None, server: str | None, words: str
+) -> None:
+    options = ["--server", f"safe={guarded.address}"]
+    if own and server:
+        options += ["--curve-secret-key-file", str(keys / f"{own}.key_secret")]
+        options += ["--curve-server-key-file", str(keys / f"{server}.key")]
+    with gateway(*options) as process:
+        assert refusal(process, "safe") == (1013, f"the Rbkit server refused the link: {words}")
+        entry = listing(process)["safe"]
+        assert (entry["alive"], entry["problem"], entry["pid"]) == (False, words, None)
+
+
+def test_keys_for_a_server_that_has_none_say_so(pair: tuple[TcpServer, TcpServer], keys: Path) -> None:
+    own = ("--curve-secret-key-file", str(keys / "gateway.key_secret"))
+    with gateway("--server", f"open={pair[0].address} {keys / 'server.key'}", *own) as process:
+        assert refusal(process) == (1013, f"the Rbkit server refused the link: {WRONG}")
+
+
+def test_the_two_option_form_takes_keys_too(guarded: TcpServer, keys: Path) -> None:
+    options = ["--pub-endpoint", f"tcp://127.0.0.1:{guarded.pub}", "--req-endpoint", f"tcp://127.0.0.1:{guarded.req}"]
+    options += ["--curve-secret-key-file", str(keys / "gateway.key_secret")]
+    with gateway(*options, "--curve-server-key-file", str(keys / "server.key")) as process:
+        assert pid(process) == guarded.process.pid
+
+
+# Servers that come and go
+
+
+def test_a_session_lives_on_when_its_server_restarts_in_time() -> None:
+    with TcpServer() as server, gateway("--server", f"web={server.address}") as process:
+        with connect(process.url, server="web") as client:
+            before = client.handshake()["pid"]
+            server.stop()
+            server.start()
+            assert client.handshake()["pid"] == server.process.pid != before
+        server.stop()
+        wait_until(lambda: not listing(process)["web"]["alive"], "the list to say so")
+        assert refusal(process, "web") == (1013, "Rbkit server is not running")
+        server.start()
+        assert listing(process)["web"]["alive"]
+        assert pid(process, "web") == server.process.pid
+
+
+def test_the_middleware_takes_keys_as_the_gateway_does(guarded: TcpServer, keys: Path) -> None:
+    from support.rawclient import connect_rbkit
+    from support.servers import SERVERS
+    from support.servers import TOKEN as WEB_TOKEN
+
+    env = {
+        "RBKIT_PUB_ENDPOINT": f"tcp://127.0.0.1:{guarded.pub}",
+        "RBKIT_REQ_ENDPOINT": f"tcp://127.0.0.1:{guarded.req}",
+        "RBKIT_CURVE_SERVER_KEY_FILE": str(keys / "server.key"),
+        "RBKIT_CURVE_SECRET_KEY_FILE": str(keys / "gateway.key_secret"),
+    }
+    with SERVERS["pywsgi"](env=env) as web, connect_rbkit(web.url("/"), token=WEB_TOKEN) as client:
+        assert client.command("trigger_gc") == b"ok"
+    missing = {**env, "RBKIT_CURVE_SERVER_KEY_FILE": "/no/such.key"}
+    with SERVERS["pywsgi"](env=missing) as web:
+        with connect_rbkit(web.url("/"), token=WEB_TOKEN) as client:
+            code, reason = client.closed()
+        assert code == 1013
+        assert "/no/such.key: no public key can be read" in reason
+        assert "/no/such.key" in web.log()
+        assert b"hello" in web.get("/hello")
