@@ -7,14 +7,23 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import gunicorn_started
+from support.cliprocess import running
 from support.embeddedpeer import Peer
+from support.rawclient import connect_rbkit
+from support.servers import TOKEN, WebServer
+from support.standin import StandIn
 from support.waiting import wait_until
+
+from rbkit_websocket import connect
+from rbkit_websocket.protocol.messages import decode_answer
 
 CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
@@ -96,3 +105,59 @@ def test_containers_that_share_a_directory_list_and_reach_each_other(runtime_dir
         assert len(left) == 6
         assert not any(three.id in name for name in left)
     assert not list(runtime_dir.iterdir()), os.listdir(runtime_dir)
+
+
+def in_a_container(*gunicorn: str, env: dict[str, str | None] | None = None) -> WebServer:
+    """gunicorn as a container's process 1."""
+    command = [*CONTAINER, sys.executable, "-m", "gunicorn", "--no-control-socket", "-k", "gevent"]
+    command += ["--bind", "127.0.0.1:0", "--config", gunicorn_started.__file__, *gunicorn, "support.apps:flask()"]
+    return WebServer(command, env=env)
+
+
+def servers(web: WebServer, prefix: str = "") -> list[dict[str, Any]]:
+    answer = web.get(f"{prefix}/__rbkit__/servers", headers={"Authorization": f"Bearer {TOKEN}"})
+    return json.loads(answer)["servers"]
+
+
+def test_a_container_with_four_workers_is_watched_through_its_one_port() -> None:
+    # As in most images: no login, so no XDG_RUNTIME_DIR, and a home that is not there.
+    with in_a_container("--workers", "4", env={"XDG_RUNTIME_DIR": None, "HOME": "/nonexistent"}) as web:
+        wait_until(lambda: len(servers(web)) == 4, "four records", timeout=20)
+        found = servers(web)
+        # gunicorn is 1, and pids are the container's own.
+        assert all(1 < entry["pid"] < 100 for entry in found)
+        assert all(entry["alive"] and entry["rss"] > 0 for entry in found)
+        for entry in found:
+            with connect_rbkit(web.url("/", server=entry["id"]), token=TOKEN) as client:
+                answer = decode_answer(client.command("handshake"))
+                assert isinstance(answer, dict)
+                assert answer["payload"]["pid"] == entry["pid"]
+
+
+def test_behind_a_path_prefix_everything_is_below_it() -> None:
+    """An ingress passes a path on unchanged; gunicorn is told of the prefix by SCRIPT_NAME."""
+    with in_a_container("--workers", "2", env={"SCRIPT_NAME": "/shop"}) as web:
+        wait_until(lambda: len(servers(web, "/shop")) == 2, "two records", timeout=20)
+        for entry in servers(web, "/shop"):
+            with connect_rbkit(web.url("/shop/any/path", server=entry["id"]), token=TOKEN) as client:
+                assert client.command("trigger_gc") == b"ok"
+        login = urllib.request.Request(
+            web.url("/shop/__rbkit__/login", scheme="http"), data=f"token={TOKEN}".encode(), method="POST"
+        )
+        with urllib.request.urlopen(login, timeout=10) as response:
+            assert "Path=/shop;" in response.headers["Set-Cookie"]
+        assert b"hello" in web.get("/shop/hello")
+
+
+def test_a_gateway_behind_a_path_prefix_is_told_by_its_mount(runtime_dir: Path) -> None:
+    with StandIn("tcp://127.0.0.1:*", "tcp://127.0.0.1:*") as rbkit:
+        options = ("--pub-endpoint", rbkit.pub_endpoint, "--req-endpoint", rbkit.req_endpoint, "--token", TOKEN)
+        env = {"RBKIT_MOUNT": "/profiler/__rbkit__"}
+        with running("gateway", "--bind", "127.0.0.1:0", *options, env=env) as gateway:
+            url = f"http://127.0.0.1:{gateway.port}/profiler/__rbkit__/servers"
+            request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
+            with urllib.request.urlopen(request, timeout=10) as response:
+                assert json.loads(response.read())["servers"][0]["alive"]
+            with connect(f"ws://127.0.0.1:{gateway.port}/profiler/", token=TOKEN) as client:
+                assert client.command("trigger_gc") == b"ok"
+            assert gateway.end() == (0, "")
