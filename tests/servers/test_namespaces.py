@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -111,7 +112,8 @@ def in_a_container(*gunicorn: str, env: dict[str, str | None] | None = None) -> 
     """gunicorn as a container's process 1."""
     command = [*CONTAINER, sys.executable, "-m", "gunicorn", "--no-control-socket", "-k", "gevent"]
     command += ["--bind", "127.0.0.1:0", "--config", gunicorn_started.__file__, *gunicorn, "support.apps:flask()"]
-    return WebServer(command, env=env)
+    # unshare takes no other signal while it waits; what is inside ends with it.
+    return WebServer(command, env=env, stop_signal=signal.SIGKILL)
 
 
 def servers(web: WebServer, prefix: str = "") -> list[dict[str, Any]]:
