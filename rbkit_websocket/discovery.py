@@ -39,8 +39,8 @@ __all__ = [
     "Record",
     "application_key",
     "find",
-    "generated_token",
     "ipc_endpoint",
+    "is_complete",
     "listing",
     "new_id",
     "remove",
@@ -277,6 +277,13 @@ def find(directory: Path, application: str, server_id: str) -> Record | None:
     return next((record for record in listing(directory, application) if record.id == server_id), None)
 
 
+def is_complete(directory: Path, application: str, server_id: str, pub_endpoint: str, req_endpoint: str) -> bool:
+    """Whether a server's record and the sockets of its endpoints are all there."""
+    record = directory / f"{application_key(application)}-{server_id}.json"
+    sockets = (endpoint.removeprefix("ipc://") for endpoint in (pub_endpoint, req_endpoint))
+    return record.exists() and all(map(os.path.exists, sockets))
+
+
 def remove(directory: Path, application: str, server_id: str) -> None:
     """Removes a server's record and sockets; what is already gone is fine."""
     _remove(directory / f"{application_key(application)}-{server_id}.json")
@@ -285,45 +292,3 @@ def remove(directory: Path, application: str, server_id: str) -> None:
 def _remove(record: Path) -> None:
     for suffix in (".json", ".pub", ".req", ".tmp"):
         record.with_suffix(suffix).unlink(missing_ok=True)
-
-
-def generated_token(directory: Path, application: str) -> tuple[str, bool]:
-    """The application's token and whether this call made it. All workers get the same one, however they race.
-
-    Raises:
-        RuntimeDirectoryError: the file is not the user's own, or open to others.
-    """
-    path = directory / f"{application_key(application)}.token"
-    draft = directory / f"{application_key(application)}-{new_id()}.tmp"
-    token = secrets.token_urlsafe(24)
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(token)
-        # link() fails if the name exists: of several workers one wins, and nobody ever reads an unfinished file.
-        os.link(draft, path)
-    except FileExistsError:
-        return _read_token(path), False
-    except OSError as error:
-        raise RuntimeDirectoryError(
-            str(directory), f"cannot keep the token ({error.strerror}); set RBKIT_RUNTIME_DIR, or a token"
-        ) from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return token, True
-
-
-def _read_token(path: Path) -> str:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise RuntimeDirectoryError(str(path), f"cannot be read ({error.strerror}); remove it") from error
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
-            raise RuntimeDirectoryError(str(path), "is not this user's own file of mode 600; remove it")
-        token = os.read(descriptor, 4096).decode("latin-1").strip()
-    finally:
-        os.close(descriptor)
-    if not re.fullmatch(r"[\x21-\x7e]{8,}", token):
-        raise RuntimeDirectoryError(str(path), "holds no token; remove it")
-    return token

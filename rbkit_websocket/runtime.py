@@ -18,6 +18,7 @@ from .authorize import Gate
 from .config import Settings
 from .curve import ClientKeys
 from .errors import ConfigurationError, RbkitError, ServerStartError
+from .tokenfile import generated_token
 
 __all__ = ["Endpoints", "Runtime"]
 
@@ -87,7 +88,7 @@ class Runtime:
             if token is False and settings.authorize is None:
                 log.warning("rbkit: token=False, so whoever reaches this application can profile it and read its heap")
             elif token is None and settings.authorize is None:
-                token, created = discovery.generated_token(self.directory(), settings.name)
+                token, created = generated_token(self.directory(), settings.name)
                 if created:
                     self._announce(token, environ or {})
             self._gate = Gate(settings.name, token or None, settings.authorize, settings.allowed_origins)

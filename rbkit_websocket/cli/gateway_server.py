@@ -23,6 +23,7 @@ from ..config import Settings, is_enabled
 from ..dashboard import pages, respond_at_mount
 from ..errors import ConfigurationError, RbkitError
 from ..handshake import is_ours
+from ..tokenfile import generated_token
 from ..upgrade import serve as serve_session
 from .gateway_runtime import GatewayRuntime
 from .serverlist import NamedServer, parse_servers, read_file
@@ -72,7 +73,7 @@ def serve(address: tuple[str, int], servers: Sequence[str], servers_file: Path |
     if token is None and settings.authorize is None:
         # Made here, so that it is no news to the gate, which would print an address without a port.
         directory = discovery.runtime_directory(settings.runtime_dir)
-        token, _ = discovery.generated_token(directory, settings.name)
+        token, _ = generated_token(directory, settings.name)
     runtime.start()
     server = pywsgi.WSGIServer(_resolved(address), partial(answer, runtime), log=None)
     try:

@@ -12,7 +12,8 @@ from types import EllipsisType
 from typing import Any, Final, Literal
 
 from .. import discovery
-from ..config import Binding, Settings, check_port, from_environment
+from ..binding import Binding
+from ..config import Settings, check_port, from_environment
 from ..curve import ServerKeys
 from ..errors import ConfigurationError, RuntimeDirectoryError, ServerStartError
 from ..protocol.constants import DEFAULT_CPU_INTERVAL_USEC, DEFAULT_PUB_PORT, DEFAULT_REQ_PORT
@@ -54,9 +55,10 @@ class _Process:
         # An original lock. Nothing that switches greenlets happens under it, or two of one thread would block it.
         self.lock = original("_thread", "allocate_lock")()
         self.server: Server | None = None
-        # (runtime directory, application name) of each record, with what ensure_embedded() answers for it.
+        # (runtime directory, application name) of each record, with what ensure_embedded() answers for it. The same by
+        # (option, application name), which costs no look at the directory.
         self.records: dict[tuple[Path, str], Endpoints] = {}
-        self.known: dict[tuple[str | None, str], Endpoints] = {}
+        self.known: dict[tuple[str | None, str], tuple[Path, Endpoints]] = {}
 
     @property
     def running(self) -> Server | None:
@@ -185,7 +187,8 @@ def ensure_embedded(settings: Settings) -> Endpoints:
     """The embedded server of this process, started if none runs, with a record for ``settings.name``.
 
     A server started here listens on ipc sockets in the runtime directory, and on loopback TCP if ``pub_port`` or
-    ``req_port`` say so. One that runs already is used as it is (only a socket it lacks is added). Cheap when there is
+    ``req_port`` say so. One that runs already is used as it is (only a socket it lacks is added). Where somebody has
+    removed its files (what cleans temporary directories, say) it gets new ones, and a new id. Cheap when there is
     nothing to do; safe from several threads and greenlets at once, and after a fork.
 
     Raises:
@@ -193,22 +196,40 @@ def ensure_embedded(settings: Settings) -> Endpoints:
         RuntimeDirectoryError: the runtime directory cannot be trusted or used.
     """
     process = _mine()
-    known = process.known.get((settings.runtime_dir, settings.name))
-    if known is not None and process.running is not None:
+    key = (settings.runtime_dir, settings.name)
+    if process.running is not None and (known := _intact(process, key)) is not None:
         return known
     _install_hooks()
     with process.lock:
         server = process.running
         if server is None:
             _forget(process)
-        known = process.known.get((settings.runtime_dir, settings.name))
-        if known is not None:
+        if (known := _intact(process, key)) is not None:
             return known
         directory = discovery.runtime_directory(settings.runtime_dir)
         discovery.sweep(directory)
+        if server is not None and key in process.known:
+            _disown(process, server)
         endpoints = _record(process, server, directory, settings)
-        process.known[settings.runtime_dir, settings.name] = endpoints
+        process.known[key] = directory, endpoints
         return endpoints
+
+
+def _intact(process: _Process, key: tuple[str | None, str]) -> Endpoints | None:
+    """What is known of a record whose files are all there."""
+    directory, endpoints = process.known.get(key, (None, None))
+    if directory is None or endpoints is None:
+        return None
+    return endpoints if discovery.is_complete(directory, key[1], endpoints.id, endpoints.pub, endpoints.req) else None
+
+
+def _disown(process: _Process, server: Server) -> None:
+    """Files are missing: nobody gets in by what is left of them. The sockets stay bound until the server ends."""
+    for (directory, name), endpoints in process.records.items():
+        discovery.remove(directory, name, endpoints.id)
+    process.records.clear()
+    process.known.clear()
+    server.forget_ipc(discovery.new_id())
 
 
 def _record(process: _Process, server: Server | None, directory: Path, settings: Settings) -> Endpoints:
@@ -264,7 +285,7 @@ def _is_ipc(endpoint: str) -> bool:
 def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> Server | Literal[False]:
     pub = _port(pub_port, "RBKIT_PUB_PORT", DEFAULT_PUB_PORT)
     req = _port(request_port, "RBKIT_REQ_PORT", DEFAULT_REQ_PORT)
-    binding = Binding.from_environment() if (pub, req) != (None, None) else Binding()
+    binding = _binding() if (pub, req) != (None, None) else Binding()
     keys = _keys(binding)
     process = _mine()
     _install_hooks()
@@ -321,6 +342,15 @@ def _port(port: Port, variable: str, default: int, environ: Mapping[str, str] = 
 
 def _tcp(port: int | None, binding: Binding) -> list[str]:
     return [] if port is None else [binding.endpoint(port)]
+
+
+def _binding() -> Binding:
+    return Binding(
+        from_environment("bind_host"),
+        from_environment("curve_secret_key_file"),
+        from_environment("curve_authorized_keys_dir"),
+        from_environment("insecure_bind"),
+    )
 
 
 def _keys(binding: Binding) -> ServerKeys | None:

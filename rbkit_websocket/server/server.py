@@ -190,6 +190,12 @@ class Server:
         self.pub_endpoints += pub
         self.req_endpoints += req
 
+    def forget_ipc(self, server_id: str) -> None:
+        """Another identity, and no ipc endpoints: those there were cannot be reached any more."""
+        self.id = server_id
+        for endpoints in (self.pub_endpoints, self.req_endpoints):
+            endpoints[:] = [endpoint for endpoint in endpoints if not endpoint.startswith("ipc://")]
+
     @property
     def running(self) -> bool:
         """Whether this process has its thread."""

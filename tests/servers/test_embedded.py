@@ -321,15 +321,49 @@ def test_no_token_at_all_is_said_aloud() -> None:
         assert "token=False" in web.log()
 
 
-def test_an_unusable_runtime_directory_leaves_the_application_alone() -> None:
-    with SERVERS["pywsgi"](env={"RBKIT_RUNTIME_DIR": "/dev/null/x"}) as web:
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda base: Path("/dev/null/x"), "cannot be used (Not a directory)"),
+        (lambda base: base / ("x" * 80), "is too long for a Unix socket"),
+        (lambda base: link(base), "is no directory (a symbolic link is none either)"),
+        (lambda base: opened(base), "is open to others (mode 755)"),
+        (lambda base: Path("/proc/sys/rbkit"), "cannot be used"),
+    ],
+    ids=["no directory", "too long", "symbolic link", "open to others", "read-only"],
+)
+def test_an_unusable_runtime_directory_leaves_the_application_alone(
+    tmp_path: Path, make: Callable[[Path], Path], words: str
+) -> None:
+    directory = make(tmp_path)
+    with SERVERS["pywsgi"](env={"RBKIT_RUNTIME_DIR": str(directory)}) as web:
         assert b"hello" in web.get("/hello")
         with session(web) as client:
             code, reason = client.closed()
             assert code == 1013
             assert reason.startswith("Rbkit server is not running")
+        with pytest.raises(HTTPError) as caught:
+            web.get("/__rbkit__/servers", headers=BEARER)
+        with caught.value as error:
+            assert error.code == 503
+            assert words in error.read().decode()
         assert b"hello" in web.get("/hello")
-        assert "/dev/null/x" in web.log()
+        log = web.log()
+        assert str(directory) in log
+        assert words in log
+        assert "set RBKIT_RUNTIME_DIR" in log or "chmod 700" in log
+
+
+def link(base: Path) -> Path:
+    (base / "real").mkdir(mode=0o700)
+    (base / "link").symlink_to(base / "real")
+    return base / "link"
+
+
+def opened(base: Path) -> Path:
+    (base / "open").mkdir(mode=0o755)
+    (base / "open").chmod(0o755)
+    return base / "open"
 
 
 def test_authorize_alone_takes_the_tokens_place() -> None:

@@ -16,8 +16,9 @@ from click.testing import CliRunner
 from support.embeddedpeer import unpack
 from support.waiting import scaled, wait_until
 
+from rbkit_websocket.binding import Binding
 from rbkit_websocket.cli import main
-from rbkit_websocket.config import Binding, Settings
+from rbkit_websocket.config import Settings
 from rbkit_websocket.curve import ClientKeys, ServerKeys, write_key_pair
 from rbkit_websocket.errors import ConfigurationError, ServerStartError
 from rbkit_websocket.server import ensure_embedded, start_server, stop_server

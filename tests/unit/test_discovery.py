@@ -19,8 +19,9 @@ import pytest
 from support.waiting import scaled
 
 from rbkit_websocket import discovery, liveness
-from rbkit_websocket.discovery import Record, application_key, find, generated_token, listing, runtime_directory
+from rbkit_websocket.discovery import Record, application_key, find, listing, runtime_directory
 from rbkit_websocket.errors import RuntimeDirectoryError
+from rbkit_websocket.tokenfile import generated_token
 
 APP = "shop"
 
@@ -366,7 +367,7 @@ def test_a_token_is_made_once_and_kept(directory: Path) -> None:
 
 def test_workers_that_race_get_one_token_and_one_makes_it(directory: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from rbkit_websocket.discovery import generated_token\n"
+        "import sys, time; from pathlib import Path; from rbkit_websocket.tokenfile import generated_token\n"
         "print(flush=True); input()\n"
         "print(*generated_token(Path(sys.argv[1]), 'shop'))\n"
     )

@@ -15,11 +15,13 @@ ROOT = Path(rbkit_websocket.__file__).parent
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "protocol": set(),
-    "config": {"protocol"},
+    "config": {"binding", "protocol"},
     "liveness": set(),
     "sessions": set(),
     "curve": set(),
+    "binding": set(),
     "discovery": {"liveness"},
+    "tokenfile": {"discovery"},
     "model": set(),
     "redaction": set(),
     "responses": set(),
@@ -28,12 +30,12 @@ BELOW: dict[str, set[str]] = {
     "profilers": {"model", "protocol"},
     "routes": {"profilers"},
     "exporters": {"model"},
-    "server": {"curve", "profilers", "discovery", "protocol", "sessions"},
+    "server": {"binding", "curve", "profilers", "discovery", "protocol", "sessions"},
     "client": {"protocol", "model"},
     "websocket": {"protocol", "handshake"},
     "takeover": {"handshake"},
     "bridge": {"curve", "websocket", "discovery", "protocol"},
-    "runtime": {"authorize", "bridge", "curve", "discovery", "server"},
+    "runtime": {"authorize", "bridge", "curve", "discovery", "server", "tokenfile"},
     "dashboard": {"authorize", "handshake", "discovery", "protocol", "redaction", "responses", "runtime"},
     "upgrade": {
         *("takeover", "bridge", "websocket", "handshake", "protocol", "redaction", "responses", "runtime", "sessions"),
@@ -41,7 +43,7 @@ BELOW: dict[str, set[str]] = {
     "middleware": {"dashboard", "handshake", "profilers", "responses", "runtime", "takeover", "upgrade"},
     "cli": {
         *("bridge", "client", "curve", "dashboard", "discovery", "exporters", "handshake", "middleware", "model"),
-        *("protocol", "responses", "runtime", "server", "upgrade", "websocket"),
+        *("protocol", "responses", "runtime", "server", "tokenfile", "upgrade", "websocket"),
     },
     "__main__": {"cli"},
 }

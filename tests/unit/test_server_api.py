@@ -170,6 +170,27 @@ def test_ensure_embedded_starts_one_on_ipc_with_a_record(runtime_dir: Path) -> N
     assert list(runtime_dir.iterdir()) == []
 
 
+@pytest.mark.parametrize("lost", ["everything", "*.json", "*.req", "the directory"])
+def test_files_that_somebody_removed_come_back(runtime_dir: Path, lost: str) -> None:
+    settings, other = Settings(name="shop"), Settings(name="blog")
+    first = ensure_embedded(settings)
+    ensure_embedded(other)
+    for path in list(runtime_dir.glob(lost if lost.startswith("*") else "*")):
+        path.unlink()
+    if lost == "the directory":
+        runtime_dir.rmdir()
+    second = ensure_embedded(settings)
+    assert second.id != first.id
+    assert ensure_embedded(settings) is second
+    for name, endpoints in (("shop", second), ("blog", ensure_embedded(other))):
+        (record,) = discovery.listing(runtime_dir, name)
+        assert (record.id, record.req_endpoint) == (second.id, endpoints.req)
+        with Peer(endpoints.pub, endpoints.req) as peer:
+            assert peer.handshake()["server_id"] == second.id
+    stop_server()
+    assert list(runtime_dir.iterdir()) == []
+
+
 def test_ensure_embedded_again_after_a_stop_starts_another(runtime_dir: Path) -> None:
     settings = Settings(name="shop")
     first = ensure_embedded(settings)

@@ -1,0 +1,56 @@
+"""The token that the workers of an application share: made by one of them, kept in the runtime directory."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+
+from .discovery import application_key, new_id
+from .errors import RuntimeDirectoryError
+
+__all__ = ["generated_token"]
+
+
+def generated_token(directory: Path, application: str) -> tuple[str, bool]:
+    """The application's token and whether this call made it. All workers get the same one, however they race.
+
+    Raises:
+        RuntimeDirectoryError: the file is not the user's own, or open to others.
+    """
+    path = directory / f"{application_key(application)}.token"
+    draft = directory / f"{application_key(application)}-{new_id()}.tmp"
+    token = secrets.token_urlsafe(24)
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(token)
+        # link() fails if the name exists: of several workers one wins, and nobody ever reads an unfinished file.
+        os.link(draft, path)
+    except FileExistsError:
+        return _read_token(path), False
+    except OSError as error:
+        raise RuntimeDirectoryError(
+            str(directory), f"cannot keep the token ({error.strerror}); set RBKIT_RUNTIME_DIR, or a token"
+        ) from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return token, True
+
+
+def _read_token(path: Path) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise RuntimeDirectoryError(str(path), f"cannot be read ({error.strerror}); remove it") from error
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+            raise RuntimeDirectoryError(str(path), "is not this user's own file of mode 600; remove it")
+        token = os.read(descriptor, 4096).decode("latin-1").strip()
+    finally:
+        os.close(descriptor)
+    if not re.fullmatch(r"[\x21-\x7e]{8,}", token):
+        raise RuntimeDirectoryError(str(path), "holds no token; remove it")
+    return token
