@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -43,6 +44,16 @@ def native_host() -> Iterator[Host]:
         app.close()
 
 
+@pytest.fixture
+def sampler() -> Iterator[NativeSampler]:
+    """A native sampler of this process; stopped and emptied after the test."""
+    with native_host() as host:
+        sampler = NativeSampler(host)
+        yield sampler
+        sampler.stop()
+        sampler.drain(False)
+
+
 def names(totals: Iterable[tuple[Any, int, int]]) -> set[str]:
     """Of all functions in these stacks."""
     return {code.co_name for stack, _, _ in totals for code in stack.codes}
@@ -60,14 +71,20 @@ def drained(sampler: NativeSampler) -> tuple[Counter[str], Counter[str]]:
 
 
 def python(code: str, *, env: dict[str, str] | None = None, **options: Any) -> str:
-    """Runs a program in a process of its own; its standard output. Fails with its stderr if it does not end well."""
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", code],
-        env={**os.environ, **(env or {})},
-        timeout=scaled(60),
-        text=True,
-        check=False,
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
-    )
+    """Runs a program in a process of its own; its standard output. Fails with its stderr if it does not end well.
+
+    It runs in an empty directory: ``-c`` puts the current one on ``sys.path``, and the sources of a checkout would
+    take the place of the package under test, without its extensions.
+    """
+    with tempfile.TemporaryDirectory() as elsewhere:
+        done = subprocess.run(
+            [sys.executable, "-X", "faulthandler", "-c", code],
+            cwd=elsewhere,
+            env={**os.environ, **(env or {})},
+            timeout=scaled(60),
+            text=True,
+            check=False,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+        )
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return str(done.stdout)

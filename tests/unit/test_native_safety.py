@@ -9,7 +9,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 from support.native import drained, native, native_host, python
@@ -20,15 +19,6 @@ from rbkit_websocket.profilers.native import NativeSampler, default_signal
 pytestmark = native
 
 needs_signal = pytest.mark.skipif(sys.version_info >= (3, 13), reason="no signal is used from Python 3.13 on")
-
-
-@pytest.fixture
-def sampler() -> Iterator[NativeSampler]:
-    with native_host() as host:
-        sampler = NativeSampler(host)
-        yield sampler
-        sampler.stop()
-        sampler.drain(False)
 
 
 def spin(seconds: float) -> int:

@@ -13,20 +13,11 @@ from collections.abc import Callable, Iterator
 from itertools import repeat
 
 import pytest
-from support.native import drained, names, native, native_host, python
+from support.native import drained, names, native, python
 
 from rbkit_websocket.profilers.native import NativeSampler
 
 pytestmark = native
-
-
-@pytest.fixture
-def sampler() -> Iterator[NativeSampler]:
-    with native_host() as host:
-        sampler = NativeSampler(host)
-        yield sampler
-        sampler.stop()
-        sampler.drain(False)
 
 
 def burn(seconds: float) -> None:
