@@ -29,8 +29,11 @@ def _why_not() -> str:
 
 
 REASON = _why_not()
+# So that a run that is meant to test one of both ways does not pass by skipping it.
 if REASON and os.environ.get("RBKIT_TEST_NATIVE") == "require":
     raise RuntimeError(f"RBKIT_TEST_NATIVE=require, but there is no native sampler: {REASON}")
+if not REASON and os.environ.get("RBKIT_TEST_NATIVE") == "absent":
+    raise RuntimeError("RBKIT_TEST_NATIVE=absent, but there is a native sampler")
 
 native = pytest.mark.skipif(bool(REASON), reason=f"no native sampler: {REASON}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import sys
 import threading
 import time
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import repeat
 
 import pytest
-from support.native import drained, names, native, python
+from support.native import drained, names, native
 
 from rbkit_websocket.profilers.native import NativeSampler
 
@@ -261,17 +260,3 @@ def test_stacks_beyond_the_bound_are_lost_and_counted(sampler: NativeSampler) ->
     assert drainage.lost_usec >= 0
     assert sampler._native.status()["stacks"] <= 20_000
     assert "fresh" in names(drainage.totals)
-
-
-def test_without_the_extension_the_handshake_and_the_log_say_so() -> None:
-    code = """
-import logging, os
-logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-from rbkit_websocket import start_server, stop_server
-server = start_server(None, None)
-print(server.status["native"])
-stop_server()
-"""
-    answer = python(code, env={"RBKIT_NATIVE": "0"}, stderr=subprocess.STDOUT)
-    word = "no: RBKIT_NATIVE turns it off; a Python thread samples at 100 Hz"
-    assert answer.splitlines() == [f"INFO rbkit: native sampler: {word}", word]
