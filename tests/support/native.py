@@ -57,16 +57,16 @@ def sampler() -> Iterator[NativeSampler]:
         sampler.drain(False)
 
 
-def names(totals: Iterable[tuple[Any, int, int]]) -> set[str]:
+def names(totals: Iterable[tuple[Any, str | None, int, int]]) -> set[str]:
     """Of all functions in these stacks."""
-    return {code.co_name for stack, _, _ in totals for code in stack.codes}
+    return {code.co_name for stack, _, _, _ in totals for code in stack.codes}
 
 
 def drained(sampler: NativeSampler) -> tuple[Counter[str], Counter[str]]:
     """Microseconds and number of samples of each function that was on a stack, since the last time."""
     weights: Counter[str] = Counter()
     counts: Counter[str] = Counter()
-    for stack, weight, count in sampler.drain(False).totals:
+    for stack, _, weight, count in sampler.drain(False).totals:
         for name in {code.co_name for code in stack.codes}:
             weights[name] += weight
             counts[name] += count

@@ -9,12 +9,16 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
+from typing import Any
 
 import pytest
 from support.native import drained, native, native_host, python
 from support.waiting import wait_until
 
+from rbkit_websocket import RbkitWebsocket
 from rbkit_websocket.profilers.native import NativeSampler, default_signal
+from rbkit_websocket.profilers.requests import REQUESTS
 
 pytestmark = native
 
@@ -68,6 +72,56 @@ def test_threads_may_be_born_and_die_at_any_time(sampler: NativeSampler) -> None
     sampler.stop()
     sampler.drain(False)
     assert born > 1000
+
+
+def test_requests_may_begin_and_end_in_any_thread_while_they_are_sampled(sampler: NativeSampler) -> None:
+    """Their names are asked for in the looker's thread and in the main thread, and others run meanwhile."""
+    weights: Counter[str | None] = Counter()
+    ended: list[bool] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        spin(0.0005)
+        return []
+
+    wrapped = RbkitWebsocket(application, token=False, pub_endpoint="tcp://[::1]:1", req_endpoint="tcp://[::1]:2")
+
+    def serve(number: int) -> None:
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": f"/{number}/view", "QUERY_STRING": ""}
+        wrapped(environ, None)  # type: ignore[arg-type]
+
+    def serve_on() -> None:
+        while not ended:
+            serve(1)
+
+    def drain() -> None:
+        for _, name, weight, _ in sampler.drain(not ended).totals:
+            weights[name] += weight
+
+    serve(0)
+    sampler.interval_usec = 100
+    sampler.start("wall")
+    threads = [threading.Thread(target=serve_on) for _ in range(4)]
+    switch_interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            serve(2)
+            drain()
+    finally:
+        sys.setswitchinterval(switch_interval)
+        ended.append(True)
+        for thread in threads:
+            thread.join()
+        sampler.stop()
+    drain()
+    assert set(weights) == {"GET /<int>/view", None}
+    assert weights["GET /<int>/view"] > weights[None]
+    assert not REQUESTS.sampled
+    assert not REQUESTS.running
+    assert not REQUESTS.tracking
 
 
 @needs_signal
@@ -254,6 +308,8 @@ def test_a_forked_child_that_is_told_nothing_is_well(sampler: NativeSampler) -> 
 PROGRAM = """
 import faulthandler, sys, threading, time
 faulthandler.enable()
+from rbkit_websocket import RbkitWebsocket
+from rbkit_websocket.profilers.requests import REQUESTS
 from rbkit_websocket.profilers.native import NativeSampler
 from rbkit_websocket.server.originals import AppThread, make_host
 sampler = NativeSampler(make_host(AppThread()))

@@ -181,7 +181,7 @@ def test_both_walks_give_the_stack_that_python_gives(sampler: NativeSampler, int
         sampler.start("cpu")
         outer()
         sampler.stop()
-        for stack, _, _ in sampler.drain(False).totals:
+        for stack, _, _, _ in sampler.drain(False).totals:
             seen.add(tuple(code.co_name for code in stack.codes)[:4])
             assert len(stack.codes) == len(stack.instructions)
             assert all(
