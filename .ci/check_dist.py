@@ -25,6 +25,7 @@ REQUIRED = {
         "rbkit_websocket/py.typed",
         "rbkit_websocket/profilers/_native.c",
         "rbkit_websocket/profilers/_native.pyi",
+        "rbkit_websocket/profilers/_native_ask.h",
         "rbkit_websocket/profilers/_native_store.h",
         "rbkit_websocket/profilers/_native_walk.h",
         "rbkit_websocket/profilers/_heap.c",

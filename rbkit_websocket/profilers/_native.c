@@ -4,9 +4,9 @@
  *
  *   - it has not moved since a look that found the thread at rest: the thread cannot have run a bytecode, so its stack
  *     is the same. The tick's weight goes to that stack; nobody is disturbed.
- *   - the thread runs: it is asked to look at itself between two bytecodes. Python 3.13 has Py_AddPendingCall for that;
- *     before it, such a call is not noticed by a busy main thread, and a signal is sent whose Python-level handler is a
- *     function of ours.
+ *   - the thread runs: it is asked to look at itself between two bytecodes, by a pending call (see _native_ask.h) or,
+ *     before Python 3.13 and only where that cannot be done, by a signal whose Python-level handler is a function of
+ *     ours.
  *   - it moved but waits now: the looker is woken. It takes the lock, which is likely to be free, and looks.
  *
  * The looker does the same for all other threads, about 190 times a second if one of them has run: to take the lock
@@ -35,6 +35,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "_native_ask.h"
 #include "_native_store.h"
 
 #ifndef __linux__
@@ -42,12 +43,6 @@
 #endif
 #ifdef Py_GIL_DISABLED
 #error "the sampler rests on the interpreter's lock"
-#endif
-
-#if PY_VERSION_HEX < 0x030D0000
-#define NEEDS_SIGNAL 1
-#else
-#define NEEDS_SIGNAL 0
 #endif
 
 #define SECOND 1000000000LL
@@ -112,6 +107,7 @@ static struct {
     PyObject *own;
     PyObject *marker, *tracked, *resolve; /* a code object, a dictionary, a function; or all NULL */
     PyObject *handler;
+    int by_signal;    /* the main thread is asked with a signal, not with a pending call */
     int signum;       /* 0: none */
     int attached;     /* the handler is installed */
     int reachable;    /* the main thread can be asked */
@@ -307,7 +303,7 @@ static int look_at_self(void)
     return PyErr_Occurred() ? -1 : 0;
 }
 
-#if NEEDS_SIGNAL
+#if HAVE_SIGNAL
 static PyObject *on_signal(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(arguments))
 {
     if (look_at_self() < 0) {
@@ -436,16 +432,16 @@ static void notice_loss(void)
     }
 }
 #else
-static int on_pending(void *Py_UNUSED(unused))
-{
-    return look_at_self();
-}
-
 static int settle_signal(void *Py_UNUSED(unused)) { return 0; }
 static int on_audit(const char *Py_UNUSED(event), PyObject *Py_UNUSED(arguments), void *Py_UNUSED(unused)) { return 0; }
 static void have_signal_settled(void) {}
 static void notice_loss(void) {}
 #endif
+
+static int on_pending(void *Py_UNUSED(unused))
+{
+    return look_at_self();
+}
 
 /* -- the ticker */
 
@@ -463,11 +459,12 @@ static int main_runs(int64_t cpu, int64_t used, int64_t passed)
 
 static int ask_main(void)
 {
-#if NEEDS_SIGNAL
-    return pthread_kill(S.main_thread, S.signum);
-#else
-    return Py_AddPendingCall(on_pending, NULL);
-#endif
+    if (S.by_signal) {
+        return pthread_kill(S.main_thread, S.signum);
+    }
+    int failed = Py_AddPendingCall(on_pending, NULL);
+    set_breaker(S.interpreter);
+    return failed;
 }
 
 static void wait_until(pthread_cond_t *condition, int64_t when)
@@ -484,6 +481,9 @@ static void tick(int64_t now, int64_t *last, int64_t *last_cpu)
     *last_cpu = cpu;
     if (at_rest(&S.main, now, cpu)) {
         return;
+    }
+    if (S.pending && !S.by_signal) {
+        set_breaker(S.interpreter);
     }
     int waits = S.pending && used == 0;
     int stuck = !S.reachable || (S.pending && now - S.pending_since > PATIENCE);
@@ -970,7 +970,7 @@ static int install_hooks(void)
     PyObject *done = module && function ? PyObject_CallMethod(module, "register", "O", function) : NULL;
     Py_XDECREF(module);
     Py_XDECREF(function);
-    if (done != NULL && NEEDS_SIGNAL && PySys_AddAuditHook(on_audit, NULL) < 0) {
+    if (done != NULL && HAVE_SIGNAL && PySys_AddAuditHook(on_audit, NULL) < 0) {
         Py_CLEAR(done);
     }
     if (done == NULL || pthread_atfork(NULL, NULL, in_child) != 0) {
@@ -989,8 +989,11 @@ static int install_hooks(void)
 static int choose_signal(int signum)
 {
     S.refusal = NULL;
-    S.reachable = !NEEDS_SIGNAL;
-#if NEEDS_SIGNAL
+    S.reachable = !S.by_signal;
+#if HAVE_SIGNAL
+    if (!S.by_signal) {
+        return 0;
+    }
     if (signum == 0) {
         S.refusal = "no signal may be used";
     }
@@ -1048,8 +1051,8 @@ static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
         PyErr_SetString(PyExc_RuntimeError, "the main thread has no CPU clock");
         return NULL;
     }
-#if NEEDS_SIGNAL
-    if (S.attached && signum != S.signum) {
+#if HAVE_SIGNAL
+    if (S.by_signal && S.attached && signum != S.signum) {
         PyErr_SetString(PyExc_RuntimeError, "the signal used before has not been given back yet");
         return NULL;
     }
@@ -1087,7 +1090,7 @@ static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
         return NULL;
     }
     S.state = ON;
-    if (S.refusal == NULL) {
+    if (S.by_signal && S.refusal == NULL) {
         have_signal_settled();
     }
     Py_RETURN_NONE;
@@ -1398,7 +1401,7 @@ PyDoc_STRVAR(status_doc,
 static PyObject *native_status(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     return Py_BuildValue("{s:O,s:s,s:z,s:O,s:s,s:l,s:l,s:l,s:l,s:n,s:n}", "running", S.state == ON ? Py_True : Py_False,
-                         "reach", S.state == ON && S.reachable ? (NEEDS_SIGNAL ? "signal" : "pending call") : "",
+                         "reach", S.state == ON && S.reachable ? (S.by_signal ? "signal" : "pending call") : "",
                          "refusal", S.refusal, "attached", S.attached ? Py_True : Py_False, "walk",
                          internal_walk ? "internal" : "public", "ticks", S.ticks, "asked", S.asked, "answered",
                          S.answered, "looks", S.looks, "stacks", (Py_ssize_t)S.store.used, "threads",
@@ -1419,6 +1422,34 @@ static PyObject *native_use_internal_walk(PyObject *Py_UNUSED(module), PyObject 
     return PyBool_FromLong(internal_walk);
 }
 
+PyDoc_STRVAR(use_signal_doc,
+"use_signal(wanted)\n--\n\n"
+"Chooses how the main thread is asked from the next start on: False takes the quicker way if there is one here, which\n"
+"is the default. Returns whether it will be the signal; True only before Python 3.13.\n\n"
+"Raises:\n"
+"    RuntimeError: the sampler runs.");
+
+static PyObject *native_use_signal(PyObject *Py_UNUSED(module), PyObject *argument)
+{
+    int wanted = PyObject_IsTrue(argument);
+    if (wanted < 0) {
+        return NULL;
+    }
+    if (S.state != OFF || S.attached) {
+        PyErr_SetString(PyExc_RuntimeError, "the sampler runs");
+        return NULL;
+    }
+    S.by_signal = HAVE_SIGNAL && (wanted || !breaker_is_known());
+    return PyBool_FromLong(S.by_signal);
+}
+
+PyDoc_STRVAR(needs_signal_doc, "needs_signal()\n--\n\nWhether the main thread is asked with a signal.");
+
+static PyObject *native_needs_signal(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(S.by_signal);
+}
+
 static PyMethodDef methods[] = {
     {"start", native_start, METH_VARARGS, start_doc},
     {"stop", native_stop, METH_NOARGS, "stop()\n--\n\nEnds both threads; what waits may still be drained."},
@@ -1428,6 +1459,8 @@ static PyMethodDef methods[] = {
     {"set_raw", native_set_raw, METH_O, "set_raw(wanted)\n--\n\nWhether drain() gives single samples too."},
     {"drain", native_drain, METH_NOARGS, drain_doc},
     {"status", native_status, METH_NOARGS, status_doc},
+    {"use_signal", native_use_signal, METH_O, use_signal_doc},
+    {"needs_signal", native_needs_signal, METH_NOARGS, needs_signal_doc},
     {"use_internal_walk", native_use_internal_walk, METH_O, use_internal_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -1446,9 +1479,7 @@ PyMODINIT_FUNC PyInit__native(void)
         return NULL;
     }
     PyObject *module = PyModule_Create(&definition);
-    if (module != NULL && PyModule_AddIntConstant(module, "NEEDS_SIGNAL", NEEDS_SIGNAL) < 0) {
-        Py_CLEAR(module);
-    }
     internal_walk = walks_agree();
+    S.by_signal = HAVE_SIGNAL && !breaker_is_known();
     return module;
 }

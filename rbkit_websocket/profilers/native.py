@@ -107,7 +107,7 @@ class NativeSampler:
     @property
     def refusal(self) -> str | None:
         """Why the main thread cannot be asked, as far as is known now; None where it can."""
-        if not self._native.NEEDS_SIGNAL:
+        if not self._native.needs_signal():
             return None
         word = self._native.status()["refusal"] if self.running else None
         if word is None and not self.running:

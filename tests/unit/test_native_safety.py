@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,12 +18,28 @@ from support.native import drained, native, native_host, python
 from support.waiting import wait_until
 
 from rbkit_websocket import RbkitWebsocket
-from rbkit_websocket.profilers.native import NativeSampler, default_signal
+from rbkit_websocket.profilers.native import NativeSampler, default_signal, native_module
 from rbkit_websocket.profilers.requests import REQUESTS
 
 pytestmark = native
 
-needs_signal = pytest.mark.skipif(sys.version_info >= (3, 13), reason="no signal is used from Python 3.13 on")
+SIGNAL = sys.version_info < (3, 13)
+
+
+@pytest.fixture(autouse=True, params=["default", "signal"] if SIGNAL else ["default"])
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """How the main thread is asked: as it is by default, or with a signal."""
+    module = native_module()
+    before = module.needs_signal()
+    module.use_signal(request.param == "signal")
+    yield request.param
+    module.use_signal(before)
+
+
+def needs_signal(test: Callable[..., None]) -> Callable[..., None]:
+    """Runs only with the signal."""
+    skipped = pytest.mark.skipif(not SIGNAL, reason="no signal is used from Python 3.13 on")(test)
+    return pytest.mark.parametrize("way", ["signal"], indirect=True)(skipped)
 
 
 def spin(seconds: float) -> int:
@@ -313,6 +330,7 @@ from rbkit_websocket.profilers.requests import REQUESTS
 from rbkit_websocket.profilers.native import NativeSampler
 from rbkit_websocket.server.originals import AppThread, make_host
 sampler = NativeSampler(make_host(AppThread()))
+sampler._native.use_signal(WAY == "signal")
 sampler.interval_usec = 100
 sampler.start("wall")
 def work(n=0):
@@ -336,13 +354,14 @@ def work(n=0):
     ],
 )
 @pytest.mark.smoke
-def test_the_interpreter_ends_while_it_samples(ending: str) -> None:
-    for _ in range(3):
-        python(PROGRAM + ending)
+def test_the_interpreter_ends_while_it_samples(ending: str, way: str) -> None:
+    for _ in range(2):
+        python(f"WAY = {way!r}\n{PROGRAM}{ending}")
 
 
-def test_ends_in_exec() -> None:
-    python(PROGRAM + "import os; work(); os.execv(sys.executable, [sys.executable, '-c', 'pass'])")
+def test_ends_in_exec(way: str) -> None:
+    ending = "import os; work(); os.execv(sys.executable, [sys.executable, '-c', 'pass'])"
+    python(f"WAY = {way!r}\n{PROGRAM}{ending}")
 
 
 def test_processes_that_it_starts_are_not_touched(sampler: NativeSampler) -> None:
