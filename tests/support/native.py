@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from rbkit_websocket import RbkitWebsocket
 from rbkit_websocket.profilers.base import Host
 from rbkit_websocket.profilers.native import NativeSampler, NativeUnavailable, native_module
 from rbkit_websocket.server.originals import AppThread, make_host
@@ -55,6 +57,48 @@ def sampler() -> Iterator[NativeSampler]:
         yield sampler
         sampler.stop()
         sampler.drain(False)
+
+
+SIGNAL = sys.version_info < (3, 13)
+
+
+@pytest.fixture(params=["default", "signal"] if SIGNAL else ["default"])
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """How the main thread is asked: as it is by default, or with a signal."""
+    module = native_module()
+    before = module.needs_signal()
+    module.use_signal(request.param == "signal")
+    yield request.param
+    module.use_signal(before)
+
+
+def needs_signal(test: Callable[..., None]) -> Callable[..., None]:
+    """Runs only with the signal."""
+    skipped = pytest.mark.skipif(not SIGNAL, reason="no signal is used from Python 3.13 on")(test)
+    by_signal: Callable[..., None] = pytest.mark.parametrize("way", ["signal"], indirect=True)(skipped)
+    return by_signal
+
+
+def spin(seconds: float) -> int:
+    number, until = 0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        for _ in range(1000):
+            number += 1
+    return number
+
+
+def request(wrapped: Callable[..., Any], path: str) -> None:
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": ""}
+    wrapped(environ, None)
+
+
+def middleware(application: Callable[..., list[bytes]]) -> Callable[..., Any]:
+    """One that has started, in front of nothing: its server is elsewhere."""
+    wrapped: Callable[..., Any] = RbkitWebsocket(
+        application, token=False, pub_endpoint="tcp://[::1]:1", req_endpoint="tcp://[::1]:2"
+    )
+    request(wrapped, "/")
+    return wrapped
 
 
 def names(totals: Iterable[tuple[Any, str | None, int, int]]) -> set[str]:

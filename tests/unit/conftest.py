@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from support.native import sampler
+from support.native import sampler, way
 
-__all__ = ["sampler"]
+__all__ = ["sampler", "way"]

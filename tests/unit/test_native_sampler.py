@@ -193,6 +193,18 @@ def test_both_walks_give_the_stack_that_python_gives(sampler: NativeSampler, int
         sampler._native.use_internal_walk(True)
 
 
+def test_the_main_thread_is_asked_without_a_signal(sampler: NativeSampler) -> None:
+    assert sampler._native.needs_signal() is False
+    assert sampler.refusal is None
+    sampler.start("cpu")
+    spin(0.2)
+    status = sampler._native.status()
+    sampler.stop()
+    assert status["reach"] == "pending call"
+    assert status["answered"] > 50
+    assert status["attached"] is False
+
+
 def test_the_interval_can_change_while_it_runs(sampler: NativeSampler) -> None:
     sampler.interval_usec = 10_000
     sampler.start("cpu")
