@@ -103,7 +103,7 @@ class Site:
             bufsize=1,
         )
         self.client = connect(f"http://127.0.0.1:{self.port}", token=TOKEN)
-        self.native = self.ask("handshake").get("native", "")
+        self.native = self.client.handshake()["native"]
 
     def _listening(self) -> int:
         until = time.monotonic() + 20

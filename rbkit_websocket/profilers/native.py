@@ -1,7 +1,7 @@
 """The native sampler (``_native.c``) behind the interface of the Python one, and the word on why it is not used.
 
 One runs in a process. Where it cannot start, :class:`NativeUnavailable` says why and the Python sampler takes its
-place. Where only the signal that it needs before Python 3.13 is in use, it goes on without: it looks at the main thread
+place. Where it needs a signal and only that is in use, it goes on without: it looks at the main thread
 as it does at the others, about 190 times a second.
 """
 
@@ -70,7 +70,7 @@ class NativeSampler:
 
     Args:
         host: the process.
-        signum: the signal to ask the main thread with, before Python 3.13; 0: none, None: the default.
+        signum: the signal to ask the main thread with, where one is needed; 0: none, None: the default.
 
     Raises:
         NativeUnavailable: there is no native sampler here.
