@@ -92,7 +92,7 @@ static struct {
     int raw;
     int64_t interval;
     int pending;
-    int64_t pending_since, asked_cpu;
+    int64_t pending_since, broke, asked_cpu;
     int look_at_main;
     int64_t main_looked;
     int64_t lost_ns;
@@ -482,7 +482,9 @@ static void tick(int64_t now, int64_t *last, int64_t *last_cpu)
     if (at_rest(&S.main, now, cpu)) {
         return;
     }
-    if (S.pending && !S.by_signal) {
+    if (S.pending && !S.by_signal && now - S.broke >= 2 * PATIENCE) {
+        /* In case the main thread was just clearing it. Not each tick: the other threads look for nothing as well. */
+        S.broke = now;
         set_breaker(S.interpreter);
     }
     int waits = S.pending && used == 0;
@@ -493,7 +495,7 @@ static void tick(int64_t now, int64_t *last, int64_t *last_cpu)
         pthread_mutex_lock(&S.mutex);
         if (runs && !S.stopping && S.reachable) {
             S.pending = 1;
-            S.pending_since = now;
+            S.pending_since = S.broke = now;
             S.asked_cpu = cpu;
             S.asked++;
             /* With the mutex: whoever has set ``reachable`` to 0 relies on no signal coming any more. */
@@ -717,7 +719,7 @@ static int know_request(PyThreadState *tstate, Marker *marker, Unknown *unknown,
 static int look_at(PyThreadState *tstate, int64_t now, size_t *hint, int baseline, Unknown *unknown)
 {
     Frame frames[MAX_DEPTH];
-    Marker marker = {.code = baseline ? NULL : S.marker};
+    Marker marker = {.code = S.marker};
     PyObject *request;
     int depth = walk(tstate, frames, &marker);
     if (depth == 0) {
@@ -770,8 +772,9 @@ static void look_around(int baseline, int at_main, Unknown *unknown)
     S.checked = S.scanned = now;
 }
 
-/* The same, and once more for those whose requests were not known. */
-static void look(int baseline)
+/* The same, and once more for those whose requests were not known. -1 with an exception of a signal's handler, which
+ * runs in the main thread only: not in the looker. */
+static int look(int baseline)
 {
     Unknown unknown = {.n = 0, .told = 0};
     pthread_mutex_lock(&S.mutex);
@@ -782,20 +785,20 @@ static void look(int baseline)
     pthread_mutex_unlock(&S.mutex);
     look_around(baseline, at_main, &unknown);
     if (unknown.n == 0) {
-        return;
+        return 0;
     }
     for (int i = 0; i < unknown.n; i++) {
-        unknown.requests[i] = resolved(unknown.frames[i]);
-        PyErr_Clear(); /* nobody else's: this thread is ours */
+        unknown.requests[i] = PyErr_Occurred() ? NULL : resolved(unknown.frames[i]);
     }
     unknown.told = 1;
-    if (S.state == ON) {
-        look_around(0, at_main, &unknown);
+    if (baseline || S.state == ON) {
+        look_around(baseline, at_main, &unknown);
     }
     for (int i = 0; i < unknown.n; i++) {
         Py_DECREF(unknown.frames[i]);
         Py_XDECREF(unknown.requests[i]);
     }
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 static void *looker_main(void *Py_UNUSED(unused))
@@ -824,7 +827,7 @@ static void *looker_main(void *Py_UNUSED(unused))
             /* The public walk makes objects. No collection shall run the application's finalizers in this thread. */
             int collecting = PyGC_Disable();
             if (S.state == ON) {
-                look(0);
+                (void)look(0);
             }
             if (collecting) {
                 PyGC_Enable();
@@ -1082,7 +1085,11 @@ static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
     S.main_looked = 0;
     S.checked = S.scanned = now;
     open_files(tid_of_clock(main_clock));
-    look(1);
+    if (look(1) < 0) {
+        close_files();
+        end_slots();
+        return NULL;
+    }
     int failed = start_threads();
     if (failed) {
         close_files();

@@ -45,7 +45,7 @@ static int breaker_is_known(void)
 #endif
 }
 
-/* To be called until the call has been made: the main thread may be about to clear the word. */
+/* To be called again if the call is not made: the main thread may be about to clear the word. */
 static void set_breaker(PyInterpreterState *interpreter)
 {
 #ifdef HAVE_BREAKER

@@ -195,10 +195,13 @@ def test_published_samples_end_with_a_frame_named_after_the_request(profiler: Cp
     wrapped = wrap(nap)
     profiler.start()
     profiler.drain(True)  # single samples are taken for an audience only
-    wrapped(environ_of(), None)
-    events = [unpack(event) for event in profiler.drain(True)]
-    with_request = [event[2] for event in events if event[2][-1][12] == "GET /users/<int>"]
-    assert with_request
+
+    def published() -> list[Any]:
+        wrapped(environ_of(), None)
+        events = [unpack(event) for event in profiler.drain(True)]
+        return [event[2] for event in events if event[2][-1][12] == "GET /users/<int>"]
+
+    with_request = wait_until(published, "a sample of a request")
     thread = with_request[0][0][15]
     assert with_request[0][-1] == {12: "GET /users/<int>", 13: "GET /users/<int>", 6: "", 7: 0, 14: 0, 15: thread}
 
@@ -293,9 +296,12 @@ def test_the_middleware_may_come_after_the_profiler(profiler: CpuProfiler, monke
     profiler.start()
     wrapped = wrap(nap)
     wait_until(lambda: list(profiler.drain(True)), "a sample")
-    profiler.profile()
-    wrapped(environ_of(), None)
-    assert "GET /users/<int>" in names_of(profiler.profile())
+
+    def named() -> bool:
+        wrapped(environ_of(), None)
+        return "GET /users/<int>" in names_of(profiler.profile())
+
+    wait_until(named, "a sample of a request")
 
 
 def test_our_own_sessions_are_no_requests() -> None:
