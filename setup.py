@@ -1,8 +1,8 @@
 """The native extensions; everything declarative is in setup.cfg.
 
-They are experimental and built only if ``RBKIT_NATIVE`` asks for them at build time: ``1`` builds them if that can be
-done (the package installs without a compiler nevertheless), ``require`` makes a failure to build one fatal. Without
-them everything runs on its Python fallbacks.
+They are built where that can be done: without a compiler the package installs nevertheless and runs on its Python
+fallbacks. ``RBKIT_NATIVE`` in the environment of the build says otherwise: ``0`` leaves them out, ``require`` makes a
+failure to build them fatal.
 """
 
 import os
@@ -13,16 +13,18 @@ from setuptools import Extension, setup
 WANTED = os.environ.get("RBKIT_NATIVE", "").strip().lower()
 # Each source with the headers it includes from beside it.
 SOURCES = {
-    "rbkit_websocket.profilers._native": ["_native.c", "_native_store.h", "_native_walk.h"],
+    "rbkit_websocket.profilers._native": ["_native.c", "_native_ask.h", "_native_store.h", "_native_walk.h"],
     "rbkit_websocket.profilers._heap": ["_heap.c"],
 }
 
 
 def extensions():
     """The extensions to build here."""
-    if WANTED not in ("1", "yes", "on", "true", "require") or not sys.platform.startswith("linux"):
+    if WANTED in ("0", "no", "off", "false"):
         return []
-    if sys.implementation.name != "cpython":
+    if not sys.platform.startswith("linux") or sys.implementation.name != "cpython":
+        if WANTED == "require":
+            sys.exit("RBKIT_NATIVE=require, but the extensions are for Linux and CPython only")
         return []
     found = []
     for name, (source, *headers) in SOURCES.items():

@@ -1,6 +1,6 @@
 """Looks into the built distributions: what has to be in, and what must not be.
 
-Arguments: a source distribution and wheels. A wheel for one platform has to bring the native extensions.
+Arguments: a source distribution and a wheel, which has to bring the native extensions: it is one for this platform.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ REQUIRED = {
         "rbkit_websocket/py.typed",
         "rbkit_websocket/profilers/_native.c",
         "rbkit_websocket/profilers/_native.pyi",
+        "rbkit_websocket/profilers/_native_ask.h",
         "rbkit_websocket/profilers/_native_store.h",
         "rbkit_websocket/profilers/_native_walk.h",
         "rbkit_websocket/profilers/_heap.c",
@@ -54,10 +55,9 @@ def main(paths: list[str]) -> int:
         required = next(value for suffix, value in REQUIRED.items() if path.endswith(suffix))
         wrong += [f"{path}: {name} is missing" for name in required if not any(n.endswith(name) for n in inside)]
         wrong += [f"{path}: {n} has no place there" for n in inside if any(bad in n for bad in FORBIDDEN)]
-        if path.endswith(".whl") and not path.endswith("-none-any.whl"):
+        if path.endswith(".whl"):
             built = [n for n in inside if n.endswith(".so")]
             wrong += [f"{path}: {e}*.so is missing" for e in EXTENSIONS if not any(n.startswith(e) for n in built)]
-        if path.endswith(".whl"):
             wrong += [f"{path}: {n} has no place there" for n in inside if n.startswith(("tests/", "benchmarks/"))]
     print("\n".join(wrong) or f"{len(paths)} distributions are complete")
     return 1 if wrong or len(paths) != 2 else 0

@@ -4,15 +4,19 @@
  *
  *   - it has not moved since a look that found the thread at rest: the thread cannot have run a bytecode, so its stack
  *     is the same. The tick's weight goes to that stack; nobody is disturbed.
- *   - the thread runs: it is asked to look at itself between two bytecodes. Python 3.13 has Py_AddPendingCall for that;
- *     before it, such a call is not noticed by a busy main thread, and a signal is sent whose Python-level handler is a
- *     function of ours.
+ *   - the thread runs: it is asked to look at itself between two bytecodes, by a pending call (see _native_ask.h) or,
+ *     before Python 3.13 and only where that cannot be done, by a signal whose Python-level handler is a function of
+ *     ours.
  *   - it moved but waits now: the looker is woken. It takes the lock, which is likely to be free, and looks.
  *
  * The looker does the same for all other threads, about 190 times a second if one of them has run: to take the lock
  * from a thread that computes takes one switch interval (5 ms). Threads whose CPU clock stands still cost a system call.
  *
  * A sample weighs what the clock says: the time since the thread's last one.
+ *
+ * A sample may belong to a request: a function of Python (set_marker) is on the stack while one runs, and the object of
+ * its frame leads to the request, by a look into a dictionary. Only a request's first sample calls Python for it. What
+ * is kept is an object that stands for the request; drain() asks it for its name.
  *
  * The mutex is held for short moments and never while waiting for the lock; the lock may be held while taking it.
  * Whoever holds the mutex runs no Python code and allocates nothing that the collector tracks.
@@ -31,6 +35,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "_native_ask.h"
 #include "_native_store.h"
 
 #ifndef __linux__
@@ -38,12 +43,6 @@
 #endif
 #ifdef Py_GIL_DISABLED
 #error "the sampler rests on the interpreter's lock"
-#endif
-
-#if PY_VERSION_HEX < 0x030D0000
-#define NEEDS_SIGNAL 1
-#else
-#define NEEDS_SIGNAL 0
 #endif
 
 #define SECOND 1000000000LL
@@ -56,6 +55,7 @@
 #define RESCAN (SECOND / 10)
 #define NEWBORN_LOOKS 20
 #define MANY_THREADS 100
+#define MAX_UNKNOWN 32
 #define MAX_RAW 20000
 #define RAW_UNIT (SECOND / 1000) /* PUB carries at most 1000 samples a second */
 
@@ -66,6 +66,7 @@ typedef struct {
     int64_t cpu_seen;  /* its CPU clock then; -1 when that was not read */
     int rested;        /* that reading was made with the lock held, by another thread */
     Stack *last;       /* borrowed from the store, which keeps it */
+    PyObject *request; /* that it belonged to: a reference, or NULL; changed with lock and mutex */
     int64_t idle_ns;   /* weight for ``last`` that is not in the store yet */
     long idle_count;
     int64_t raw_ns; /* weight not handed out as a raw sample yet */
@@ -75,6 +76,7 @@ typedef struct {
 typedef struct {
     double milliseconds;
     Stack *stack;
+    PyObject *request; /* a reference, or NULL */
     int64_t weight_ns;
 } Raw;
 
@@ -90,7 +92,7 @@ static struct {
     int raw;
     int64_t interval;
     int pending;
-    int64_t pending_since, asked_cpu;
+    int64_t pending_since, broke, asked_cpu;
     int look_at_main;
     int64_t main_looked;
     int64_t lost_ns;
@@ -103,7 +105,9 @@ static struct {
     long ticks, asked, answered, looks;
     PyInterpreterState *interpreter; /* under the lock: */
     PyObject *own;
+    PyObject *marker, *tracked, *resolve; /* a code object, a dictionary, a function; or all NULL */
     PyObject *handler;
+    int by_signal;    /* the main thread is asked with a signal, not with a pending call */
     int signum;       /* 0: none */
     int attached;     /* the handler is installed */
     int reachable;    /* the main thread can be asked */
@@ -141,7 +145,7 @@ static pid_t tid_of_clock(clockid_t clock)
 
 /* -- weights; with lock and mutex */
 
-static void put_raw(Slot *slot, Stack *stack, int64_t weight)
+static void put_raw(Slot *slot, Stack *stack, PyObject *request, int64_t weight)
 {
     if (!S.raw) {
         return;
@@ -152,7 +156,8 @@ static void put_raw(Slot *slot, Stack *stack, int64_t weight)
         return; /* at a shorter interval than PUB carries: thinned here already */
     }
     if (S.n_raws < MAX_RAW) {
-        S.raws[S.n_raws++] = (Raw){(double)read_clock(CLOCK_REALTIME) / 1e6, stack, slot->raw_ns};
+        Py_XINCREF(request);
+        S.raws[S.n_raws++] = (Raw){(double)read_clock(CLOCK_REALTIME) / 1e6, stack, request, slot->raw_ns};
     }
     slot->raw_ns = 0;
 }
@@ -160,39 +165,49 @@ static void put_raw(Slot *slot, Stack *stack, int64_t weight)
 static void flush_idle(Slot *slot)
 {
     if (slot->idle_count != 0) {
-        if (slot->last == NULL || store_add(&S.store, slot->last, slot->idle_ns, slot->idle_count) < 0) {
+        if (slot->last == NULL ||
+            store_add(&S.store, slot->last, slot->request, slot->idle_ns, slot->idle_count) < 0) {
             S.lost_ns += slot->idle_ns;
         }
         else {
-            put_raw(slot, slot->last, slot->idle_ns);
+            put_raw(slot, slot->last, slot->request, slot->idle_ns);
         }
         slot->idle_ns = 0;
         slot->idle_count = 0;
     }
 }
 
-/* Weighs a slot with the stack that was found; takes the mutex. */
-static void put_sample(Slot *slot, const Frame *frames, int depth, int64_t now, int64_t cpu, int rested)
+/* Weighs a slot with the stack and the request that were found; takes the mutex. */
+static void put_sample(Slot *slot, const Frame *frames, int depth, PyObject *request, int64_t now, int64_t cpu,
+                       int rested)
 {
     pthread_mutex_lock(&S.mutex);
     flush_idle(slot);
     int64_t weight = S.cpu_clock ? (cpu >= 0 ? cpu - slot->cpu_seen : 0) : now - slot->wall_seen;
     Stack *stack = store_get(&S.store, slot->ident, frames, depth);
     if (weight > 0) {
-        if (stack == NULL || store_add(&S.store, stack, weight, 1) < 0) {
+        if (stack == NULL || store_add(&S.store, stack, request, weight, 1) < 0) {
             S.lost_ns += weight;
         }
         else {
-            put_raw(slot, stack, weight);
+            put_raw(slot, stack, request, weight);
         }
     }
     slot->last = stack;
+    PyObject *before = slot->request;
+    if (before != request) {
+        Py_XINCREF(request);
+        slot->request = request;
+    }
     slot->wall_seen = now;
     if (!S.cpu_clock || weight > 0) { /* a reading may be a little older than the last one */
         slot->cpu_seen = cpu;
     }
     slot->rested = rested && cpu >= 0;
     pthread_mutex_unlock(&S.mutex);
+    if (before != request) {
+        Py_XDECREF(before);
+    }
 }
 
 /* Whether the thread has not run since a look that found it at rest; if so, its time is accounted for. Mutex only. */
@@ -209,15 +224,67 @@ static int at_rest(Slot *slot, int64_t now, int64_t cpu)
     return 1;
 }
 
+/* -- requests; with the lock, without the mutex */
+
+/* The request that a frame's object is noted with; NULL: none. Borrowed: it stays while the request runs. */
+static PyObject *request_of(PyObject *frame)
+{
+    PyObject *request = NULL;
+    if (frame != NULL && S.tracked != NULL) {
+        PyObject *identity = PyLong_FromVoidPtr(frame);
+        request = identity != NULL ? PyDict_GetItemWithError(S.tracked, identity) : NULL;
+        Py_XDECREF(identity);
+        if (request == NULL) {
+            PyErr_Clear();
+        }
+    }
+    return request;
+}
+
+/* The same by the Python function, which notes it: a new reference; NULL when there is none, with an exception where a
+ * signal's handler has run meanwhile and raised one. */
+static PyObject *resolved(PyObject *frame)
+{
+    if (S.resolve == NULL) {
+        return NULL;
+    }
+    PyObject *resolve = S.resolve;
+    Py_INCREF(resolve);
+    Py_INCREF(frame);
+    PyObject *request = PyObject_CallFunctionObjArgs(resolve, frame, NULL);
+    Py_DECREF(frame);
+    Py_DECREF(resolve);
+    if (request == Py_None) {
+        Py_CLEAR(request);
+    }
+    if (request == NULL &&
+        (PyErr_ExceptionMatches(PyExc_RecursionError) || PyErr_ExceptionMatches(PyExc_MemoryError))) {
+        PyErr_Clear(); /* there was no room left for the call */
+    }
+    return request;
+}
+
 /* -- the main thread looks at itself */
 
-static void look_at_self(void)
+/* 0, or -1 with an exception that has to be raised there. */
+static int look_at_self(void)
 {
     if (S.state != ON) {
-        return;
+        return 0;
     }
     Frame frames[MAX_DEPTH];
-    int depth = walk(PyThreadState_Get(), frames);
+    Marker marker = {.code = S.marker};
+    PyThreadState *self = PyThreadState_Get();
+    int depth = walk(self, frames, &marker);
+    PyObject *request = NULL;
+    if (marker.found) {
+        PyObject *frame = marked_frame(self, &marker);
+        request = request_of(frame);
+        Py_XINCREF(request);
+        if (request == NULL && frame != NULL) {
+            request = resolved(frame);
+        }
+    }
     int64_t now = read_clock(CLOCK_MONOTONIC), cpu = -1;
     pthread_mutex_lock(&S.mutex);
     if (S.cpu_clock) {
@@ -227,13 +294,21 @@ static void look_at_self(void)
     S.pending = 0;
     S.answered++;
     pthread_mutex_unlock(&S.mutex);
-    put_sample(&S.main, frames, depth, now, cpu, 0);
+    if (S.state != ON) { /* that may have let others run */
+        Py_XDECREF(request);
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    put_sample(&S.main, frames, depth, request, now, cpu, 0);
+    Py_XDECREF(request);
+    return PyErr_Occurred() ? -1 : 0;
 }
 
-#if NEEDS_SIGNAL
+#if HAVE_SIGNAL
 static PyObject *on_signal(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(arguments))
 {
-    look_at_self();
+    if (look_at_self() < 0) {
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 
@@ -357,17 +432,16 @@ static void notice_loss(void)
     }
 }
 #else
-static int on_pending(void *Py_UNUSED(unused))
-{
-    look_at_self();
-    return 0;
-}
-
 static int settle_signal(void *Py_UNUSED(unused)) { return 0; }
 static int on_audit(const char *Py_UNUSED(event), PyObject *Py_UNUSED(arguments), void *Py_UNUSED(unused)) { return 0; }
 static void have_signal_settled(void) {}
 static void notice_loss(void) {}
 #endif
+
+static int on_pending(void *Py_UNUSED(unused))
+{
+    return look_at_self();
+}
 
 /* -- the ticker */
 
@@ -385,11 +459,12 @@ static int main_runs(int64_t cpu, int64_t used, int64_t passed)
 
 static int ask_main(void)
 {
-#if NEEDS_SIGNAL
-    return pthread_kill(S.main_thread, S.signum);
-#else
-    return Py_AddPendingCall(on_pending, NULL);
-#endif
+    if (S.by_signal) {
+        return pthread_kill(S.main_thread, S.signum);
+    }
+    int failed = Py_AddPendingCall(on_pending, NULL);
+    set_breaker(S.interpreter);
+    return failed;
 }
 
 static void wait_until(pthread_cond_t *condition, int64_t when)
@@ -407,6 +482,11 @@ static void tick(int64_t now, int64_t *last, int64_t *last_cpu)
     if (at_rest(&S.main, now, cpu)) {
         return;
     }
+    if (S.pending && !S.by_signal && now - S.broke >= 2 * PATIENCE) {
+        /* In case the main thread was just clearing it. Not each tick: the other threads look for nothing as well. */
+        S.broke = now;
+        set_breaker(S.interpreter);
+    }
     int waits = S.pending && used == 0;
     int stuck = !S.reachable || (S.pending && now - S.pending_since > PATIENCE);
     if (S.reachable && !S.pending) {
@@ -415,7 +495,7 @@ static void tick(int64_t now, int64_t *last, int64_t *last_cpu)
         pthread_mutex_lock(&S.mutex);
         if (runs && !S.stopping && S.reachable) {
             S.pending = 1;
-            S.pending_since = now;
+            S.pending_since = S.broke = now;
             S.asked_cpu = cpu;
             S.asked++;
             /* With the mutex: whoever has set ``reachable`` to 0 relies on no signal coming any more. */
@@ -522,7 +602,7 @@ static int clock_of(PyThreadState *tstate, clockid_t *clock)
 /* A thread is seen for the first time: it began after the last look at the list of threads. */
 static void begin_slot(Slot *slot, unsigned long ident, clockid_t clock, int64_t now)
 {
-    *slot = (Slot){.ident = ident, .clock = clock, .wall_seen = S.checked};
+    *slot = (Slot){.ident = ident, .clock = clock, .wall_seen = S.checked, .request = slot->request};
     int64_t used = read_clock(clock);
     slot->cpu_seen = used > now - S.checked ? used - (now - S.checked) : 0;
 }
@@ -559,6 +639,7 @@ static Slot *slot_of(PyThreadState *tstate, size_t *hint, int64_t now)
     }
     if (slot == NULL && S.n_others < S.room_others) {
         slot = &S.others[S.n_others++];
+        slot->request = NULL;
     }
     if (slot != NULL) {
         begin_slot(slot, tstate->thread_id, clock, now);
@@ -578,21 +659,101 @@ static int is_own(unsigned long ident)
     return own != 0;
 }
 
-/* Looks at all threads that have run; with the lock. ``baseline``: at the start, what they used before is not ours. */
-static void look(int baseline)
+/* The slots of dead threads go; what they referred to goes without the mutex. */
+static void drop_unseen(void)
+{
+    size_t kept = 0, before = S.n_others;
+    pthread_mutex_lock(&S.mutex);
+    for (size_t i = 0; i < before; i++) {
+        if (S.others[i].seen == S.generation) {
+            Slot slot = S.others[kept];
+            S.others[kept++] = S.others[i];
+            S.others[i] = slot;
+        }
+    }
+    for (size_t i = kept; i < before; i++) {
+        flush_idle(&S.others[i]);
+    }
+    S.n_others = kept;
+    pthread_mutex_unlock(&S.mutex);
+    for (size_t i = kept; i < before; i++) {
+        Py_CLEAR(S.others[i].request);
+    }
+}
+
+/* Of one look: frames whose request only Python can tell, and what it has told. */
+typedef struct {
+    PyObject *frames[MAX_UNKNOWN], *requests[MAX_UNKNOWN];
+    int n;
+    int told;
+} Unknown;
+
+/* The request of the thread that is looked at, borrowed. 0: Python has to be asked first, which must not be done while
+ * the list of threads is walked. */
+static int know_request(PyThreadState *tstate, Marker *marker, Unknown *unknown, PyObject **request)
+{
+    *request = NULL;
+    if (!marker->found) {
+        return 1;
+    }
+    PyObject *frame = marked_frame(tstate, marker);
+    *request = request_of(frame);
+    if (*request != NULL || frame == NULL) {
+        return 1;
+    }
+    for (int i = 0; i < unknown->n; i++) {
+        if (unknown->frames[i] == frame) {
+            *request = unknown->requests[i];
+            return unknown->told;
+        }
+    }
+    if (unknown->told || unknown->n == MAX_UNKNOWN) {
+        return 1;
+    }
+    Py_INCREF(frame);
+    unknown->frames[unknown->n++] = frame;
+    return 0;
+}
+
+/* Looks at one thread; with the lock. 0 when it has no frame. */
+static int look_at(PyThreadState *tstate, int64_t now, size_t *hint, int baseline, Unknown *unknown)
 {
     Frame frames[MAX_DEPTH];
+    Marker marker = {.code = S.marker};
+    PyObject *request;
+    int depth = walk(tstate, frames, &marker);
+    if (depth == 0) {
+        return 0;
+    }
+    Slot *slot = tstate->thread_id == S.main.ident ? &S.main : slot_of(tstate, hint, now);
+    if (slot == NULL) {
+        return 1;
+    }
+    slot->seen = S.generation;
+    int64_t cpu = read_clock(slot->clock);
+    pthread_mutex_lock(&S.mutex);
+    int rests = at_rest(slot, now, cpu);
+    if (baseline) {
+        slot->wall_seen = now;
+        slot->cpu_seen = cpu;
+    }
+    /* The main thread may just have looked at itself. */
+    int fresh = slot == &S.main && now - slot->wall_seen < S.interval / 2 && !baseline;
+    pthread_mutex_unlock(&S.mutex);
+    if (!rests && !fresh && know_request(tstate, &marker, unknown, &request)) {
+        put_sample(slot, frames, depth, request, now, cpu, 1);
+    }
+    return 1;
+}
+
+/* Looks at all threads that have run; with the lock. ``baseline``: at the start, what they used before is not ours. */
+static void look_around(int baseline, int at_main, Unknown *unknown)
+{
     PyThreadState *self = PyThreadState_Get();
     int64_t now = read_clock(CLOCK_MONOTONIC);
     size_t hint = 0;
-    pthread_mutex_lock(&S.mutex);
-    S.looks++;
-    int at_main = S.look_at_main;
-    S.look_at_main = 0;
-    S.main_looked = at_main ? now : S.main_looked;
-    pthread_mutex_unlock(&S.mutex);
-    S.threads = fingerprint();
     uint64_t frameless = 0;
+    S.threads = fingerprint();
     S.generation++;
     for (PyThreadState *tstate = PyInterpreterState_ThreadHead(S.interpreter); tstate != NULL;
          tstate = PyThreadState_Next(tstate)) {
@@ -600,46 +761,44 @@ static void look(int baseline)
         if (tstate == self || ident == 0 || (ident == S.main.ident && !at_main) || is_own(ident)) {
             continue;
         }
-        int depth = walk(tstate, frames);
-        if (depth == 0) {
+        if (!look_at(tstate, now, &hint, baseline, unknown)) {
             /* Has not begun yet, or has left Python: a sum over them tells whether they are the same as last time. */
             frameless += PyThreadState_GetID(tstate) * 0x9E3779B97F4A7C15u;
-            continue;
-        }
-        Slot *slot = ident == S.main.ident ? &S.main : slot_of(tstate, &hint, now);
-        if (slot == NULL) {
-            continue;
-        }
-        slot->seen = S.generation;
-        int64_t cpu = read_clock(slot->clock);
-        pthread_mutex_lock(&S.mutex);
-        int rests = at_rest(slot, now, cpu);
-        if (baseline) {
-            slot->wall_seen = now;
-            slot->cpu_seen = cpu;
-        }
-        /* The main thread may just have looked at itself. */
-        int fresh = slot == &S.main && now - slot->wall_seen < S.interval / 2 && !baseline;
-        pthread_mutex_unlock(&S.mutex);
-        if (!rests && !fresh) {
-            put_sample(slot, frames, depth, now, cpu, 1);
         }
     }
-    pthread_mutex_lock(&S.mutex);
-    size_t kept = 0;
-    for (size_t i = 0; i < S.n_others; i++) {
-        if (S.others[i].seen == S.generation) {
-            S.others[kept++] = S.others[i];
-        }
-        else {
-            flush_idle(&S.others[i]);
-        }
-    }
-    S.n_others = kept;
-    pthread_mutex_unlock(&S.mutex);
+    drop_unseen();
     S.newborn = frameless == 0 ? 0 : frameless != S.frameless ? NEWBORN_LOOKS : S.newborn - (S.newborn > 0);
     S.frameless = frameless;
     S.checked = S.scanned = now;
+}
+
+/* The same, and once more for those whose requests were not known. -1 with an exception of a signal's handler, which
+ * runs in the main thread only: not in the looker. */
+static int look(int baseline)
+{
+    Unknown unknown = {.n = 0, .told = 0};
+    pthread_mutex_lock(&S.mutex);
+    S.looks++;
+    int at_main = S.look_at_main;
+    S.look_at_main = 0;
+    S.main_looked = at_main ? read_clock(CLOCK_MONOTONIC) : S.main_looked;
+    pthread_mutex_unlock(&S.mutex);
+    look_around(baseline, at_main, &unknown);
+    if (unknown.n == 0) {
+        return 0;
+    }
+    for (int i = 0; i < unknown.n; i++) {
+        unknown.requests[i] = PyErr_Occurred() ? NULL : resolved(unknown.frames[i]);
+    }
+    unknown.told = 1;
+    if (baseline || S.state == ON) {
+        look_around(baseline, at_main, &unknown);
+    }
+    for (int i = 0; i < unknown.n; i++) {
+        Py_DECREF(unknown.frames[i]);
+        Py_XDECREF(unknown.requests[i]);
+    }
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 static void *looker_main(void *Py_UNUSED(unused))
@@ -668,7 +827,7 @@ static void *looker_main(void *Py_UNUSED(unused))
             /* The public walk makes objects. No collection shall run the application's finalizers in this thread. */
             int collecting = PyGC_Disable();
             if (S.state == ON) {
-                look(0);
+                (void)look(0);
             }
             if (collecting) {
                 PyGC_Enable();
@@ -750,6 +909,30 @@ static int start_threads(void)
     return failed;
 }
 
+/* After the threads have ended: all that is left of the run is in the store. */
+static void end_slots(void)
+{
+    size_t n = S.n_others;
+    pthread_mutex_lock(&S.mutex);
+    flush_idle(&S.main);
+    for (size_t i = 0; i < n; i++) {
+        flush_idle(&S.others[i]);
+    }
+    S.n_others = 0;
+    pthread_mutex_unlock(&S.mutex);
+    Py_CLEAR(S.main.request);
+    for (size_t i = 0; i < n; i++) {
+        Py_CLEAR(S.others[i].request);
+    }
+}
+
+static void drop_raws(void)
+{
+    while (S.n_raws > 0) {
+        Py_XDECREF(S.raws[--S.n_raws].request);
+    }
+}
+
 static PyObject *native_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     while (S.state == ENDING) { /* another thread ends it: at exit both the server and atexit do */
@@ -768,6 +951,7 @@ static PyObject *native_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
         pthread_join(S.ticker, NULL);
         pthread_join(S.looker, NULL);
         Py_END_ALLOW_THREADS
+        end_slots();
         S.state = OFF;
         close_files();
         have_signal_settled();
@@ -789,7 +973,7 @@ static int install_hooks(void)
     PyObject *done = module && function ? PyObject_CallMethod(module, "register", "O", function) : NULL;
     Py_XDECREF(module);
     Py_XDECREF(function);
-    if (done != NULL && NEEDS_SIGNAL && PySys_AddAuditHook(on_audit, NULL) < 0) {
+    if (done != NULL && HAVE_SIGNAL && PySys_AddAuditHook(on_audit, NULL) < 0) {
         Py_CLEAR(done);
     }
     if (done == NULL || pthread_atfork(NULL, NULL, in_child) != 0) {
@@ -808,8 +992,11 @@ static int install_hooks(void)
 static int choose_signal(int signum)
 {
     S.refusal = NULL;
-    S.reachable = !NEEDS_SIGNAL;
-#if NEEDS_SIGNAL
+    S.reachable = !S.by_signal;
+#if HAVE_SIGNAL
+    if (!S.by_signal) {
+        return 0;
+    }
     if (signum == 0) {
         S.refusal = "no signal may be used";
     }
@@ -867,8 +1054,8 @@ static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
         PyErr_SetString(PyExc_RuntimeError, "the main thread has no CPU clock");
         return NULL;
     }
-#if NEEDS_SIGNAL
-    if (S.attached && signum != S.signum) {
+#if HAVE_SIGNAL
+    if (S.by_signal && S.attached && signum != S.signum) {
         PyErr_SetString(PyExc_RuntimeError, "the signal used before has not been given back yet");
         return NULL;
     }
@@ -890,16 +1077,19 @@ static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
     S.interval = interval;
     S.signum = signum;
     int64_t now = read_clock(CLOCK_MONOTONIC);
+    drop_raws();
     S.main = (Slot){.ident = main_ident, .clock = main_clock, .wall_seen = now};
     S.main.cpu_seen = read_clock(S.main.clock);
-    S.n_others = 0;
-    S.n_raws = 0;
     S.lost_ns = 0;
     S.ticks = S.asked = S.answered = S.looks = 0;
     S.main_looked = 0;
     S.checked = S.scanned = now;
     open_files(tid_of_clock(main_clock));
-    look(1);
+    if (look(1) < 0) {
+        close_files();
+        end_slots();
+        return NULL;
+    }
     int failed = start_threads();
     if (failed) {
         close_files();
@@ -907,7 +1097,7 @@ static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
         return NULL;
     }
     S.state = ON;
-    if (S.refusal == NULL) {
+    if (S.by_signal && S.refusal == NULL) {
         have_signal_settled();
     }
     Py_RETURN_NONE;
@@ -921,8 +1111,8 @@ static PyObject *native_forget(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
 {
     in_child();
     close_files();
-    S.n_others = 0;
-    S.n_raws = 0;
+    end_slots();
+    drop_raws();
     S.main_thread = pthread_self();
     settle_signal(NULL);
     Py_RETURN_NONE;
@@ -956,19 +1146,59 @@ static PyObject *native_set_raw(PyObject *Py_UNUSED(module), PyObject *argument)
     }
     pthread_mutex_lock(&S.mutex);
     S.raw = raw && S.raws != NULL;
-    if (!raw) {
+    size_t n = raw ? 0 : S.n_raws;
+    Raw *unwanted = n != 0 ? malloc(n * sizeof *unwanted) : NULL;
+    if (unwanted != NULL) { /* else they are handed out with the next drain */
+        memcpy(unwanted, S.raws, n * sizeof *unwanted);
         S.n_raws = 0;
     }
     pthread_mutex_unlock(&S.mutex);
+    for (size_t i = 0; unwanted != NULL && i < n; i++) {
+        Py_XDECREF(unwanted[i].request);
+    }
+    free(unwanted);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(set_marker_doc,
+"set_marker(code, tracked, resolve)\n--\n\n"
+"Has samples tell their request: that of the outermost frame which runs ``code``. With None there are none.\n\n"
+"Args:\n"
+"    code: a code object.\n"
+"    tracked: the object that stands for a request, by the ``id()`` of its frame; it has an attribute ``name``.\n"
+"    resolve: finds and notes that object for a frame that is not in there; returns it or None.");
+
+static PyObject *native_set_marker(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *code, *tracked, *resolve;
+    if (!PyArg_ParseTuple(arguments, "OO!O", &code, &PyDict_Type, &tracked, &resolve)) {
+        return NULL;
+    }
+    if (code != Py_None && !PyCode_Check(code)) {
+        PyErr_SetString(PyExc_TypeError, "the marker is a code object or None");
+        return NULL;
+    }
+    if (code == Py_None) {
+        code = tracked = resolve = NULL;
+    }
+    Py_XINCREF(code);
+    Py_XINCREF(tracked);
+    Py_XINCREF(resolve);
+    Py_XSETREF(S.marker, code);
+    Py_XSETREF(S.tracked, tracked);
+    Py_XSETREF(S.resolve, resolve);
     Py_RETURN_NONE;
 }
 
 /* -- drain */
 
+/* What drain() gives of one stack in requests of one name. */
 typedef struct {
     Stack *stack;
-    int64_t weight_us;
+    PyObject *name; /* borrowed from the dictionary of names, or None */
+    int64_t weight_ns;
     long count;
+    size_t older;
 } Total;
 
 /* Has a table of less than half of what it may hold; with the lock, all that was drained still in it. */
@@ -1003,18 +1233,81 @@ static void make_room(void)
     free(gone);
 }
 
-static PyObject *totals_list(const Total *totals, size_t n)
+/* The name of a request, each one object in ``names``; None where it has none. Borrowed. Runs Python code. */
+static PyObject *name_of(PyObject *names, PyObject *request)
 {
-    PyObject *list = PyList_New((Py_ssize_t)n);
-    for (size_t i = 0; list != NULL && i < n; i++) {
-        PyObject *item = Py_BuildValue("OLl", (PyObject *)totals[i].stack, (long long)totals[i].weight_us,
-                                       totals[i].count);
+    PyObject *known = request != NULL ? PyDict_GetItemWithError(names, request) : Py_None;
+    if (known != NULL) {
+        return known;
+    }
+    PyErr_Clear();
+    PyObject *name = PyObject_GetAttrString(request, "name");
+    PyObject *only = name != NULL && PyUnicode_Check(name) ? PyDict_SetDefault(names, name, name) : NULL;
+    if (only != NULL && PyDict_SetItem(names, request, only) < 0) {
+        only = NULL;
+    }
+    Py_XDECREF(name);
+    PyErr_Clear();
+    return only != NULL ? only : Py_None;
+}
+
+/* Adds up the sums of each stack whose requests have one name; returns how many there are. Runs no Python code. */
+static size_t add_up(const Sum *sums, PyObject *const *names, size_t n, Total *totals)
+{
+    size_t n_totals = 0;
+    for (size_t i = 0; i < n; i++) {
+        Stack *stack = sums[i].stack;
+        stack->group = 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        Stack *stack = sums[i].stack;
+        size_t at = stack->group;
+        while (at != 0 && totals[at - 1].name != names[i]) {
+            at = totals[at - 1].older;
+        }
+        if (at == 0) {
+            totals[n_totals++] = (Total){stack, names[i], 0, 0, stack->group};
+            at = stack->group = n_totals;
+        }
+        totals[at - 1].weight_ns += sums[i].weight_ns;
+        totals[at - 1].count += sums[i].count;
+    }
+    for (size_t i = 0; i < n_totals; i++) {
+        /* What is less than a microsecond stays for the next time. */
+        int64_t weight = totals[i].weight_ns + totals[i].stack->rest_ns;
+        totals[i].weight_ns = weight / 1000 * 1000;
+        totals[i].stack->rest_ns = weight % 1000;
+    }
+    return n_totals;
+}
+
+static PyObject *totals_list(const Sum *sums, size_t n)
+{
+    PyObject *names = PyDict_New(), *list = NULL;
+    PyObject **found = malloc((n + 1) * sizeof *found);
+    Total *totals = malloc((n + 1) * sizeof *totals);
+    if (names == NULL || found == NULL || totals == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    for (size_t i = 0; i < n; i++) {
+        found[i] = i > 0 && sums[i].request == sums[i - 1].request ? found[i - 1] : name_of(names, sums[i].request);
+    }
+    size_t n_totals = add_up(sums, found, n, totals);
+    list = PyList_New((Py_ssize_t)n_totals);
+    for (size_t i = 0; list != NULL && i < n_totals; i++) {
+        PyObject *item = Py_BuildValue("OOLl", (PyObject *)totals[i].stack, totals[i].name,
+                                       (long long)(totals[i].weight_ns / 1000), totals[i].count);
         if (item == NULL) {
             Py_CLEAR(list);
             break;
         }
         PyList_SET_ITEM(list, (Py_ssize_t)i, item);
     }
+done:
+    free(totals);
+    free(found);
+    Py_XDECREF(names);
     return list;
 }
 
@@ -1022,7 +1315,8 @@ static PyObject *raws_list(const Raw *raws, size_t n)
 {
     PyObject *list = PyList_New((Py_ssize_t)n);
     for (size_t i = 0; list != NULL && i < n; i++) {
-        PyObject *item = Py_BuildValue("dOd", raws[i].milliseconds, (PyObject *)raws[i].stack,
+        PyObject *item = Py_BuildValue("dOOd", raws[i].milliseconds, (PyObject *)raws[i].stack,
+                                       raws[i].request != NULL ? raws[i].request : Py_None,
                                        (double)raws[i].weight_ns / 1000.0);
         if (item == NULL) {
             Py_CLEAR(list);
@@ -1036,17 +1330,18 @@ static PyObject *raws_list(const Raw *raws, size_t n)
 PyDoc_STRVAR(drain_doc,
 "drain()\n--\n\n"
 "What has been sampled since the last call: ``(totals, raw, lost_us)``.\n\n"
-"``totals``: list of ``(stack, weight in us, count)``, each stack once; ``raw``: list of ``(wall-clock milliseconds,\n"
-"stack, weight in us)`` in order, empty unless ``set_raw(True)``; ``lost_us``: weight that no stack could be kept for.");
+"``totals``: list of ``(stack, the request's name or None, weight in us, count)``, each stack and name once; ``raw``:\n"
+"list of ``(wall-clock milliseconds, stack, request or None, weight in us)`` in order, empty unless\n"
+"``set_raw(True)``; ``lost_us``: weight that no stack could be kept for.");
 
 static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     notice_loss();
     /* Copied with the mutex, made into objects without: that may start a collection. The stacks are the store's, and
-     * nobody takes them out of it but make_room() below (one thread drains). */
-    Total *totals = NULL;
+     * nobody takes them out of it but make_room() below (one thread drains). The requests' references change hands. */
+    Sum *sums = NULL;
     Raw *raws = NULL;
-    size_t n_totals = 0, n_raws = 0;
+    size_t n_sums = 0, n_raws = 0;
     int64_t lost = 0;
     int failed = 0;
     pthread_mutex_lock(&S.mutex);
@@ -1054,29 +1349,25 @@ static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(u
     for (size_t i = 0; i < S.n_others; i++) {
         flush_idle(&S.others[i]);
     }
-    if (S.store.n_touched != 0) {
-        totals = malloc(S.store.n_touched * sizeof *totals);
-        failed |= totals == NULL;
-    }
     if (S.n_raws != 0) {
         raws = malloc(S.n_raws * sizeof *raws);
-        failed |= raws == NULL;
+        failed = raws == NULL;
     }
     if (!failed) {
-        for (size_t i = 0; i < S.store.n_touched; i++) {
-            Stack *stack = S.store.touched[i];
-            totals[n_totals++] = (Total){stack, stack->weight_ns / 1000, stack->count};
-            Py_INCREF(stack);
-            stack->weight_ns %= 1000; /* the rest stays for the next time */
-            stack->count = 0;
-            stack->touched = 0;
+        sums = S.store.sums;
+        n_sums = S.store.n_sums;
+        S.store.sums = NULL;
+        S.store.n_sums = S.store.room_sums = 0;
+        for (size_t i = 0; i < n_sums; i++) {
+            sums[i].stack->sums = 0;
+            Py_INCREF(sums[i].stack);
         }
-        S.store.n_touched = 0;
-        for (size_t i = 0; i < S.n_raws; i++) {
-            raws[n_raws++] = S.raws[i];
-            Py_INCREF(S.raws[i].stack);
-        }
+        n_raws = S.n_raws;
         S.n_raws = 0;
+        for (size_t i = 0; i < n_raws; i++) {
+            raws[i] = S.raws[i];
+            Py_INCREF(raws[i].stack);
+        }
         lost = S.lost_ns / 1000;
         S.lost_ns %= 1000;
     }
@@ -1086,7 +1377,7 @@ static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(u
         PyErr_NoMemory();
     }
     else {
-        PyObject *total = totals_list(totals, n_totals);
+        PyObject *total = totals_list(sums, n_sums);
         PyObject *raw = raws_list(raws, n_raws);
         if (total != NULL && raw != NULL) {
             answer = Py_BuildValue("OOL", total, raw, (long long)lost);
@@ -1094,13 +1385,15 @@ static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(u
         Py_XDECREF(total);
         Py_XDECREF(raw);
     }
-    for (size_t i = 0; i < n_totals; i++) {
-        Py_DECREF(totals[i].stack);
+    for (size_t i = 0; i < n_sums; i++) {
+        Py_XDECREF(sums[i].request);
+        Py_DECREF(sums[i].stack);
     }
     for (size_t i = 0; i < n_raws; i++) {
+        Py_XDECREF(raws[i].request);
         Py_DECREF(raws[i].stack);
     }
-    free(totals);
+    free(sums);
     free(raws);
     make_room();
     return answer;
@@ -1115,7 +1408,7 @@ PyDoc_STRVAR(status_doc,
 static PyObject *native_status(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     return Py_BuildValue("{s:O,s:s,s:z,s:O,s:s,s:l,s:l,s:l,s:l,s:n,s:n}", "running", S.state == ON ? Py_True : Py_False,
-                         "reach", S.state == ON && S.reachable ? (NEEDS_SIGNAL ? "signal" : "pending call") : "",
+                         "reach", S.state == ON && S.reachable ? (S.by_signal ? "signal" : "pending call") : "",
                          "refusal", S.refusal, "attached", S.attached ? Py_True : Py_False, "walk",
                          internal_walk ? "internal" : "public", "ticks", S.ticks, "asked", S.asked, "answered",
                          S.answered, "looks", S.looks, "stacks", (Py_ssize_t)S.store.used, "threads",
@@ -1136,14 +1429,45 @@ static PyObject *native_use_internal_walk(PyObject *Py_UNUSED(module), PyObject 
     return PyBool_FromLong(internal_walk);
 }
 
+PyDoc_STRVAR(use_signal_doc,
+"use_signal(wanted)\n--\n\n"
+"Chooses how the main thread is asked from the next start on: False takes the quicker way if there is one here, which\n"
+"is the default. Returns whether it will be the signal; True only before Python 3.13.\n\n"
+"Raises:\n"
+"    RuntimeError: the sampler runs.");
+
+static PyObject *native_use_signal(PyObject *Py_UNUSED(module), PyObject *argument)
+{
+    int wanted = PyObject_IsTrue(argument);
+    if (wanted < 0) {
+        return NULL;
+    }
+    if (S.state != OFF || S.attached) {
+        PyErr_SetString(PyExc_RuntimeError, "the sampler runs");
+        return NULL;
+    }
+    S.by_signal = HAVE_SIGNAL && (wanted || !breaker_is_known());
+    return PyBool_FromLong(S.by_signal);
+}
+
+PyDoc_STRVAR(needs_signal_doc, "needs_signal()\n--\n\nWhether the main thread is asked with a signal.");
+
+static PyObject *native_needs_signal(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(S.by_signal);
+}
+
 static PyMethodDef methods[] = {
     {"start", native_start, METH_VARARGS, start_doc},
     {"stop", native_stop, METH_NOARGS, "stop()\n--\n\nEnds both threads; what waits may still be drained."},
     {"forget", native_forget, METH_NOARGS, forget_doc},
     {"set_interval", native_set_interval, METH_O, "set_interval(interval_ns)\n--\n\nAlso while it runs."},
+    {"set_marker", native_set_marker, METH_VARARGS, set_marker_doc},
     {"set_raw", native_set_raw, METH_O, "set_raw(wanted)\n--\n\nWhether drain() gives single samples too."},
     {"drain", native_drain, METH_NOARGS, drain_doc},
     {"status", native_status, METH_NOARGS, status_doc},
+    {"use_signal", native_use_signal, METH_O, use_signal_doc},
+    {"needs_signal", native_needs_signal, METH_NOARGS, needs_signal_doc},
     {"use_internal_walk", native_use_internal_walk, METH_O, use_internal_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -1162,9 +1486,7 @@ PyMODINIT_FUNC PyInit__native(void)
         return NULL;
     }
     PyObject *module = PyModule_Create(&definition);
-    if (module != NULL && PyModule_AddIntConstant(module, "NEEDS_SIGNAL", NEEDS_SIGNAL) < 0) {
-        Py_CLEAR(module);
-    }
     internal_walk = walks_agree();
+    S.by_signal = HAVE_SIGNAL && !breaker_is_known();
     return module;
 }

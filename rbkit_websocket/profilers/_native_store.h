@@ -1,4 +1,4 @@
-/* Stacks, each kept once, with what has been sampled of it since the last drain.
+/* Stacks, each kept once, and what has been sampled of each since the last drain: a sum for each request.
  *
  * A stack belongs to one thread. The table is changed under the interpreter's lock only, and it holds the reference to
  * each stack; everybody else's pointers are borrowed and valid until the next eviction. Nothing here runs Python code
@@ -16,25 +16,38 @@
 #include "_native_walk.h"
 
 #define MAX_STACKS 20000
+#define MAX_SUMS 65536
 
 typedef struct {
     PyObject_VAR_HEAD
     unsigned long thread;
     uint64_t hash;
-    int64_t weight_ns; /* since the last drain */
-    long count;
-    char touched; /* in the list of those to drain */
-    char kept;    /* during an eviction: stays */
+    int64_t rest_ns; /* less than a microsecond, left over by the last drain */
+    size_t sums;     /* number + 1 of its youngest sum; 0: it has none */
+    size_t group;    /* drain()'s */
+    char kept;       /* during an eviction: stays */
     Frame frames[1];
 } Stack;
+
+/* What has been sampled of one stack in one request. */
+typedef struct {
+    Stack *stack;
+    PyObject *request; /* a reference, or NULL */
+    int64_t weight_ns;
+    long count;
+    size_t older; /* the stack's sum before this one, in the same way */
+} Sum;
 
 typedef struct {
     Stack **slots; /* open addressing; nothing is ever deleted but by a rebuild */
     size_t mask;
     size_t used;
-    Stack **touched;
-    size_t n_touched, room_touched;
+    Sum *sums;
+    size_t n_sums, room_sums;
 } Store;
+
+/* Among a stack's sums the request's is looked for so far. It is mostly the youngest; one too many does no harm. */
+#define MAX_CHAIN 8
 
 static void stack_dealloc(PyObject *self)
 {
@@ -153,9 +166,9 @@ static Stack *store_get(Store *store, unsigned long thread, const Frame *frames,
     PyObject_InitVar((PyVarObject *)stack, &StackType, depth);
     stack->thread = thread;
     stack->hash = hash;
-    stack->weight_ns = 0;
-    stack->count = 0;
-    stack->touched = stack->kept = 0;
+    stack->rest_ns = 0;
+    stack->sums = stack->group = 0;
+    stack->kept = 0;
     memcpy(stack->frames, frames, (size_t)depth * sizeof *frames);
     for (int i = 0; i < depth; i++) {
         Py_INCREF(frames[i].code);
@@ -166,27 +179,33 @@ static Stack *store_get(Store *store, unsigned long thread, const Frame *frames,
 }
 
 /* Adds to a stack; -1 when there is no memory to remember that. */
-static int store_add(Store *store, Stack *stack, int64_t weight_ns, long count)
+static int store_add(Store *store, Stack *stack, PyObject *request, int64_t weight_ns, long count)
 {
-    if (!stack->touched) {
-        if (store->n_touched == store->room_touched) {
-            size_t room = store->room_touched ? store->room_touched * 2 : 256;
-            Stack **touched = realloc(store->touched, room * sizeof *touched);
-            if (touched == NULL) {
-                return -1;
-            }
-            store->touched = touched;
-            store->room_touched = room;
+    size_t at = stack->sums;
+    for (int i = 0; at != 0 && i < MAX_CHAIN; i++, at = store->sums[at - 1].older) {
+        Sum *sum = &store->sums[at - 1];
+        if (sum->request == request) {
+            sum->weight_ns += weight_ns;
+            sum->count += count;
+            return 0;
         }
-        store->touched[store->n_touched++] = stack;
-        stack->touched = 1;
     }
-    stack->weight_ns += weight_ns;
-    stack->count += count;
+    if (store->n_sums == store->room_sums) {
+        size_t room = store->room_sums ? store->room_sums * 2 : 256;
+        Sum *sums = room <= MAX_SUMS ? realloc(store->sums, room * sizeof *sums) : NULL;
+        if (sums == NULL) {
+            return -1;
+        }
+        store->sums = sums;
+        store->room_sums = room;
+    }
+    Py_XINCREF(request);
+    store->sums[store->n_sums++] = (Sum){stack, request, weight_ns, count, stack->sums};
+    stack->sums = store->n_sums;
     return 0;
 }
 
-/* Takes out every stack that is neither ``kept`` nor touched. Returns how many; ``*gone`` is an array of them for the
+/* Takes out every stack that is neither ``kept`` nor has a sum. Returns how many; ``*gone`` is an array of them for the
  * caller to release (without the mutex: a code object's end may run Python code) and free. */
 static size_t store_evict(Store *store, Stack ***gone)
 {
@@ -197,7 +216,7 @@ static size_t store_evict(Store *store, Stack ***gone)
     }
     for (size_t i = 0; i <= store->mask; i++) {
         Stack *stack = store->slots[i];
-        if (stack != NULL && !stack->kept && !stack->touched) {
+        if (stack != NULL && !stack->kept && stack->sums == 0) {
             (*gone)[n_gone++] = stack;
             store->slots[i] = NULL;
         }

@@ -10,11 +10,20 @@
 #include <frameobject.h>
 
 #define MAX_DEPTH 256
+/* A recursion deeper than this hides the frame that is looked for. */
+#define MAX_SEARCH 2000
 
 typedef struct {
     PyObject *code;    /* a code object */
     Py_ssize_t lasti;  /* a frame's f_lasti: an offset in bytes */
 } Frame;
+
+/* The outermost frame that runs a certain code, as a walk finds it on its way. */
+typedef struct {
+    const PyObject *code; /* what to look for; NULL: nothing */
+    int found;
+    PyObject *frame; /* borrowed; NULL when the frame has no object yet */
+} Marker;
 
 /* The interpreter's own frames, without an object for each: CPython 3.11 to 3.13, whose headers are there. A check at
  * import compares both walks and falls back, should a patch release differ from the headers of the build. */
@@ -34,36 +43,44 @@ typedef struct {
 
 static int internal_walk = 0; /* whether to use it; set after the check at import */
 
-static int walk_public(PyThreadState *tstate, Frame *out, int limit)
+static int walk_public(PyThreadState *tstate, Frame *out, Marker *marker)
 {
+    const int limit = marker->code != NULL ? MAX_SEARCH : MAX_DEPTH;
     int depth = 0;
     PyFrameObject *frame = PyThreadState_GetFrame(tstate);
-    while (frame != NULL && depth < limit) {
+    for (; frame != NULL && depth < limit; depth++) {
+        Frame here;
 #if PY_VERSION_HEX >= 0x030B0000
         PyCodeObject *code = PyFrame_GetCode(frame);
-        out[depth].lasti = PyFrame_GetLasti(frame);
-        out[depth].code = (PyObject *)code;
+        here.code = (PyObject *)code;
+        here.lasti = depth < MAX_DEPTH ? PyFrame_GetLasti(frame) : 0;
         Py_DECREF(code);
         PyFrameObject *back = PyFrame_GetBack(frame);
-        Py_DECREF(frame);
 #else
         /* 3.10 has no PyFrame_GetLasti, and its struct is public. The field counts instructions of two bytes. */
-        out[depth].code = (PyObject *)frame->f_code;
-        out[depth].lasti = (Py_ssize_t)frame->f_lasti * 2;
+        here.code = (PyObject *)frame->f_code;
+        here.lasti = (Py_ssize_t)frame->f_lasti * 2;
         PyFrameObject *back = frame->f_back;
         Py_XINCREF(back);
-        Py_DECREF(frame);
 #endif
+        if (here.code == marker->code) {
+            marker->found = 1;
+            marker->frame = (PyObject *)frame; /* its own frame keeps it while it runs */
+        }
+        if (depth < MAX_DEPTH) {
+            out[depth] = here;
+        }
+        Py_DECREF(frame);
         frame = back;
-        depth++;
     }
     Py_XDECREF(frame);
-    return depth;
+    return depth < MAX_DEPTH ? depth : MAX_DEPTH;
 }
 
 #ifdef HAVE_INTERNAL_WALK
-static int walk_internal(PyThreadState *tstate, Frame *out, int limit)
+static int walk_internal(PyThreadState *tstate, Frame *out, Marker *marker)
 {
+    const int limit = marker->code != NULL ? MAX_SEARCH : MAX_DEPTH;
 #if PY_VERSION_HEX >= 0x030D0000
     struct _PyInterpreterFrame *frame = tstate->current_frame;
 #else
@@ -89,23 +106,41 @@ static int walk_internal(PyThreadState *tstate, Frame *out, int limit)
         if (frame->owner != FRAME_OWNED_BY_GENERATOR && instruction < code->_co_firsttraceable) {
             continue; /* a frame in the making: the public functions do not show it either */
         }
-        out[depth].code = (PyObject *)code;
-        out[depth].lasti = instruction * (Py_ssize_t)sizeof(_Py_CODEUNIT);
+        if ((PyObject *)code == marker->code) {
+            marker->found = 1;
+            marker->frame = (PyObject *)frame->frame_obj;
+        }
+        if (depth < MAX_DEPTH) {
+            out[depth].code = (PyObject *)code;
+            out[depth].lasti = instruction * (Py_ssize_t)sizeof(_Py_CODEUNIT);
+        }
         depth++;
     }
-    return depth;
+    return depth < MAX_DEPTH ? depth : MAX_DEPTH;
 }
 #endif
 
 /* The innermost MAX_DEPTH frames of a thread, innermost first; returns how many. */
-static inline int walk(PyThreadState *tstate, Frame *out)
+static inline int walk(PyThreadState *tstate, Frame *out, Marker *marker)
 {
+    marker->found = 0;
+    marker->frame = NULL;
 #ifdef HAVE_INTERNAL_WALK
     if (internal_walk) {
-        return walk_internal(tstate, out, MAX_DEPTH);
+        return walk_internal(tstate, out, marker);
     }
 #endif
-    return walk_public(tstate, out, MAX_DEPTH);
+    return walk_public(tstate, out, marker);
+}
+
+/* The object of the frame that a walk of this thread has found. Borrowed: it lives while its frame does. */
+static PyObject *marked_frame(PyThreadState *tstate, Marker *marker)
+{
+    if (marker->found && marker->frame == NULL) {
+        Frame frames[MAX_DEPTH];
+        walk_public(tstate, frames, marker);
+    }
+    return marker->frame;
 }
 
 /* Whether both walks see the same in the calling thread. */
@@ -114,8 +149,15 @@ static int walks_agree(void)
 #ifdef HAVE_INTERNAL_WALK
     static Frame one[MAX_DEPTH], other[MAX_DEPTH]; /* under the lock */
     PyThreadState *tstate = PyThreadState_Get();
-    int depth = walk_public(tstate, one, MAX_DEPTH);
-    if (depth != walk_internal(tstate, other, MAX_DEPTH)) {
+    Marker first = {0}, second = {0};
+    int depth = walk_public(tstate, one, &first);
+    if (depth == 0) {
+        return 1; /* nothing runs that could tell */
+    }
+    /* The outermost frame as the marker: after the public walk it has an object for both to find. */
+    first.code = second.code = one[depth - 1].code;
+    walk_public(tstate, one, &first);
+    if (depth != walk_internal(tstate, other, &second) || first.frame != second.frame) {
         return 0;
     }
     for (int i = 0; i < depth; i++) {

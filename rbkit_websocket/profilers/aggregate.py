@@ -18,8 +18,6 @@
 ``threads``                  map of thread identity (int) to name (str), of the threads in ``stacks``
 ===========================  ==========================================================================================
 
-``request`` is None in what the native sampler has seen.
-
 Without a cursor it covers everything kept. Cursors count the microseconds sampled so far, so that any number of clients
 poll with their own without knowing of one another, and a lost stretch is known exactly. A cursor of a server that has
 ended is answered with everything kept.
@@ -256,14 +254,14 @@ class CpuProfiler(Profiler):
         bucket.samples += len(samples)
         bucket.until = samples[-1].milliseconds
 
-    def _add_totals(self, totals: list[tuple[NativeStack, int, int]]) -> None:
+    def _add_totals(self, totals: list[tuple[NativeStack, str | None, int, int]]) -> None:
         if not totals:
             return
         self._names.update((ident, facts.name) for ident, facts in thread_facts(self._host).items())
         bucket = self._current
-        for stack, weight, count in totals:
+        for stack, name, weight, count in totals:
             self._natives.add(stack)
-            total = bucket.totals.setdefault((stack.thread, stack, None), [0, 0])
+            total = bucket.totals.setdefault((stack.thread, stack, name), [0, 0])
             total[0] += weight
             total[1] += count
             bucket.weight += weight
@@ -351,11 +349,13 @@ class _Events:
         if isinstance(sample.stack, tuple):
             return b"\x02" + self._frames(sample.thread, sample.stack[0::2], sample.request)
         # A native stack is one object for all its samples.
-        body = self._bodies.get(sample.stack)
+        key = (sample.stack, sample.request.name if sample.request is not None else None)
+        body = self._bodies.get(key)
         if body is None:
             if len(self._bodies) >= _MAX_BODIES:
                 self._bodies.clear()
-            body = self._bodies[sample.stack] = b"\x02" + self._frames(sample.thread, sample.stack.codes, None)
+            body = b"\x02" + self._frames(sample.thread, sample.stack.codes, sample.request)
+            self._bodies[key] = body
         return body
 
     def _frames(self, ident: int, codes: tuple[CodeType, ...], request: Request | None) -> bytes:

@@ -1,7 +1,7 @@
 """The native sampler (``_native.c``) behind the interface of the Python one, and the word on why it is not used.
 
 One runs in a process. Where it cannot start, :class:`NativeUnavailable` says why and the Python sampler takes its
-place. Where only the signal that it needs before Python 3.13 is in use, it goes on without: it looks at the main thread
+place. Where it needs a signal and only that is in use, it goes on without: it looks at the main thread
 as it does at the others, about 190 times a second.
 """
 
@@ -11,10 +11,12 @@ import os
 import signal as signals
 import sys
 from importlib.util import find_spec
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .base import Host
 from .cpu import Clock, Sample
+from .requests import REQUESTS
 
 if TYPE_CHECKING:
     from ._native import Stack
@@ -32,8 +34,8 @@ class NativeUnavailable(Exception):
 class Drained(NamedTuple):
     """What the native sampler has seen since the last time."""
 
-    totals: list[tuple[Stack, int, int]]
-    """Stack, microseconds, number of samples; each stack once."""
+    totals: list[tuple[Stack, str | None, int, int]]
+    """Stack, name of its request, microseconds, number of samples; each stack and name once."""
     samples: list[Sample]
     """Single samples, for those who subscribe; their ``stack`` is a native one."""
     lost_usec: int
@@ -68,7 +70,7 @@ class NativeSampler:
 
     Args:
         host: the process.
-        signum: the signal to ask the main thread with, before Python 3.13; 0: none, None: the default.
+        signum: the signal to ask the main thread with, where one is needed; 0: none, None: the default.
 
     Raises:
         NativeUnavailable: there is no native sampler here.
@@ -83,6 +85,7 @@ class NativeSampler:
         self._interval_usec = 1000
         self.clock: Clock = "cpu"
         self.running = False
+        self._marker: CodeType | None = None
 
     @property
     def interval_usec(self) -> int:
@@ -104,7 +107,7 @@ class NativeSampler:
     @property
     def refusal(self) -> str | None:
         """Why the main thread cannot be asked, as far as is known now; None where it can."""
-        if not self._native.NEEDS_SIGNAL:
+        if not self._native.needs_signal():
             return None
         word = self._native.status()["refusal"] if self.running else None
         if word is None and not self.running:
@@ -130,6 +133,7 @@ class NativeSampler:
         if self.running:
             return
         self.clock = clock
+        self._mark()
         try:
             self._native.start(
                 clock == "cpu", self._interval_usec * 1000, self._host.main_ident, self._signum, self._host.own
@@ -137,14 +141,22 @@ class NativeSampler:
         except (RuntimeError, OSError, ValueError) as error:
             raise NativeUnavailable(str(error)) from error
         self.running = True
+        REQUESTS.want(self, True)
+
+    def _mark(self) -> None:
+        """Has samples tell their request. Without a middleware there are none; it may come later."""
+        self._marker = REQUESTS.entry
+        self._native.set_marker(self._marker, REQUESTS.sampled, REQUESTS.at)
 
     def stop(self) -> None:
         if self.running:
             self.running = False
+            REQUESTS.want(self, False)
             self._native.stop()
 
     def forget(self) -> None:
         """In a forked child, where nothing of it runs; gives the signal back there."""
+        REQUESTS.forget()
         if self.running:
             self.running = False
             self._native.forget()
@@ -157,6 +169,10 @@ class NativeSampler:
         """
         totals, singles, lost = self._native.drain()
         self._native.set_raw(raw and self.running)
-        threads = len({stack.thread for _, stack, _ in singles})
-        samples = [Sample(stamp, stack.thread, stack, weight, threads) for stamp, stack, weight in singles]
+        if self.running and REQUESTS.entry is not self._marker:
+            self._mark()
+        threads = len({stack.thread for _, stack, _, _ in singles})
+        samples = [
+            Sample(stamp, stack.thread, stack, weight, threads, request) for stamp, stack, request, weight in singles
+        ]
         return Drained(totals, samples, lost)

@@ -118,11 +118,13 @@ class Requests:
 
     def _underway(self, frame: FrameType) -> Request | None:
         """The request of a frame that is not tracked. Its name is final: nobody tells its end."""
+        environ = frame.f_locals.get("environ")
         try:
-            environ = frame.f_locals["environ"]
             if type(environ) is not dict or self._ignored(environ):
                 return None
-        except Exception:  # noqa: BLE001 - an environ may hold anything
+        except (AttributeError, TypeError, ValueError):
+            # An environ may hold anything. But the native sampler calls this in the main thread, where what a signal's
+            # handler raises is the application's.
             return None
         request = Request(environ, self._names)
         request.finish()

@@ -16,9 +16,6 @@ from support.waiting import wait_until
 
 from rbkit_websocket.discovery import Record, listing
 
-# The native sampler's samples carry no request yet.
-PYTHON_SAMPLER = {"RBKIT_NATIVE": "0"}
-
 
 def records(web: WebServer, workers: int) -> list[Record]:
     """Those of all workers; each starts its server with its first request."""
@@ -51,7 +48,7 @@ def ask(connection: RbkitConnection, command: str) -> dict[str, Any]:
 @pytest.mark.parametrize("routes", [False, True], ids=["paths", "routes"])
 @pytest.mark.parametrize("framework", ["flask", "django"])
 def test_a_view_that_blocks_is_named_through_a_sibling_worker(framework: str, routes: bool) -> None:
-    env = {**PYTHON_SAMPLER, "TEST_ROUTES": "1" if routes else None, "RBKIT_BLOCKED_LOG": "1"}
+    env = {"TEST_ROUTES": "1" if routes else None, "RBKIT_BLOCKED_LOG": "1"}
     with SERVERS["gunicorn-gevent"](framework, workers=2, env=env) as web, ExitStack() as stack:
         peers = {
             record.id: stack.enter_context(Peer(record.pub_endpoint, record.req_endpoint)) for record in records(web, 2)
@@ -90,7 +87,7 @@ def test_a_view_that_blocks_is_named_through_a_sibling_worker(framework: str, ro
 
 
 def test_requests_of_plain_threads_are_named_and_nothing_can_be_blocked() -> None:
-    with UNSUPPORTED["gunicorn-gthread"]("flask", options=["--threads", "4"], workers=1, env=PYTHON_SAMPLER) as web:
+    with UNSUPPORTED["gunicorn-gthread"]("flask", options=["--threads", "4"], workers=1) as web:
         (record,) = records(web, 1)
         with Peer(record.pub_endpoint, record.req_endpoint) as peer:
             assert peer.map("blocked")["error"] == "not_applicable"

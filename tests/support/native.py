@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from rbkit_websocket import RbkitWebsocket
 from rbkit_websocket.profilers.base import Host
 from rbkit_websocket.profilers.native import NativeSampler, NativeUnavailable, native_module
 from rbkit_websocket.server.originals import AppThread, make_host
@@ -28,8 +31,11 @@ def _why_not() -> str:
 
 
 REASON = _why_not()
+# So that a run that is meant to test one of both ways does not pass by skipping it.
 if REASON and os.environ.get("RBKIT_TEST_NATIVE") == "require":
     raise RuntimeError(f"RBKIT_TEST_NATIVE=require, but there is no native sampler: {REASON}")
+if not REASON and os.environ.get("RBKIT_TEST_NATIVE") == "absent":
+    raise RuntimeError("RBKIT_TEST_NATIVE=absent, but there is a native sampler")
 
 native = pytest.mark.skipif(bool(REASON), reason=f"no native sampler: {REASON}")
 
@@ -43,16 +49,68 @@ def native_host() -> Iterator[Host]:
         app.close()
 
 
-def names(totals: Iterable[tuple[Any, int, int]]) -> set[str]:
+@pytest.fixture
+def sampler() -> Iterator[NativeSampler]:
+    """A native sampler of this process; stopped and emptied after the test."""
+    with native_host() as host:
+        sampler = NativeSampler(host)
+        yield sampler
+        sampler.stop()
+        sampler.drain(False)
+
+
+SIGNAL = sys.version_info < (3, 13)
+
+
+@pytest.fixture(params=["default", "signal"] if SIGNAL else ["default"])
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """How the main thread is asked: as it is by default, or with a signal."""
+    module = native_module()
+    before = module.needs_signal()
+    module.use_signal(request.param == "signal")
+    yield request.param
+    module.use_signal(before)
+
+
+def needs_signal(test: Callable[..., None]) -> Callable[..., None]:
+    """Runs only with the signal."""
+    skipped = pytest.mark.skipif(not SIGNAL, reason="no signal is used from Python 3.13 on")(test)
+    by_signal: Callable[..., None] = pytest.mark.parametrize("way", ["signal"], indirect=True)(skipped)
+    return by_signal
+
+
+def spin(seconds: float) -> int:
+    number, until = 0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        for _ in range(1000):
+            number += 1
+    return number
+
+
+def request(wrapped: Callable[..., Any], path: str) -> None:
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": ""}
+    wrapped(environ, None)
+
+
+def middleware(application: Callable[..., list[bytes]]) -> Callable[..., Any]:
+    """One that has started, in front of nothing: its server is elsewhere."""
+    wrapped: Callable[..., Any] = RbkitWebsocket(
+        application, token=False, pub_endpoint="tcp://[::1]:1", req_endpoint="tcp://[::1]:2"
+    )
+    request(wrapped, "/")
+    return wrapped
+
+
+def names(totals: Iterable[tuple[Any, str | None, int, int]]) -> set[str]:
     """Of all functions in these stacks."""
-    return {code.co_name for stack, _, _ in totals for code in stack.codes}
+    return {code.co_name for stack, _, _, _ in totals for code in stack.codes}
 
 
 def drained(sampler: NativeSampler) -> tuple[Counter[str], Counter[str]]:
     """Microseconds and number of samples of each function that was on a stack, since the last time."""
     weights: Counter[str] = Counter()
     counts: Counter[str] = Counter()
-    for stack, weight, count in sampler.drain(False).totals:
+    for stack, _, weight, count in sampler.drain(False).totals:
         for name in {code.co_name for code in stack.codes}:
             weights[name] += weight
             counts[name] += count
@@ -60,14 +118,20 @@ def drained(sampler: NativeSampler) -> tuple[Counter[str], Counter[str]]:
 
 
 def python(code: str, *, env: dict[str, str] | None = None, **options: Any) -> str:
-    """Runs a program in a process of its own; its standard output. Fails with its stderr if it does not end well."""
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", code],
-        env={**os.environ, **(env or {})},
-        timeout=scaled(60),
-        text=True,
-        check=False,
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
-    )
+    """Runs a program in a process of its own; its standard output. Fails with its stderr if it does not end well.
+
+    It runs in an empty directory: ``-c`` puts the current one on ``sys.path``, and the sources of a checkout would
+    take the place of the package under test, without its extensions.
+    """
+    with tempfile.TemporaryDirectory() as elsewhere:
+        done = subprocess.run(
+            [sys.executable, "-X", "faulthandler", "-c", code],
+            cwd=elsewhere,
+            env={**os.environ, **(env or {})},
+            timeout=scaled(60),
+            text=True,
+            check=False,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+        )
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return str(done.stdout)

@@ -1,42 +1,26 @@
-"""The native sampler does the process no harm: signals, forks, threads that come and go, the end."""
+"""The native sampler does the process no harm: threads and requests that come and go, forks, debuggers, the end."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
-import socket
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from typing import Any
 
 import pytest
-from support.native import drained, native, native_host, python
-from support.waiting import wait_until
+from support.native import drained, middleware, native, python, request, spin
+from support.waiting import scaled, wait_until
 
 from rbkit_websocket.profilers.native import NativeSampler, default_signal
+from rbkit_websocket.profilers.requests import REQUESTS
 
-pytestmark = native
-
-needs_signal = pytest.mark.skipif(sys.version_info >= (3, 13), reason="no signal is used from Python 3.13 on")
-
-
-@pytest.fixture
-def sampler() -> Iterator[NativeSampler]:
-    with native_host() as host:
-        sampler = NativeSampler(host)
-        yield sampler
-        sampler.stop()
-        sampler.drain(False)
-
-
-def spin(seconds: float) -> int:
-    number, until = 0, time.monotonic() + seconds
-    while time.monotonic() < until:
-        for _ in range(1000):
-            number += 1
-    return number
+pytestmark = [native, pytest.mark.usefixtures("way")]
 
 
 def resident() -> int:
@@ -66,165 +50,60 @@ def test_a_thousand_starts_and_stops_leave_nothing(sampler: NativeSampler) -> No
 def test_threads_may_be_born_and_die_at_any_time(sampler: NativeSampler) -> None:
     sampler.interval_usec = 100
     sampler.start("wall")
-    until = time.monotonic() + 2
-    born = 0
-    while time.monotonic() < until:
+    for _ in range(200):
         threads = [threading.Thread(target=sum, args=(range(100),)) for _ in range(10)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        born += len(threads)
+    wait_until(lambda: sampler._native.status()["threads"] < 5, "the end of all threads to be noticed")
     sampler.stop()
     sampler.drain(False)
-    assert born > 1000
 
 
-@needs_signal
-def test_the_signal_is_given_back(sampler: NativeSampler) -> None:
-    number = default_signal()
-    sampler.start("cpu")
-    spin(0.05)
-    assert getattr(signal.getsignal(number), "__name__", "") == "rbkit_sampler"
-    sampler.stop()
-    assert signal.getsignal(number) == signal.SIG_DFL
+def test_requests_may_begin_and_end_in_any_thread_while_they_are_sampled(sampler: NativeSampler) -> None:
+    """Their names are asked for in the looker's thread and in the main thread, and others run meanwhile."""
+    weights: Counter[str | None] = Counter()
+    ended: list[bool] = []
 
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        spin(0.0005)
+        return []
 
-@needs_signal
-def test_a_server_thread_installs_and_gives_back_too(sampler: NativeSampler) -> None:
-    def in_thread(function: object, *arguments: object) -> None:
-        thread = threading.Thread(target=function, args=arguments)  # type: ignore[arg-type]
-        thread.start()
-        thread.join()
+    wrapped = middleware(application)
 
-    in_thread(sampler.start, "cpu")
-    spin(0.2)
-    status = sampler._native.status()
-    assert status["attached"] is True
-    assert status["answered"] > 50
-    in_thread(sampler.stop)
-    spin(0.01)
-    assert signal.getsignal(default_signal()) == signal.SIG_DFL
+    def serve_on() -> None:
+        while not ended:
+            request(wrapped, "/1/view")
 
+    def drain() -> None:
+        for _, name, weight, _ in sampler.drain(not ended).totals:
+            weights[name] += weight
 
-@needs_signal
-@pytest.mark.timing
-def test_a_signal_in_use_is_refused_and_left_alone(sampler: NativeSampler) -> None:
-    number, got = default_signal(), []
-    signal.signal(number, lambda *_: got.append(1))
-    try:
-        assert sampler.refusal == f"the signal is in use by the application ({number}; the option signal names another)"
-        sampler.start("wall")
-        spin(0.5)
-        assert sampler.effective_interval_usec == 5000
-        sampler.stop()
-        weights, counts = drained(sampler)
-        assert weights["spin"] == pytest.approx(500_000, rel=0.15)
-        assert counts["spin"] > 20
-        assert not got
-        assert signal.getsignal(number) not in (signal.SIG_DFL, None)
-    finally:
-        signal.signal(number, signal.SIG_DFL)
-    assert sampler.refusal is None
-
-
-@needs_signal
-def test_a_signal_that_the_application_takes_later_is_its_own(sampler: NativeSampler) -> None:
-    number = default_signal()
-    sampler.start("wall")
-    spin(0.05)
-
-    def theirs(*_: object) -> None:
-        pass
-
-    signal.signal(number, theirs)
-    try:
-        sampler.drain(False)
-        assert sampler.refusal is not None
-        asked = sampler._native.status()["asked"]
-        spin(0.1)
-        assert sampler._native.status()["asked"] <= asked + 1
-        sampler.stop()
-        assert signal.getsignal(number) is theirs
-    finally:
-        signal.signal(number, signal.SIG_DFL)
-
-
-@needs_signal
-def test_another_signal_can_be_chosen_or_none() -> None:
-    with native_host() as host:
-        number = signal.SIGRTMIN + 9
-        chosen = NativeSampler(host, number)
-        chosen.start("cpu")
-        spin(0.05)
-        assert getattr(signal.getsignal(number), "__name__", "") == "rbkit_sampler"
-        chosen.stop()
-        none = NativeSampler(host, 0)
-        assert none.refusal == "no signal may be used"
-        none.start("cpu")
-        spin(0.2)
-        none.stop()
-        assert drained(none)[0]["spin"] > 0
-
-
-@needs_signal
-@pytest.mark.timing
-def test_a_blocked_signal_only_costs_precision(sampler: NativeSampler) -> None:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {default_signal()})
-    try:
-        sampler.start("wall")
-        spin(0.5)
-        sampler.stop()
-    finally:
-        # What is pending then must not end the process.
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    assert drained(sampler)[0]["spin"] == pytest.approx(500_000, rel=0.15)
-
-
-def test_alarms_timers_and_handlers_of_the_application_go_on(sampler: NativeSampler) -> None:
-    got: list[int] = []
-    old = {number: signal.signal(number, lambda n, _f: got.append(n)) for number in (signal.SIGALRM, signal.SIGUSR1)}
     sampler.interval_usec = 100
     sampler.start("wall")
+    threads = [threading.Thread(target=serve_on) for _ in range(4)]
+    switch_interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
-        os.kill(os.getpid(), signal.SIGUSR1)
-        spin(0.5)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        began = time.monotonic()
-        time.sleep(0.1)  # is not cut short
-        assert time.monotonic() - began >= 0.1
-        assert got.count(signal.SIGUSR1) == 1
-        assert got.count(signal.SIGALRM) >= 10
-        signal.alarm(1)
-        signal.pause()
-        assert got[-1] == signal.SIGALRM
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            request(wrapped, "/2/view")
+            drain()
     finally:
+        sys.setswitchinterval(switch_interval)
+        ended.append(True)
+        for thread in threads:
+            thread.join()
         sampler.stop()
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-def test_a_wakeup_descriptor_still_works(sampler: NativeSampler) -> None:
-    reader, writer = socket.socketpair()
-    reader.setblocking(False)
-    writer.setblocking(False)
-    old = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    handler = signal.signal(signal.SIGUSR1, lambda *_: None)
-    try:
-        sampler.start("wall")
-        spin(0.2)
-        os.kill(os.getpid(), signal.SIGUSR1)
-        spin(0.05)
-        sampler.stop()
-        told = reader.recv(100_000)
-        assert signal.SIGUSR1 in told
-        assert set(told) <= {signal.SIGUSR1, default_signal()}
-    finally:
-        signal.set_wakeup_fd(old)
-        signal.signal(signal.SIGUSR1, handler)
-        reader.close()
-        writer.close()
+    drain()
+    assert set(weights) == {"GET /<int>/view", None}
+    assert weights["GET /<int>/view"] > weights[None]
+    assert not REQUESTS.sampled
+    assert not REQUESTS.running
+    assert not REQUESTS.tracking
 
 
 def test_a_forked_child_samples_nothing_and_can_start_anew(sampler: NativeSampler) -> None:
@@ -264,9 +143,12 @@ def test_a_forked_child_that_is_told_nothing_is_well(sampler: NativeSampler) -> 
 PROGRAM = """
 import faulthandler, sys, threading, time
 faulthandler.enable()
+from rbkit_websocket import RbkitWebsocket
+from rbkit_websocket.profilers.requests import REQUESTS
 from rbkit_websocket.profilers.native import NativeSampler
 from rbkit_websocket.server.originals import AppThread, make_host
 sampler = NativeSampler(make_host(AppThread()))
+sampler._native.use_signal(WAY == "signal")
 sampler.interval_usec = 100
 sampler.start("wall")
 def work(n=0):
@@ -290,18 +172,17 @@ def work(n=0):
     ],
 )
 @pytest.mark.smoke
-def test_the_interpreter_ends_while_it_samples(ending: str) -> None:
-    for _ in range(3):
-        python(PROGRAM + ending)
+def test_the_interpreter_ends_while_it_samples(ending: str, way: str) -> None:
+    for _ in range(2):
+        python(f"WAY = {way!r}\n{PROGRAM}{ending}")
 
 
-def test_ends_in_exec() -> None:
-    python(PROGRAM + "import os; work(); os.execv(sys.executable, [sys.executable, '-c', 'pass'])")
+def test_ends_in_exec(way: str) -> None:
+    ending = "import os; work(); os.execv(sys.executable, [sys.executable, '-c', 'pass'])"
+    python(f"WAY = {way!r}\n{PROGRAM}{ending}")
 
 
 def test_processes_that_it_starts_are_not_touched(sampler: NativeSampler) -> None:
-    import subprocess
-
     sampler.interval_usec = 100
     sampler.start("wall")
     for _ in range(10):
@@ -331,3 +212,58 @@ sub.destroy(inner)
 """
     )
     assert answer.strip() == "refused"
+
+
+def test_a_debugger_steps_through_what_is_sampled(way: str) -> None:
+    """pdb: a trace function for each line."""
+    script = f"""WAY = {way!r}
+{PROGRAM}
+def stepped():
+    total = 0
+    for number in range(50):
+        total += number
+    work()
+    return total
+import pdb
+debugger = pdb.Pdb(stdout=sys.stdout)
+debugger.rcLines = []
+debugger.rcLines += ["step"] * 6 + ["where", "p number + 1", "continue"]
+print("answer", debugger.runcall(stepped))
+sampler.stop()
+print("work" in {{code.co_name for stack, *_ in sampler.drain(False).totals for code in stack.codes}})
+"""
+    answer = python(script)
+    assert "stepped()" in answer
+    assert answer.endswith("answer 1225\nTrue\n")
+
+
+PTRACE_CONT, PTRACE_ATTACH, PTRACE_DETACH = 7, 16, 17
+
+
+def test_a_debugger_stops_the_process_from_outside(way: str) -> None:
+    """What gdb does: it stops a thread, passes on its signals and lets it go."""
+    script = (
+        f"WAY = {way!r}\n{PROGRAM}print('ready', flush=True)\nwork(); input(); work(); sampler.stop(); print('well')"
+    )
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/"
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for _ in range(5):
+            if ptrace(PTRACE_ATTACH, process.pid, None, None) != 0:
+                pytest.skip(f"no process may be traced here: {os.strerror(ctypes.get_errno())}")
+            while os.WSTOPSIG(stopped := os.waitpid(process.pid, os.WUNTRACED)[1]) != signal.SIGSTOP:
+                assert os.WIFSTOPPED(stopped)
+                ptrace(PTRACE_CONT, process.pid, None, os.WSTOPSIG(stopped))
+            time.sleep(0.02)  # the debugger's user looks around
+            assert ptrace(PTRACE_DETACH, process.pid, None, None) == 0
+        answer, _ = process.communicate("\n", timeout=scaled(60))
+        assert answer == "well\n"
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 from support.embeddedpeer import unpack
+from support.native import native
+from support.waiting import wait_until
 
 from rbkit_websocket import RbkitWebsocket, middleware
 from rbkit_websocket.profilers import names
@@ -20,6 +22,7 @@ from rbkit_websocket.profilers.aggregate import CpuProfiler
 from rbkit_websocket.profilers.base import Host
 from rbkit_websocket.profilers.cpu import walk
 from rbkit_websocket.profilers.names import Names
+from rbkit_websocket.profilers.native import native_module
 from rbkit_websocket.profilers.requests import REQUESTS
 from rbkit_websocket.server.originals import AppThread, make_host
 
@@ -37,14 +40,18 @@ def host() -> Iterator[Host]:
     app.close()
 
 
-@pytest.fixture
-def profiler(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[CpuProfiler]:
-    # The native sampler's samples carry no request yet.
-    monkeypatch.setenv("RBKIT_NATIVE", "0")
+@pytest.fixture(params=["python", pytest.param("native", marks=native), pytest.param("public walk", marks=native)])
+def profiler(request: pytest.FixtureRequest, host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[CpuProfiler]:
+    if request.param == "python":
+        monkeypatch.setenv("RBKIT_NATIVE", "0")
+    else:
+        native_module().use_internal_walk(request.param == "native")
     profiler = CpuProfiler(host)
     profiler.next_clock = "wall"
     yield profiler
     profiler.stop()
+    if request.param == "public walk":
+        native_module().use_internal_walk(True)
     assert not REQUESTS.tracking
     assert not REQUESTS.running
     assert not REQUESTS.sampled
@@ -187,10 +194,14 @@ def test_a_request_that_began_before_the_profiler_has_its_name(profiler: CpuProf
 def test_published_samples_end_with_a_frame_named_after_the_request(profiler: CpuProfiler) -> None:
     wrapped = wrap(nap)
     profiler.start()
-    wrapped(environ_of(), None)
-    events = [unpack(event) for event in profiler.drain(True)]
-    with_request = [event[2] for event in events if event[2][-1][12] == "GET /users/<int>"]
-    assert with_request
+    profiler.drain(True)  # single samples are taken for an audience only
+
+    def published() -> list[Any]:
+        wrapped(environ_of(), None)
+        events = [unpack(event) for event in profiler.drain(True)]
+        return [event[2] for event in events if event[2][-1][12] == "GET /users/<int>"]
+
+    with_request = wait_until(published, "a sample of a request")
     thread = with_request[0][0][15]
     assert with_request[0][-1] == {12: "GET /users/<int>", 13: "GET /users/<int>", 6: "", 7: 0, 14: 0, 15: thread}
 
@@ -261,6 +272,36 @@ def test_names_can_be_switched_off(profiler: CpuProfiler, monkeypatch: pytest.Mo
     wrapped(environ_of(), None)
     assert names_of(profiler.profile()) == {None}
     assert set(frames) == {None}
+
+
+def test_samples_of_many_requests_of_one_name_are_one_sum(profiler: CpuProfiler) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] != "/first":
+            time.sleep(0.02)
+        return []
+
+    wrapped = wrap(app)
+    profiler.start()
+    for number in range(12):
+        wrapped(environ_of(f"/{'users' if number % 2 else 'orders'}/{number}"), None)
+    profile = profiler.profile()
+    keys = [(stack["request"], tuple(stack["frames"]), stack["thread"]) for stack in profile["stacks"]]
+    assert len(keys) == len(set(keys))
+    assert names_of(profile) - {None} == {"GET /users/<int>", "GET /orders/<int>"}
+    assert not REQUESTS.sampled
+
+
+def test_the_middleware_may_come_after_the_profiler(profiler: CpuProfiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(REQUESTS, "entry", None)
+    profiler.start()
+    wrapped = wrap(nap)
+    wait_until(lambda: list(profiler.drain(True)), "a sample")
+
+    def named() -> bool:
+        wrapped(environ_of(), None)
+        return "GET /users/<int>" in names_of(profiler.profile())
+
+    wait_until(named, "a sample of a request")
 
 
 def test_our_own_sessions_are_no_requests() -> None:
