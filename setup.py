@@ -15,6 +15,7 @@ WANTED = os.environ.get("RBKIT_NATIVE", "").strip().lower()
 SOURCES = {
     "rbkit_websocket.profilers._native": ["_native.c", "_native_store.h", "_native_walk.h"],
     "rbkit_websocket.profilers._heap": ["_heap.c"],
+    "rbkit_websocket.profilers._trace": ["_trace.c", "_trace_table.h", "_trace_census.h", "_native_walk.h"],
 }
 
 
