@@ -595,10 +595,11 @@ make_alike(PyTypeObject *one, PyTypeObject *other)
     }
 }
 
+/* What is about to be changed of a class or an object. It is installed once and stays: Python knows no way back. */
 static int
 on_audit(const char *event, PyObject *arguments, void *Py_UNUSED(data))
 {
-    if (trace.mechanism != BY_HOOKS || strcmp(event, "object.__setattr__") != 0 || !PyTuple_Check(arguments) ||
+    if (trace.mechanism == OFF || strcmp(event, "object.__setattr__") != 0 || !PyTuple_Check(arguments) ||
         PyTuple_GET_SIZE(arguments) != 3 || PyInterpreterState_Get() != trace.interpreter) {
         return 0;
     }
@@ -607,7 +608,16 @@ on_audit(const char *event, PyObject *arguments, void *Py_UNUSED(data))
     if (!PyUnicode_Check(name)) {
         return 0;
     }
-    if (PyUnicode_CompareWithASCIIString(name, "__class__") == 0 && PyType_Check(value)) {
+    if (PyUnicode_CompareWithASCIIString(name, "__module__") == 0 && PyType_Check(object)) {
+        /* As collections.namedtuple does: the class belongs to this module from now on. */
+        if (table_find(&trace.by_type, (uintptr_t)object) == NULL) {
+            note_class(object);
+        }
+    }
+    else if (trace.mechanism == BY_REFERENCES) {
+        return 0;
+    }
+    else if (PyUnicode_CompareWithASCIIString(name, "__class__") == 0 && PyType_Check(value)) {
         make_alike(Py_TYPE(object), (PyTypeObject *)value);
     }
     else if (PyUnicode_CompareWithASCIIString(name, "__bases__") == 0 && PyType_Check(object) && PyTuple_Check(value)) {
@@ -717,7 +727,7 @@ start(PyObject *Py_UNUSED(module), PyObject *arguments)
     }
 #endif
     static int audited = 0;
-    if (mechanism == BY_HOOKS && !audited) {
+    if (!audited) {
         if (PySys_AddAuditHook(on_audit, NULL)) {
             return NULL;
         }

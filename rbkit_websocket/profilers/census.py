@@ -152,20 +152,21 @@ class Census:
         self._release(rows)
 
     def _by_listing(self) -> Iterator[None]:
-        counts: list[Counter[type]] = []
-        for generation in (_OLDEST, 1, 0):
+        # By identity: a metaclass may have a __hash__ or __eq__ of its own.
+        classes: dict[int, type] = {}
+        old: Counter[int] = Counter()
+        young: Counter[int] = Counter()
+        for generation, counter in ((_OLDEST, old), (1, young), (0, young)):
             objects = gc.get_objects(generation=generation)
-            counter: Counter[type] = Counter()
-            rest = iter(objects)
             # In portions: other threads take their turns in between.
-            while portion := list(islice(map(type, rest), _AT_A_TIME)):
-                counter.update(portion)
-            counts.append(counter)
-            del rest
+            for first in range(0, len(objects), _AT_A_TIME):
+                types = list(map(type, islice(objects, first, first + _AT_A_TIME)))
+                identities = list(map(id, types))
+                counter.update(identities)
+                classes.update(zip(identities, types, strict=True))
             self._host.release(objects)
-        old = counts[0]
-        everything = sum(counts, Counter())
-        self._take([(cls, count, old[cls]) for cls, count in everything.items()])
+        self._take([(cls, old[key] + young[key], old[key]) for key, cls in classes.items()])
+        self._host.release([*classes.values()])
         yield from ()
 
 

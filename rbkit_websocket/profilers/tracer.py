@@ -94,7 +94,9 @@ def _references_fail(native: Any) -> str:
 def _classes() -> Iterator[list[type]]:
     """All classes of the process, in portions."""
     portion: list[type] = []
-    seen, waiting = {object}, [object]
+    # By identity: a metaclass may have a __hash__ or __eq__ of its own.
+    seen: set[int] = {id(object)}
+    waiting: list[type] = [object]
     while waiting:
         cls = waiting.pop()
         portion.append(cls)
@@ -102,8 +104,8 @@ def _classes() -> Iterator[list[type]]:
             yield portion
             portion = []
         for child in type.__subclasses__(cls):
-            if child not in seen:
-                seen.add(child)
+            if id(child) not in seen:
+                seen.add(id(child))
                 waiting.append(child)
     yield portion
 
