@@ -33,6 +33,7 @@ __all__ = ["MAX_FOLLOWED", "NativeTracer", "TracerUnavailable", "trace_module"]
 MAX_FOLLOWED: Final = 1 << 17
 SITES_TOLD: Final = 200
 _AT_A_TIME: Final = 2048
+_MOST_PORTIONS: Final = 8  # what is left is there the next time
 _CLASSES_AT_A_TIME: Final = 200
 _LOOK_FOR_CLASSES: Final = 5.0
 
@@ -103,7 +104,8 @@ def _classes() -> Iterator[list[type]]:
         if len(portion) >= _CLASSES_AT_A_TIME:
             yield portion
             portion = []
-        for child in type.__subclasses__(cls):
+        children: list[type] = type.__subclasses__(cls)
+        for child in children:
             if id(child) not in seen:
                 seen.add(id(child))
                 waiting.append(child)
@@ -145,6 +147,7 @@ class NativeTracer:
             TracerUnavailable: not in this process, or not now.
         """
         native = self._native
+        self._per_second = per_second
         reason = "" if everything else "the reference tracer is used only for what trace_objects names"
         try:
             if native.CAN_HOOK:
@@ -163,7 +166,6 @@ class NativeTracer:
         except RuntimeError as error:
             self.stop()
             raise TracerUnavailable(str(error)) from error
-        self._per_second = per_second
         self.since = time.time()
         self.complete = not (refused and reason)
         self.note = f"{refused} classes that are named are not written in Python and not seen: {reason}"
@@ -175,6 +177,7 @@ class NativeTracer:
         # Of the server's own thread, or what it does with the events would make events.
         native.mute(self._host.get_ident() in self._host.own)
         native.start(mechanism, patterns, MAX_FOLLOWED, bool(native.CAN_SITE))
+        native.limit(1, self._quota)
         self.running = True
         self.mechanism = "hooks" if mechanism == native.HOOKS else "references"
         self.stride = 1
@@ -222,7 +225,10 @@ class NativeTracer:
         self._adapt(now)
         events: list[bytes] = []
         packed = self._packed
-        while rows := self._native.drain(_AT_A_TIME):
+        for _ in range(_MOST_PORTIONS):
+            rows = self._native.drain(_AT_A_TIME)
+            if not rows:
+                break
             if audience:
                 events += [
                     _CREATED.pack(b"\x83\x00\x00\x01\xcb", at, b"\x02\x82\x03\xcf", identity, b"\x04") + packed[number]
@@ -252,7 +258,12 @@ class NativeTracer:
         # Up at once, down slowly: a burst shall not be followed whole because a quiet moment came before it.
         self.stride = max(wanted, self.stride // 2)
         self._adapted, self._births = now, 0
-        self._native.limit(self.stride, max(100, self._per_second // 5))
+        self._native.limit(self.stride, self._quota)
+
+    @property
+    def _quota(self) -> int:
+        """How many objects are followed between two looks, which are a tenth of a second apart if all goes well."""
+        return max(100, self._per_second // 5)
 
     def take_counts(self) -> dict[str, list[int]]:
         """``{class name: [born, died]}`` since the last call, of all instances, followed or not."""
@@ -264,6 +275,8 @@ class NativeTracer:
     @property
     def known(self) -> set[str]:
         """Names of the classes whose births and deaths are counted."""
+        if self.running:
+            self._learn()
         return {name for name in self._names if name is not None}
 
     def sites(self) -> list[tuple[str, str, int, int]]:

@@ -47,11 +47,17 @@ def classes() -> list[type]:
 
 
 @contextmanager
-def traced(*patterns: str, mechanism: int | None = None, max_live: int = 1 << 12, sites: bool = False) -> Iterator[Any]:
-    """The extension module while it looks at the classes named."""
+def traced(
+    *patterns: str,
+    mechanism: int | None = None,
+    max_live: int = 1 << 12,
+    sites: bool = False,
+    among: list[type] | None = None,
+) -> Iterator[Any]:
+    """The extension module while it looks at the classes named, ``among`` these or all there are."""
     _trace.start(mechanism or _trace.HOOKS, patterns, max_live, sites)
     try:
-        _trace.add(classes())
+        _trace.add(among if among is not None else classes())
         yield _trace
     finally:
         _trace.stop()

@@ -9,6 +9,7 @@ import datetime
 import decimal
 import enum
 import gc
+import os
 import random
 import sys
 import threading
@@ -55,9 +56,6 @@ class WithMeta(metaclass=Meta):
 
 
 class Abstract(abc.ABC):
-    def method(self) -> None:
-        pass
-
     @abc.abstractmethod
     def other(self) -> None:
         pass
@@ -138,7 +136,8 @@ def test_identities_that_are_used_again_come_in_order(mechanism: int) -> None:
             Plain()
         events = told()
         assert len(events) == 1000
-        assert len({event.identity for event in events}) < 500, "an address was used again"
+        if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # which keeps freed memory for a while
+            assert len({event.identity for event in events}) < 500, "an address was used again"
         alive = set()
         for event in events:
             assert (event.identity in alive) is not event.created
@@ -496,8 +495,8 @@ def test_threads_make_objects_while_it_is_switched_on_and_off() -> None:
     for thread in threads:
         thread.start()
     try:
-        for number in range(60):
-            with traced(f"{HERE}.*", max_live=1 << 10, sites=True) as trace:
+        for number in range(20):
+            with traced(f"{HERE}.*", max_live=1 << 10, sites=True, among=[Plain, Child, type]) as trace:
                 for _ in range(5):
                     type("Fleeting", (Plain,), {"__module__": HERE})()
                     alive = {event.identity for event in told() if event.created}
