@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Final
 
 from .base import Host, class_name
@@ -160,7 +159,7 @@ class Census:
             objects = gc.get_objects(generation=generation)
             # In portions: other threads take their turns in between.
             for first in range(0, len(objects), _AT_A_TIME):
-                types = list(map(type, islice(objects, first, first + _AT_A_TIME)))
+                types = list(map(type, objects[first : first + _AT_A_TIME]))
                 identities = list(map(id, types))
                 counter.update(identities)
                 classes.update(zip(identities, types, strict=True))
