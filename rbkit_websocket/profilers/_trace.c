@@ -180,7 +180,7 @@ note_birth(PyTypeObject *type, PyObject *object)
     uint32_t class = (uint32_t)known->value;
     trace.classes[class].born++;
     uint64_t id = (uintptr_t)object;
-    Slot *before = table_find(&trace.live, id);
+    Slot *before = trace.live.used > 0 ? table_find(&trace.live, id) : NULL;
     if (before != NULL) {
         forget_live(before); /* its end has been hidden from us, but it has ended */
     }
@@ -194,13 +194,17 @@ note_birth(PyTypeObject *type, PyObject *object)
         trace.skipped++;
         return;
     }
-    trace.quota--;
     uint32_t site = trace.with_sites ? find_site(class) : 0;
+    /* It grows with what is in it: looked into for every object, a small one stays in the processor's cache. */
+    if (table_add(&trace.live, id, (uint64_t)class << 32 | site) == NULL) {
+        trace.skipped++;
+        return;
+    }
+    trace.quota--;
     if (site != 0) {
         trace.sites[site - 1].born++;
         trace.sites[site - 1].live++;
     }
-    table_put(&trace.live, id, (uint64_t)class << 32 | site);
     put_event(id, class, 1);
 }
 
@@ -219,7 +223,7 @@ note_death(PyTypeObject *type, uint64_t id)
     }
 }
 
-static int process_newborn(PyObject *released);
+static void process_newborn(PyObject *released);
 
 static int
 newborn_call(void *Py_UNUSED(argument))
@@ -520,38 +524,40 @@ consider_class(PyTypeObject *type)
 }
 
 /* Looks at the classes that have been made; those looked at go to the list, if there is one, to be released there. */
-static int
+static void
 process_newborn(PyObject *released)
 {
-    size_t kept = 0, count = trace.newborn_count;
-    PyTypeObject *types[64];
-    while (count > kept) {
-        /* Taken out first: what follows may make classes, and collect. */
-        size_t batch = 0;
-        while (batch < 64 && trace.newborn_count > kept) {
-            types[batch++] = trace.newborn[--trace.newborn_count];
-        }
-        for (size_t i = 0; i < batch; i++) {
-            PyTypeObject *type = types[i];
-            if (!(type->tp_flags & Py_TPFLAGS_READY) && Py_REFCNT(type) > 1 && trace.newborn_count < MAX_NEWBORN) {
-                /* Still being made; it stays where it is, below those that come. */
-                memmove(&trace.newborn[kept + 1], &trace.newborn[kept],
-                        (trace.newborn_count - kept) * sizeof(trace.newborn[0]));
-                trace.newborn[kept++] = type;
-                trace.newborn_count++;
-                continue;
-            }
-            if ((type->tp_flags & Py_TPFLAGS_READY) && trace.mechanism != OFF && consider_class(type) < 0) {
-                PyErr_Clear();
-            }
-            if (released != NULL && PyList_Append(released, (PyObject *)type)) {
-                PyErr_Clear();
-            }
-            Py_DECREF(type);
-        }
-        count = trace.newborn_count;
+    size_t count = trace.newborn_count;
+    PyTypeObject **types = count > 0 ? malloc(count * sizeof(types[0])) : NULL;
+    if (types == NULL) {
+        return;
     }
-    return 0;
+    /* Taken out first: what follows may make classes, let other threads in, and even end the tracing. */
+    memcpy(types, trace.newborn, count * sizeof(types[0]));
+    trace.newborn_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        PyTypeObject *type = types[i];
+        int ready = (type->tp_flags & Py_TPFLAGS_READY) != 0;
+        if (trace.mechanism == OFF) {
+            continue;
+        }
+        if (ready) {
+            if (consider_class(type) < 0) {
+                PyErr_Clear();
+            }
+        }
+        else if (Py_REFCNT(type) > 1 && trace.newborn_count < MAX_NEWBORN) {
+            trace.newborn[trace.newborn_count++] = type; /* still being made: the next time */
+            types[i] = NULL;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (types[i] != NULL && released != NULL && PyList_Append(released, (PyObject *)types[i])) {
+            PyErr_Clear();
+        }
+        Py_XDECREF(types[i]);
+    }
+    free(types);
 }
 
 /* A class has gone: nothing of it is touched any more. What is left of its instances ends by their own identity. */
@@ -748,7 +754,7 @@ start(PyObject *Py_UNUSED(module), PyObject *arguments)
     trace.interpreter = PyInterpreterState_Get();
     trace.ring = malloc(trace.ring_size * sizeof(Event));
     trace.sites = malloc(MAX_SITES * sizeof(Site));
-    if (trace.ring == NULL || trace.sites == NULL || table_make(&trace.live, (size_t)max_live * 2) ||
+    if (trace.ring == NULL || trace.sites == NULL || table_make(&trace.live, 256) ||
         table_make(&trace.by_site, MAX_SITES * 2) || table_make(&trace.by_type, 1024) ||
         table_make(&trace.by_reference, 1024)) {
         PyObject *released = PyList_New(0);

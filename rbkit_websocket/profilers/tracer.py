@@ -229,6 +229,7 @@ class NativeTracer:
             rows = self._native.drain(_AT_A_TIME)
             if not rows:
                 break
+            self._learn()  # afterwards: their classes may have come just now
             if audience:
                 events += [
                     _CREATED.pack(b"\x83\x00\x00\x01\xcb", at, b"\x02\x82\x03\xcf", identity, b"\x04") + packed[number]
@@ -283,9 +284,10 @@ class NativeTracer:
         """Where the followed objects that are alive were made: class, file, line, how many; most first."""
         if not self.running:
             return []
-        self._learn()
+        rows = self._native.sites()
+        self._learn()  # afterwards: their classes may have come just now
         summed: dict[tuple[str, str, int], int] = {}
-        for number, code, offset, _, alive in nlargest(SITES_TOLD * 2, self._native.sites(), key=lambda row: row[4]):
+        for number, code, offset, _, alive in nlargest(SITES_TOLD * 2, rows, key=lambda row: row[4]):
             if alive:
                 place = (self._names[number] or "?", code.co_filename, code_line(code, offset))
                 summed[place] = summed.get(place, 0) + alive

@@ -29,7 +29,7 @@ __all__ = ["MAX_PATTERNS", "ObjectTracer", "good_pattern"]
 MAX_PATTERNS: Final = 50
 EVERYTHING: Final = ("*",)
 # New objects a second that are followed: what a client that draws each event can take, and one that asked for these.
-PER_SECOND: Final = 1000
+PER_SECOND: Final = 500
 PER_SECOND_ASKED: Final = 5000
 
 _PATTERN: Final = re.compile(r"[\w.*<>-]{1,200}")

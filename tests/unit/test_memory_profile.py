@@ -16,6 +16,7 @@ from support.native import python
 from support.tracing import native
 from support.waiting import wait_until
 
+from rbkit_websocket.profilers.gcstats import KEYS
 from rbkit_websocket.server import Server
 
 CREATED, DESTROYED = 0, 1
@@ -237,6 +238,7 @@ def test_what_is_published_is_said(exact: Server, subscriber: Peer) -> None:
     assert stats["objects_one_in"] > 1
     assert stats["objects_skipped"] > 0
     assert stats["objects_followed"] >= 0
+    assert not [key for key in stats if key not in KEYS and key[:-1] + "0" not in KEYS], "documented"
 
 
 def test_patterns_end_and_the_default_goes_on(exact: Server, peer: Peer) -> None:
