@@ -24,6 +24,7 @@ SOURCES = {
         "_heap_types.h",
         "_heap_walk.h",
     ],
+    "rbkit_websocket.profilers._trace": ["_trace.c", "_trace_table.h", "_trace_census.h", "_native_walk.h"],
 }
 
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from ..protocol.codec import pack
 from ..protocol.constants import EventType
@@ -26,6 +26,7 @@ __all__ = [
     "code_label",
     "code_line",
     "event",
+    "module_name",
     "thread_facts",
 ]
 
@@ -113,6 +114,15 @@ def class_name(cls: type) -> str | None:
     return f"{module}.{name}" if type(module) is str and module != "builtins" else name
 
 
+def module_name(cls: type) -> str:
+    """``__module__`` of a class, empty where it is no text. Runs no application code."""
+    try:
+        module = _module(cls)
+    except AttributeError:
+        return ""
+    return module if type(module) is str else ""
+
+
 if sys.version_info >= (3, 11):
 
     def code_label(code: types.CodeType) -> str:
@@ -161,13 +171,27 @@ def thread_facts(host: Host) -> dict[int, ThreadFacts]:
 
 
 class QuietCollector:
-    """A context in which no automatic collection starts. Several threads may be in it; it never stays off for good."""
+    """A context in which no automatic collection starts. Several threads may be in it; it never stays off for good.
+
+    Should the application switch the collector off meanwhile, it is on again at the end: nobody is told of that.
+    """
+
+    _held: ClassVar[bool] = False  # by the one of us that has found it on
 
     def __enter__(self) -> None:
         self._was_on = gc.isenabled()
         if self._was_on:
+            QuietCollector._held = True
             gc.disable()
 
     def __exit__(self, *exc_info: object) -> None:
         if self._was_on:
+            gc.enable()
+            QuietCollector._held = False
+
+    @classmethod
+    def after_in_child(cls) -> None:
+        """In a forked child, where the thread that held it off is not: it is on again."""
+        if cls._held:
+            cls._held = False
             gc.enable()

@@ -35,9 +35,10 @@ KEYS: Final[dict[str, str]] = {
     "uncollectable_0": "Objects that collections of generation 0 could not free; _1 and _2 likewise.",
     "pending_0": "Container objects made since the last collection of generation 0, less those freed.",
     "gc_time_ms": "Milliseconds that collections took since the last gc_stats message.",
-    "freeze_count": "Objects that gc.freeze() took out of the collector's sight.",
-    "objects_followed": "Objects whose end is watched at the moment (see the object events).",
-    "objects_skipped": "Young objects that were not looked at, since profiling began, to keep within the budget.",
+    "freeze_count": "Objects that gc.freeze() took out of the collector's sight; if many, asked for rarely.",
+    "objects_followed": "Objects whose end will be told, at the moment (see the object events).",
+    "objects_skipped": "New objects of traced classes that are not followed, since tracing began, to keep the rate.",
+    "objects_one_in": "Of how many new objects one is followed at the moment. Only with the extension module.",
     "threads": "Threads that run Python code, without those of this package.",
     "greenlets": "Living greenlets where gevent or greenlet is in use; new raw ones may be missing for some seconds.",
     "open_fds": "Open file descriptors. Linux only.",
@@ -46,16 +47,19 @@ KEYS: Final[dict[str, str]] = {
 are left out: Python's heap knows no eden and tomb pages, and counts no allocations."""
 
 _MAX_WAITING: Final = 20_000
+_REMEMBERED: Final = 200
 
 
 class GcWatch(Profiler):
-    """``gc_start``, ``gc_end_m`` and ``gc_end_s`` events, and the time that collections take."""
+    """``gc_start``, ``gc_end_m`` and ``gc_end_s`` events, the time that collections take, and the last 200 of them."""
 
     def __init__(self) -> None:
         # When a collection began, and minus when it ended: perf_counter() of both.
         self._waiting: deque[float] = deque(maxlen=_MAX_WAITING)
         self._began = 0.0
         self._spent = 0.0
+        # perf_counter() at the end, generation, seconds, collected, uncollectable
+        self._history: deque[tuple[float, int, float, int, int]] = deque(maxlen=_REMEMBERED)
 
     def start(self) -> None:
         if not self.running:
@@ -75,7 +79,20 @@ class GcWatch(Profiler):
         spent, self._spent = self._spent, 0.0
         return spent * 1000
 
-    def _callback(self, phase: str, _info: dict[str, int], clock: Callable[[], float] = time.perf_counter) -> None:
+    @property
+    def spent_ms(self) -> float:
+        """Milliseconds spent in collections since the last call of :meth:`take_time`."""
+        return self._spent * 1000
+
+    @property
+    def history(self) -> list[tuple[float, int, int, int, int]]:
+        """The last collections: when they ended (ms), generation, microseconds, collected, uncollectable."""
+        offset = time.time() - time.perf_counter()
+        # A copy in one go: a collection may add to it at any time.
+        rows = list(self._history)
+        return [((offset + at) * 1000, number, int(took * 1e6), freed, left) for at, number, took, freed, left in rows]
+
+    def _callback(self, phase: str, info: dict[str, int], clock: Callable[[], float] = time.perf_counter) -> None:
         # Runs at both ends of every collection: one look at the clock, nothing that can fail.
         now = clock()
         if phase == "start":
@@ -84,6 +101,7 @@ class GcWatch(Profiler):
         elif self._began:  # else it was under way when we came
             self._spent += now - self._began
             self._waiting.append(-now)
+            self._history.append((now, info["generation"], now - self._began, info["collected"], info["uncollectable"]))
 
     def drain(self, audience: bool) -> Iterable[bytes]:
         events = []
@@ -110,7 +128,7 @@ def gc_stats(host: Host, greenlets: GreenletRegistry, gc_time_ms: float = 0.0) -
         "heap_live_slots": blocks,
         "allocated_blocks": blocks,
         "gc_time_ms": gc_time_ms,
-        "freeze_count": gc.get_freeze_count(),
+        "freeze_count": _frozen.count(),
         "pending_0": gc.get_count()[0],
         "threads": sum(ident not in host.own for ident in sys._current_frames()),
     }
@@ -126,6 +144,25 @@ def gc_stats(host: Host, greenlets: GreenletRegistry, gc_time_ms: float = 0.0) -
     if (count := greenlets.count()) is not None:
         stats["greenlets"] = count
     return stats
+
+
+class _FreezeCount:
+    """``gc.get_freeze_count()`` walks over all that is frozen, so it is asked for at most 0.2 % of the time."""
+
+    def __init__(self) -> None:
+        self._known = 0
+        self._due = 0.0
+
+    def count(self) -> int:
+        began = time.perf_counter()
+        if began >= self._due:
+            self._known = gc.get_freeze_count()
+            ended = time.perf_counter()
+            self._due = ended + (ended - began) * 500
+        return self._known
+
+
+_frozen: Final = _FreezeCount()
 
 
 def _memory() -> dict[str, int]:

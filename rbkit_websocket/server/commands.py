@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..profilers.snapshot import usual_method
 from ..profilers.stacks import take_stacks
+from ..profilers.tracing import MAX_PATTERNS, good_pattern
 from ..protocol.codec import pack
 from ..protocol.constants import OK, PROTOCOL_VERSION, EventType, Field
 from .jobs import collect_garbage, snapshot
@@ -67,7 +68,7 @@ def handshake_payload(server: Server) -> dict[str, Any]:
         "server_id": server.id,
         "application": server.application,
         "heap_snapshot": usual_method(server.heap.fork),
-        "object_trace": "objects that take weak references, seen at collections; sampled within a budget",
+        "object_trace": server.profiling.objects.description,
     }
 
 
@@ -176,6 +177,23 @@ def _wait_profile(server: Server, arguments: list[str]) -> dict[str, Any]:
     return server.profiling.cpu.waits.state()
 
 
+def _trace_objects(server: Server, arguments: list[str]) -> dict[str, Any]:
+    if len(arguments) > MAX_PATTERNS:
+        raise CommandError("bad_argument", f"trace_objects takes at most {MAX_PATTERNS} patterns")
+    for pattern in arguments:
+        if not good_pattern(pattern):
+            raise CommandError(
+                "bad_argument", f"a pattern is a class or module like app.models.User or app.*, not {pattern[:40]!r}"
+            )
+    return server.profiling.trace_objects(tuple(arguments))
+
+
+def _memory_profile(server: Server, arguments: list[str]) -> dict[str, Any]:
+    if len(arguments) > 1:
+        raise CommandError("bad_argument", "memory_profile takes at most one argument: the cursor of the last answer")
+    return server.profiling.memory_profile(_number(arguments[0], "the cursor") if arguments else None)
+
+
 COMMANDS: Final[dict[str, Handler]] = {
     "handshake": _handshake,
     "start_memory_profile": _switch("start_memory"),
@@ -197,6 +215,8 @@ EXTENSIONS: Final[dict[str, Handler]] = {
     "stacks": _stacks,
     "wait_profile": _wait_profile,
     "blocked": _blocked,
+    "trace_objects": _trace_objects,
+    "memory_profile": _memory_profile,
     **SNAPSHOT_HANDLERS,
     "status": _status,
 }

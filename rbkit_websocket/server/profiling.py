@@ -9,9 +9,11 @@ from typing import Any, Final, Literal
 
 from ..profilers.aggregate import CpuProfiler
 from ..profilers.base import Host, Profiler, event
+from ..profilers.census import Census
 from ..profilers.gcstats import GcWatch, gc_stats
 from ..profilers.greenlets import GreenletRegistry
-from ..profilers.objects import ObjectWatch
+from ..profilers.memory import MemoryProfile
+from ..profilers.tracing import ObjectTracer
 from ..profilers.waits import WaitSampler
 from ..protocol.constants import GC_STATS_INTERVAL, EventType
 from .publisher import Publisher
@@ -57,8 +59,10 @@ class Profiling:
         self._audience = audience
         self._linger = linger
         self.cpu = CpuProfiler(host, signum)
-        self.objects = ObjectWatch(host)
+        self.objects = ObjectTracer(host)
         self.gc = GcWatch()
+        self.census = Census(host)
+        self.memory = MemoryProfile(self.objects, self.census, self.gc)
         self.greenlets = GreenletRegistry(host)
         self.cpu.waits = WaitSampler(self.greenlets)
         self._stats_due: float | None = None
@@ -67,6 +71,7 @@ class Profiling:
         # Whether single CPU samples are published: they cost more than taking them.
         self.cpu_events = False
         self._last_sign = 0.0
+        self._memory_asked: float | None = None
         self._drained = 0.0
 
     # -- switching
@@ -98,9 +103,32 @@ class Profiling:
 
     def stop_memory(self) -> None:
         self.objects.stop()
-        self.gc.stop()
+        if self._memory_asked is None:
+            self.gc.stop()
         self._stats_due = None
         self._lingering.discard("memory")
+
+    def trace_objects(self, patterns: tuple[str, ...]) -> dict[str, Any]:
+        """The answer of ``trace_objects``; what it switches on ends with its audience, as what other commands do."""
+        self.sign_of_life()
+        if patterns and not self.memory_on:
+            self._lingering.add("memory")
+        return self.objects.trace(patterns)
+
+    def memory_profile(self, cursor: int | None) -> dict[str, Any]:
+        """The answer of ``memory_profile``, with a census of its own if there has been none yet."""
+        self.sign_of_life()
+        self._memory_asked = self._last_sign
+        self.gc.start()
+        self.census.switch(True)
+        self.census.finish()
+        return self.memory.answer(cursor, self._stats(self.gc.spent_ms))
+
+    def _stop_counting(self) -> None:
+        self._memory_asked = None
+        self.census.switch(False)
+        if not self.memory_on:
+            self.gc.stop()
 
     def start_cpu(self) -> None:
         """As the protocol has it: samples are published."""
@@ -123,6 +151,14 @@ class Profiling:
         """Everything off."""
         self.stop_cpu()
         self.stop_memory()
+        self._stop_counting()
+
+    def after_in_child(self) -> None:
+        """After a fork, in the child: nothing is waited for, nobody is told."""
+        self.cpu.sampler.forget()
+        self.greenlets.remove()
+        self.gc.stop()
+        self.objects.forget()
 
     def sign_of_life(self) -> None:
         """Somebody wants profiling, or has wanted it until now: the time to linger begins anew."""
@@ -134,7 +170,7 @@ class Profiling:
 
     @property
     def on(self) -> bool:
-        return self.memory_on or self.cpu.running
+        return self.memory_on or self.cpu.running or self._memory_asked is not None
 
     # -- time
 
@@ -145,6 +181,8 @@ class Profiling:
         times = [self._drained + _DRAIN_INTERVAL]
         if self._stats_due is not None:
             times.append(self._stats_due)
+        if (due := self.census.deadline()) is not None:
+            times.append(due)
         return min(times)
 
     def tick(self, now: float) -> None:
@@ -154,14 +192,22 @@ class Profiling:
         audience = self._audience()
         if now >= self._drained + _DRAIN_INTERVAL:
             self._drained = now
-            profilers: tuple[Profiler, ...] = (self.cpu, self.gc, self.objects)
-            for profiler in profilers:
+            profilers: tuple[tuple[Profiler, bool], ...] = (
+                (self.cpu, self.cpu_events),
+                (self.gc, self.memory_on),
+                (self.objects, True),
+            )
+            for profiler, published in profilers:
                 if profiler.running:
-                    self._publisher.add(profiler.drain(audience and (profiler is not self.cpu or self.cpu_events)))
+                    self._publisher.add(profiler.drain(audience and published))
+            self.memory.tick()
         if self._stats_due is not None and now >= self._stats_due:
             self._stats_due = now + GC_STATS_INTERVAL
             if audience:
                 self._publisher.add([self._stats_event()])
+        self.census.tick(now)
+        if self._memory_asked is not None and now >= self._memory_asked + self._linger:
+            self._stop_counting()
         if self._lingering and not audience and now >= self._last_sign + self._linger:
             for what in tuple(self._lingering):
                 {"cpu": self.stop_cpu, "memory": self.stop_memory}[what]()
@@ -171,10 +217,12 @@ class Profiling:
 
     def stats(self) -> dict[str, Any]:
         """The payload of a ``gc_stats`` message; takes the collections' time since the last one."""
-        stats = gc_stats(self._host, self.greenlets, self.gc.take_time())
+        return self._stats(self.gc.take_time())
+
+    def _stats(self, gc_time_ms: float) -> dict[str, Any]:
+        stats = gc_stats(self._host, self.greenlets, gc_time_ms)
         if self.objects.running:
-            stats["objects_followed"] = self.objects.followed
-            stats["objects_skipped"] = self.objects.skipped
+            stats.update(self.objects.stats())
         return stats
 
     def check(self) -> BaseException | None:

@@ -22,7 +22,7 @@ import zmq
 from .. import __version__
 from ..curve import ServerKeys
 from ..errors import ServerStartError
-from ..profilers.base import Host
+from ..profilers.base import Host, QuietCollector
 from ..profilers.blocked import LoopWatch
 from ..protocol.codec import pack
 from . import commands
@@ -221,10 +221,8 @@ class Server:
         """After a fork, in the child: drops what is the parent's. Nothing of ZeroMQ is touched, nothing waited for."""
         self._done = None
         self._stopping = True
-        self.profiling.cpu.sampler.forget()
-        self.profiling.greenlets.remove()
-        self.profiling.gc.stop()
-        self.profiling.objects.stop()
+        QuietCollector.after_in_child()
+        self.profiling.after_in_child()
         self.heap.after_in_child()
         if self._channels is not None:
             self._channels.after_in_child(self.host.allocate_lock)

@@ -216,6 +216,31 @@ def test_time_is_bounded_and_what_is_skipped_is_counted(watch: ObjectWatch) -> N
     assert not [event for event in events(watch) if event[2][3] in set(map(id, kept))]
 
 
+def test_the_ends_of_objects_and_their_events_are_paid_for(watch: ObjectWatch) -> None:
+    kept = [Node() for _ in range(3000)]
+    gc.collect(0)
+    followed = watch.followed
+    assert followed > 1000
+    watch._saved = 0.0
+    del kept
+    assert len(events(watch)) >= followed
+    gc.collect(0)
+    assert watch._saved < -followed * objects._END_COSTS / 2
+
+
+def test_patterns_say_which_are_followed(host: Host) -> None:
+    watch = ObjectWatch(host)
+    watch.patterns = (f"{__name__}.N*", "nothing")
+    watch.start()
+    try:
+        kept = [Node(), Touchy()]
+        gc.collect(0)
+        assert {event[2][4] for event in events(watch)} == {f"{__name__}.Node"}
+        assert len(kept) == 2
+    finally:
+        watch.stop()
+
+
 def test_stopping_unfollows(watch: ObjectWatch) -> None:
     node = Node()
     gc.collect(0)

@@ -74,6 +74,7 @@ def test_handshake_has_the_protocols_keys_and_only_strings_besides(peer: Peer) -
     assert all(type(value) is str for value in payload.values())
     assert payload["extensions"] == (
         "set_cpu_interval,cpu_profile,start_cpu_polling,cpu_events,stacks,wait_profile,blocked,"
+        "trace_objects,memory_profile,"
         "snapshot_start,snapshot_status,snapshot_chunk,status"
     )
     assert payload["language"] == "python"

@@ -1,0 +1,273 @@
+/* The census: how many objects of each class the collector tracks, counted in slices.
+ *
+ * The lists of the collector are walked while the interpreter's lock is held, for a few milliseconds at a time. In
+ * between, the place is kept by an object of our own that is put into the list behind the last one counted: whatever
+ * happens to the others, that one is alive and in some list. A full collection shuffles the old list, so the walk
+ * begins anew after one; younger survivors are appended to it and met later.
+ */
+#ifndef RBKIT_TRACE_CENSUS_H
+#define RBKIT_TRACE_CENSUS_H
+
+#include <Python.h>
+#include <time.h>
+
+#include "_trace_table.h"
+
+#if PY_VERSION_HEX < 0x030E0000 && !defined(Py_GIL_DISABLED) && !defined(PYPY_VERSION)
+#define KNOWN_LISTS 1
+#else
+#define KNOWN_LISTS 0
+#endif
+
+#if KNOWN_LISTS
+
+/* Include/internal/pycore_gc.h, the same from 3.9 to 3.13: generations[3], a pointer, and the permanent generation. */
+typedef struct GcHead {
+    uintptr_t next, previous;
+} GcHead;
+
+typedef struct {
+    GcHead head;
+    int threshold, count;
+} GcGeneration;
+
+typedef struct {
+    GcGeneration generations[3];
+    GcHead *generation0;
+    GcGeneration permanent;
+} GcLists;
+
+#define GC_NODE(value) ((GcHead *)((value) & ~(uintptr_t)3))
+#define NODE_OF(object) ((GcHead *)(object)-1)
+#define NODES_BETWEEN_CLOCKS 64
+
+typedef struct {
+    Table counts;        /* type: objects in younger generations << 32 | in the oldest and the frozen ones */
+    PyObject *bookmark;  /* what keeps the place; NULL while no census is under way */
+    GcLists *lists;
+    int stage;           /* index into the order of lists; 4: done */
+} Census;
+
+static Census census;
+static int lists_are_known = 0;
+
+static GcHead *
+census_head(int stage)
+{
+    switch (stage) {
+    case 0:
+        return &census.lists->generations[2].head;
+    case 1:
+        return &census.lists->permanent.head;
+    case 2:
+        return &census.lists->generations[1].head;
+    default:
+        return &census.lists->generations[0].head;
+    }
+}
+
+static void
+node_unlink(GcHead *node)
+{
+    GcHead *next = GC_NODE(node->next), *previous = GC_NODE(node->previous);
+    previous->next = (uintptr_t)next | (previous->next & 3);
+    next->previous = (uintptr_t)previous | (next->previous & 3);
+}
+
+/* Puts the bookmark behind a node, which may be a head. */
+static void
+bookmark_behind(GcHead *node)
+{
+    GcHead *mark = NODE_OF(census.bookmark);
+    if (mark == node) {
+        return;
+    }
+    node_unlink(mark);
+    GcHead *next = GC_NODE(node->next);
+    mark->next = (uintptr_t)next | (mark->next & 3);
+    mark->previous = (uintptr_t)node | (mark->previous & 3);
+    node->next = (uintptr_t)mark | (node->next & 3);
+    next->previous = (uintptr_t)mark | (next->previous & 3);
+}
+
+/* A new object comes last in the youngest list, so its successor is the head of that. */
+static GcLists *
+lists_before(PyObject *newest)
+{
+    return (GcLists *)GC_NODE(NODE_OF(newest)->next);
+}
+
+static int
+is_head(GcHead *node)
+{
+    return (char *)node >= (char *)census.lists && (char *)node < (char *)(census.lists + 1);
+}
+
+static int
+count_object(PyObject *object, int old)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    Slot *slot = table_find(&census.counts, (uintptr_t)type);
+    if (slot == NULL) {
+        slot = table_add(&census.counts, (uintptr_t)type, 0);
+        if (slot == NULL) {
+            return -1;
+        }
+        Py_INCREF(type); /* or it might be gone, and its address another's, by the next slice */
+    }
+    slot->value += old ? 1 : UINT64_C(1) << 32;
+    return 0;
+}
+
+static int64_t
+monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Counts until the time is over; 1 when everything has been counted, 0 when not yet, -1 without memory. */
+static int
+census_walk(int64_t until)
+{
+    while (census.stage < 4) {
+        int old = census.stage < 2, since_clock = 0;
+        GcHead *mark = NODE_OF(census.bookmark);
+        GcHead *last = mark, *node = GC_NODE(mark->next);
+        while (!is_head(node)) {
+            GcHead *next = GC_NODE(node->next);
+            __builtin_prefetch((PyObject *)(next + 1));
+            if (node != mark && count_object((PyObject *)(node + 1), old)) {
+                return -1;
+            }
+            last = node;
+            node = next;
+            if (++since_clock == NODES_BETWEEN_CLOCKS) {
+                since_clock = 0;
+                if (monotonic_ns() >= until) {
+                    bookmark_behind(last);
+                    return 0;
+                }
+            }
+        }
+        if (++census.stage < 4) {
+            bookmark_behind(census_head(census.stage));
+        }
+    }
+    return 1;
+}
+
+/* Every reference to a type, into a list that the caller releases where that may be done. */
+static void
+census_clear(PyObject *into)
+{
+    for (size_t place = 0; census.counts.slots != NULL && place <= census.counts.mask; place++) {
+        PyObject *type = (PyObject *)(uintptr_t)census.counts.slots[place].key;
+        if (type != NULL) {
+            if (into == NULL || PyList_Append(into, type)) {
+                PyErr_Clear();
+            }
+            Py_DECREF(type);
+        }
+    }
+    table_free(&census.counts);
+}
+
+PyDoc_STRVAR(census_begin_doc, "census_begin()\n\nBegins to count, anew if a census is under way.");
+
+static PyObject *
+census_begin(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    if (!lists_are_known) {
+        PyErr_SetString(PyExc_RuntimeError, "the collector's lists are not known here");
+        return NULL;
+    }
+    PyObject *types = PyList_New(0);
+    if (types == NULL) {
+        return NULL;
+    }
+    census_clear(types);
+    Py_XSETREF(census.bookmark, PyList_New(0));
+    if (census.bookmark == NULL) {
+        Py_DECREF(types);
+        return NULL;
+    }
+    census.lists = lists_before(census.bookmark);
+    census.stage = 0;
+    bookmark_behind(census_head(0));
+    return types;
+}
+
+PyDoc_STRVAR(census_step_doc, "census_step(microseconds)\n\nCounts for that long; whether everything has been counted.");
+
+static PyObject *
+census_step(PyObject *Py_UNUSED(module), PyObject *argument)
+{
+    long microseconds = PyLong_AsLong(argument);
+    if (microseconds == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (census.bookmark == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "no census is under way");
+        return NULL;
+    }
+    int done = census_walk(monotonic_ns() + (int64_t)microseconds * 1000);
+    return done < 0 ? PyErr_NoMemory() : PyBool_FromLong(done);
+}
+
+PyDoc_STRVAR(census_end_doc, "census_end()\n\nEnds it: a list of (class, live, of these in the oldest generation).");
+
+static PyObject *
+census_end(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    PyObject *result = PyList_New(0);
+    if (result == NULL) {
+        return NULL;
+    }
+    for (size_t place = 0; census.counts.slots != NULL && place <= census.counts.mask; place++) {
+        Slot *slot = &census.counts.slots[place];
+        if (slot->key != 0) {
+            unsigned long long old = slot->value & UINT32_MAX, young = slot->value >> 32;
+            PyObject *row = Py_BuildValue("(OKK)", (PyObject *)(uintptr_t)slot->key, old + young, old);
+            int failed = row == NULL || PyList_Append(result, row);
+            Py_XDECREF(row);
+            if (failed) {
+                Py_DECREF(result);
+                return NULL;
+            }
+        }
+    }
+    census_clear(NULL); /* the rows hold them now */
+    Py_CLEAR(census.bookmark);
+    return result;
+}
+
+/* Whether the lists look as this file thinks they do: thresholds are where they should be, and lists are rings. */
+static int
+census_check(void)
+{
+    PyObject *gc = PyImport_ImportModule("gc");
+    PyObject *threshold = gc != NULL ? PyObject_CallMethod(gc, "get_threshold", NULL) : NULL;
+    long expected[3];
+    int good = threshold != NULL && PyArg_ParseTuple(threshold, "lll", &expected[0], &expected[1], &expected[2]);
+    PyObject *probe = PyList_New(0);
+    if (good && probe != NULL) {
+        GcLists *lists = lists_before(probe);
+        good = lists->generation0 == &lists->generations[0].head;
+        for (int i = 0; good && i < 4; i++) {
+            GcGeneration *generation = i < 3 ? &lists->generations[i] : &lists->permanent;
+            GcHead *head = &generation->head, *next = GC_NODE(head->next), *previous = GC_NODE(head->previous);
+            good = next != NULL && previous != NULL && GC_NODE(next->previous) == head &&
+                   GC_NODE(previous->next) == head && (i == 3 || generation->threshold == (int)expected[i]);
+        }
+    }
+    PyErr_Clear();
+    Py_XDECREF(probe);
+    Py_XDECREF(threshold);
+    Py_XDECREF(gc);
+    return good && probe != NULL;
+}
+
+#endif
+#endif
