@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import Iterator
 from typing import Final, Protocol
-from weakref import WeakKeyDictionary
 
 import gevent
 import zmq
@@ -19,6 +18,7 @@ from gevent.event import AsyncResult
 from gevent.hub import Hub
 
 from ..protocol import envelope
+from ..websocket.hubs import call_in
 from ..websocket.outbox import Outbox
 from .context import Link, Readiness, bridge_socket
 from .framing import binary_head, text_frame
@@ -37,7 +37,8 @@ _RECEIVE_HIGH_WATER_MARK: Final = 1000
 # How long after a time-out the pump gets to look once more: the event loop may have been blocked all the while.
 _SECOND_LOOK: Final = 0.1
 
-_feeds: WeakKeyDictionary[Hub, dict[str, Feed]] = WeakKeyDictionary()
+# By event loop and endpoint. Other threads look through a copy, which is made in one go.
+_feeds: dict[tuple[Hub, str], Feed] = {}
 
 
 class Listener(Protocol):
@@ -73,19 +74,24 @@ class Feed:
 
     @classmethod
     def join(cls, endpoint: str, listener: Listener) -> Feed:
-        """The feed of ``endpoint`` with ``listener`` added; the older listeners are told of the new one.
+        """The feed of ``endpoint`` with ``listener`` added; the process's older listeners are told of the new one.
 
         Raises:
             zmq.ZMQError: the endpoint is none.
         """
-        feeds = _feeds.setdefault(gevent.get_hub(), {})
-        feed = feeds.get(endpoint)
+        key = gevent.get_hub(), endpoint
+        feed = _feeds.get(key)
         if feed is None or feed._pid != os.getpid():
-            feed = feeds[endpoint] = cls(endpoint)
-        older = tuple(feed._listeners)
+            feed = _feeds[key] = cls(endpoint)
+        older = [
+            (hub, other)
+            for (hub, name), its in _feeds.copy().items()
+            if name == endpoint and its._pid == os.getpid()
+            for other in its._listeners.copy()
+        ]
         feed._listeners.append(listener)
-        for other in older:
-            other.send_text(envelope.client_count(len(feed._listeners)))
+        for hub, other in older:
+            call_in(hub, other.send_text, envelope.client_count(len(older) + 1))
         return feed
 
     def wait_connected(self, timeout: float) -> bool:
@@ -113,9 +119,9 @@ class Feed:
         self._sub.close(0)
 
     def _withdraw(self) -> None:
-        feeds = _feeds.get(gevent.get_hub(), {})
-        if feeds.get(self._endpoint) is self:
-            del feeds[self._endpoint]
+        key = gevent.get_hub(), self._endpoint
+        if _feeds.get(key) is self:
+            del _feeds[key]
 
     def _run(self) -> None:
         while os.getpid() == self._pid:
