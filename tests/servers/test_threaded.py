@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import ssl
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.proxies import Nginx
 from support.rawclient import CLOSE, RawClient, connect_rbkit, upgrade_request
-from support.servers import THREADED, TOKEN, Command, Plain, WebServer
-from support.standin import StandIn
+from support.servers import THREADED, TOKEN, UWSGI_SOCKET, Command, Plain, WebServer
+from support.standin import RECORDINGS, StandIn
+from support.transports import Authority, UnixClient
 from support.waiting import scaled, wait_until
 from websockets.exceptions import InvalidStatus
 
@@ -177,32 +177,26 @@ def test_the_embedded_server_watches_a_process_of_threads() -> None:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Options of a server: a certificate for 127.0.0.1 and its key."""
-    folder: Path = tmp_path_factory.mktemp("tls")
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    try:
-        subprocess.run(
-            [*command.split(), "-keyout", folder / "key", "-out", folder / "cert"], check=True, capture_output=True
-        )
-    except FileNotFoundError:
-        pytest.skip("the openssl command is missing")
-    return [str(folder / "cert"), str(folder / "key")]
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"), "127.0.0.1")
 
 
-def over_tls(web: WebServer) -> Any:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return connect_rbkit(web.url(scheme="wss"), token=TOKEN, ssl=context)
+def over_tls(web: WebServer, authority: Authority) -> Any:
+    return connect_rbkit(web.url(scheme="wss"), token=TOKEN, ssl=authority.client_context())
 
 
-def test_tls_in_plain_threads_is_refused_with_the_reason(certificate: list[str]) -> None:
-    cert, key = certificate
+@pytest.mark.parametrize(
+    ("server", "certificate", "key"),
+    [("gunicorn-gthread", "--certfile", "--keyfile"), ("flask-run", "--cert", "--key")],
+)
+def test_tls_in_plain_threads_is_refused_with_the_reason(
+    server: str, certificate: str, key: str, authority: Authority
+) -> None:
+    options = [certificate, str(authority.certificate), key, str(authority.key)]
     with (
-        THREADED["gunicorn-gthread"](options=["--certfile", cert, "--keyfile", key]) as web,
+        THREADED[server](options=options) as web,
         pytest.raises(InvalidStatus) as refused,
-        over_tls(web),
+        over_tls(web, authority),
     ):
         pass
     assert refused.value.response.status_code == 501
@@ -211,15 +205,37 @@ def test_tls_in_plain_threads_is_refused_with_the_reason(certificate: list[str])
     assert b"gunicorn -k gevent --certfile" in body
 
 
-def test_tls_in_patched_threads_works(certificate: list[str], rbkit: StandIn) -> None:
-    cert, key = certificate
+def test_tls_in_patched_threads_works(authority: Authority, rbkit: StandIn) -> None:
+    options = ["--certfile", str(authority.certificate), "--keyfile", str(authority.key)]
     with (
-        THREADED["gunicorn-gthread-patched"](
-            options=["--certfile", cert, "--keyfile", key], env=endpoints(rbkit)
-        ) as web,
-        over_tls(web) as client,
+        THREADED["gunicorn-gthread-patched"](options=options, env=endpoints(rbkit)) as web,
+        over_tls(web, authority) as client,
     ):
         assert len(client.command("standin answer 3000000")) == 3_000_000
+
+
+def test_a_unix_socket_works(runtime_dir: Path, rbkit: StandIn) -> None:
+    path = runtime_dir / "web"
+    with THREADED["gunicorn-gthread"](options=["--bind", f"unix:{path}"], env=endpoints(rbkit)):
+        with UnixClient(path) as client:
+            client.upgrade(target())
+            assert client.command("ping") == b"ok"
+            client.close()
+        rbkit.wait_for_subscribers(0)
+
+
+# Behind nginx
+
+
+@pytest.mark.parametrize("server", ["gunicorn-gthread", "uwsgi-socket"])
+def test_behind_nginx(server: str, rbkit: StandIn) -> None:
+    launch, configuration = (UWSGI_SOCKET, "uwsgi") if "uwsgi" in server else (THREADED[server], "plain")
+    with launch(env=endpoints(rbkit)) as web, Nginx(configuration, web.port) as nginx, RawClient(nginx.port) as client:
+        client.upgrade(target())
+        assert len(client.command("standin answer 3000000")) == 3_000_000
+        rbkit.replay()
+        assert [client.message().payload[1:] for _ in RECORDINGS] == list(RECORDINGS.values())
+        client.close()
 
 
 # The end

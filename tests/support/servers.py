@@ -302,6 +302,9 @@ THREADED: dict[str, Gunicorn | Plain | Command] = {
 }
 """The other servers whose sockets can be taken over, with and without monkey patching: threads, and uWSGI."""
 
+UWSGI_SOCKET = Command((*_UWSGI, "--socket", "127.0.0.1:{port}"))
+"""uWSGI that speaks its own protocol, to nginx."""
+
 ALL = {**SERVERS, **THREADED}
 
 WITH_WEBSOCKETS = ("gunicorn-geventwebsocket", "pywsgi-websockethandler")
