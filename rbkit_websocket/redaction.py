@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from .httphandler import find_handler
+
 __all__ = ["redact"]
 
 _TOKEN: Final = re.compile(r"(?<=[?&]token=)[^&#\s]+")
@@ -22,16 +24,17 @@ def redact(environ: dict[str, Any], start_response: Any = None) -> None:
     Args:
         environ: changed in place.
         start_response: pywsgi's handler logs its ``requestline``; this is a method of it unless something in between
-            has wrapped it.
+            has wrapped it. Handlers of ``http.server`` log theirs, or their ``path``, and are found without it.
     """
     query = environ.get("QUERY_STRING", "")
     environ["QUERY_STRING"] = _hide(f"?{query}")[1:]
     for key in _URLS:
         if isinstance(environ.get(key), str):
             environ[key] = _hide(environ[key])
-    handler: Any = getattr(start_response, "__self__", None)
-    if isinstance(getattr(handler, "requestline", None), str):
-        handler.requestline = _hide(handler.requestline)
+    for handler in (getattr(start_response, "__self__", None), find_handler(environ)):
+        for attribute in ("requestline", "path"):
+            if isinstance(value := getattr(handler, attribute, None), str):
+                setattr(handler, attribute, _hide(value))
 
 
 def _hide(url: str) -> str:

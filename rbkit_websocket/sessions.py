@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
+import threading
 
 __all__ = ["count", "release", "reserve"]
 
 _held: set[object] = set()
-_pid = os.getpid()
+_lock = threading.Lock()  # servers with a thread a request ask at the same time
 
 
 def reserve(holder: object, most: int) -> bool:
     """Counts one more, unless there are ``most`` already; :func:`release` gives its place back."""
-    global _pid
-    if _pid != os.getpid():  # the sessions of before a fork are the parent's
-        _held.clear()
-        _pid = os.getpid()
-    if len(_held) >= most:
-        return False
-    _held.add(holder)
-    return True
+    with _lock:
+        if len(_held) >= most:
+            return False
+        _held.add(holder)
+        return True
 
 
 def release(holder: object) -> None:
@@ -29,4 +27,14 @@ def release(holder: object) -> None:
 
 def count() -> int:
     """How many there are now; from any thread."""
-    return len(_held) if _pid == os.getpid() else 0
+    return len(_held)
+
+
+def _after_fork_in_child() -> None:
+    # Those of before the fork are the parent's, and another of its threads may have held the lock.
+    global _held, _lock
+    _held = set()
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

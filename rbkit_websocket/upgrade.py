@@ -15,8 +15,7 @@ from .protocol import envelope
 from .redaction import redact
 from .responses import StartResponse, refuse
 from .runtime import Runtime
-from .takeover import UNSUPPORTED, Takeover, claim
-from .takeover.base import worker_leaving
+from .takeover import Takeover, claim, refusal
 from .websocket import Session, keep, release
 from .websocket.hardened import HardenedWebSocket, encode_frame
 
@@ -53,46 +52,50 @@ def serve(environ: dict[str, Any], start_response: StartResponse, runtime: Runti
     had (501), too many sessions (503).
     """
     try:
-        validate(environ)
-        parameters = query(environ)
-        frames = parameters.get("frames", runtime.settings.frames)
-        if frames not in ("binary", "text"):
-            raise Rejected("400 Bad Request", "frames is binary or text")
         try:
+            validate(environ)
+            parameters = query(environ)
+            frames = parameters.get("frames", runtime.settings.frames)
+            if frames not in ("binary", "text"):
+                raise Rejected("400 Bad Request", "frames is binary or text")
             runtime.gate(environ).check(environ)
         except RuntimeDirectoryError as error:
             raise Rejected("503 Service Unavailable", f"the token cannot be checked: {error}") from error
         finally:
             redact(environ, start_response)
         takeover = claim(environ)
-        if takeover is None:
-            raise Rejected("501 Not Implemented", UNSUPPORTED)
+        obstacle = refusal(environ) if takeover is None else takeover.obstacle()
+        if takeover is None or obstacle is not None:
+            raise Rejected("501 Not Implemented", obstacle or "")
         _reserve(takeover, runtime.settings.max_sessions)
-    except Rejected as refusal:
-        log.info("rbkit: refused %s: %s", environ.get("REMOTE_ADDR") or "a client", refusal)
+    except Rejected as rejected:
+        log.info("rbkit: refused %s: %s", environ.get("REMOTE_ADDR") or "a client", rejected)
         connection = claim(environ)
         # PEP 3333 keeps Connection to the server, and wsgiref answers 500 to an application that sets it: only where
-        # we know the server.
-        body = refuse(start_response, refusal, hang_up=connection is not None)
+        # we know the server, and that it takes the header for what it is.
+        body = refuse(start_response, rejected, hang_up=connection is not None and not connection.reads_on)
         return _LastAnswer(body, connection) if connection is not None and connection.reads_on else body
     try:
         takeover.open(start_response, accept_headers(environ))
-        try:
-            _talk(takeover, environ, runtime, parameters.get("server"), text=frames == "text")
-        finally:
-            takeover.finish()
+        _talk(takeover, environ, runtime, parameters.get("server"), text=frames == "text")
     finally:
+        # First, since a client that sees its connection end may be back before the rest is done.
         sessions.release(takeover)
+        takeover.finish()
     return []
 
 
 def _reserve(takeover: Takeover, most: int) -> None:
-    if not sessions.reserve(takeover, most):
-        raise Rejected(
-            "503 Service Unavailable",
-            f"{most} sessions are open in this worker already (option max_sessions)",
-            (("Retry-After", "5"),),
+    words = f"{most} sessions are open in this worker already (option max_sessions)"
+    threads = takeover.threads
+    if threads is not None and threads - 1 < most:
+        most = threads - 1
+        words = (
+            f"{most} sessions are open in this worker already, a thread each, and the last of its {threads} "
+            "threads is the application's: start the server with more threads"
         )
+    if not sessions.reserve(takeover, most):
+        raise Rejected("503 Service Unavailable", words, (("Retry-After", "5"),))
 
 
 def _notice(count: int) -> bytes:
@@ -104,7 +107,7 @@ def _talk(takeover: Takeover, environ: dict[str, Any], runtime: Runtime, server_
     session = Session(
         takeover.sock,
         takeover.read,
-        worker_leaving(),
+        takeover.leaving(),
         max_message=settings.max_message,
         backlog=settings.backlog,
         ping_interval=settings.ping_interval,

@@ -14,7 +14,8 @@ from ..curve import ClientKeys
 
 __all__ = ["Link", "Readiness", "bridge_socket"]
 
-_context: tuple[int, zmq.Context[zmq.Socket[bytes]]] | None = None
+# By process id, since a context never crosses a fork (libzmq's rule). Those of our ancestors stay untouched.
+_contexts: dict[int, zmq.Context[zmq.Socket[bytes]]] = {}
 
 # A dead peer of a TCP link that sends no FIN (its machine lost power) is noticed after these milliseconds.
 _HEARTBEAT_IVL: Final = 1000
@@ -28,17 +29,17 @@ _MAX_SOCKETS: Final = 32_768
 def bridge_socket(kind: int, endpoint: str = "", keys: ClientKeys | None = None) -> zmq.Socket[bytes]:
     """A socket of this process's own context, to be connected to ``endpoint``, with CURVE if there are keys.
 
-    A context never crosses a fork (libzmq's rule).
-
     The context stays for the life of the process: making one starts two threads.
     """
-    global _context
-    if _context is None or _context[0] != os.getpid():
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context = _contexts.get(os.getpid())
+    if context is None:
+        made: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         # A session has three sockets (REQ and the two ends of its monitor), and 1023 would be all there are.
-        context.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
-        _context = (os.getpid(), context)
-    socket: zmq.Socket[bytes] = _context[1].socket(kind)
+        made.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
+        context = _contexts.setdefault(os.getpid(), made)
+        if context is not made:
+            made.term()  # another thread was faster
+    socket: zmq.Socket[bytes] = context.socket(kind)
     socket.linger = 0
     socket.reconnect_ivl = _RECONNECT_IVL
     socket.heartbeat_ivl = _HEARTBEAT_IVL

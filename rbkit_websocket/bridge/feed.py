@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import Iterator
 from typing import Final, Protocol
-from weakref import WeakKeyDictionary
 
 import gevent
 import zmq
@@ -20,6 +19,7 @@ from gevent.hub import Hub
 
 from ..curve import ClientKeys
 from ..protocol import envelope
+from ..websocket.hubs import call_in
 from ..websocket.outbox import Outbox
 from .context import Link, Readiness, bridge_socket
 from .framing import binary_head, text_frame
@@ -38,7 +38,8 @@ _RECEIVE_HIGH_WATER_MARK: Final = 1000
 # How long after a time-out the pump gets to look once more: the event loop may have been blocked all the while.
 _SECOND_LOOK: Final = 0.1
 
-_feeds: WeakKeyDictionary[Hub, dict[tuple[str, ClientKeys | None], Feed]] = WeakKeyDictionary()
+# By event loop, endpoint and keys. Other threads look through a copy, which is made in one go.
+_feeds: dict[tuple[Hub, str, ClientKeys | None], Feed] = {}
 
 
 class Listener(Protocol):
@@ -75,19 +76,24 @@ class Feed:
 
     @classmethod
     def join(cls, endpoint: str, listener: Listener, keys: ClientKeys | None = None) -> Feed:
-        """The feed of ``endpoint`` with ``listener`` added; the older listeners are told of the new one.
+        """The feed of ``endpoint`` with ``listener`` added; the process's older listeners are told of the new one.
 
         Raises:
             zmq.ZMQError: the endpoint is none.
         """
-        feeds = _feeds.setdefault(gevent.get_hub(), {})
-        feed = feeds.get((endpoint, keys))
+        key = gevent.get_hub(), endpoint, keys
+        feed = _feeds.get(key)
         if feed is None or feed._pid != os.getpid():
-            feed = feeds[endpoint, keys] = cls(endpoint, keys)
-        older = tuple(feed._listeners)
+            feed = _feeds[key] = cls(endpoint, keys)
+        older = [
+            (hub, other)
+            for (hub, *where), its in _feeds.copy().items()
+            if where == [endpoint, keys] and its._pid == os.getpid()
+            for other in its._listeners.copy()
+        ]
         feed._listeners.append(listener)
-        for other in older:
-            other.send_text(envelope.client_count(len(feed._listeners)))
+        for hub, other in older:
+            call_in(hub, other.send_text, envelope.client_count(len(older) + 1))
         return feed
 
     def wait_connected(self, timeout: float) -> bool:
@@ -115,9 +121,9 @@ class Feed:
         self._sub.close(0)
 
     def _withdraw(self) -> None:
-        feeds = _feeds.get(gevent.get_hub(), {})
-        if feeds.get((self._endpoint, self._keys)) is self:
-            del feeds[self._endpoint, self._keys]
+        key = gevent.get_hub(), self._endpoint, self._keys
+        if _feeds.get(key) is self:
+            del _feeds[key]
 
     def _run(self) -> None:
         while os.getpid() == self._pid:

@@ -9,20 +9,29 @@ from __future__ import annotations
 from typing import Any, Final
 
 from .base import Takeover
+from .cheroot import Cheroot
 from .gunicorn_gevent import GunicornGevent
+from .gunicorn_gthread import GunicornGthread
 from .gunicorn_pywsgi import GunicornPywsgi
+from .http_server import HttpServer
 from .pywsgi import Pywsgi
+from .refusals import reason
+from .uwsgi import Uwsgi
 from .websocket_handler import PywsgiWebSocketHandler, install
 
-__all__ = ["UNSUPPORTED", "Takeover", "claim", "install"]
+__all__ = ["Takeover", "claim", "install", "refusal"]
 
-# Most specific first: every pywsgi request would satisfy the plain adapter too.
-_ADAPTERS: Final[tuple[type[Takeover], ...]] = (GunicornGevent, GunicornPywsgi, PywsgiWebSocketHandler, Pywsgi)
-
-UNSUPPORTED: Final = (
-    "this web server does not hand its sockets over to rbkit_websocket. These do: "
-    + ", ".join(adapter.name for adapter in _ADAPTERS)
-    + ". For this application: gunicorn -k gevent module:app"
+# Most specific first. Under monkey patching a server of threads has gevent's sockets too, and whatever has such a
+# socket below a buffered file would satisfy the plain adapter of pywsgi.
+_ADAPTERS: Final[tuple[type[Takeover], ...]] = (
+    GunicornGthread,
+    HttpServer,
+    Cheroot,
+    Uwsgi,
+    GunicornGevent,
+    GunicornPywsgi,
+    PywsgiWebSocketHandler,
+    Pywsgi,
 )
 
 
@@ -32,3 +41,9 @@ def claim(environ: dict[str, Any]) -> Takeover | None:
         if takeover := adapter.claim(environ):
             return takeover
     return None
+
+
+def refusal(environ: dict[str, Any]) -> str:
+    """Why no adapter claims the request, and what to use, for the 501."""
+    names = "; ".join(adapter.name for adapter in reversed(_ADAPTERS))
+    return f"{reason(environ)}. For this application: gunicorn -k gevent module:app. All that work: {names}"

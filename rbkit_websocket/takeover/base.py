@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from gevent.socket import socket
 
-__all__ = ["StartResponse", "Takeover", "worker_leaving"]
+__all__ = ["StartResponse", "Takeover", "gunicorn_worker", "worker_leaving"]
 
 StartResponse = Callable[..., Any]
 
@@ -27,12 +27,16 @@ class Takeover(ABC):
 
     Attributes:
         name: the server, as people call it.
-        reads_on: the server ignores an application's ``Connection: close``.
-        sock: the connected gevent socket.
+        reads_on: the server does not let the application end the connection, so that has to be done under it.
+        threads: worker threads among which the application and the sessions are divided; None: a session takes none.
+        more_threads: what to say to the server for more of them.
+        sock: the connected socket; gevent's, once ``open()`` has been called.
     """
 
     name: ClassVar[str]
     reads_on: ClassVar[bool] = False
+    more_threads: ClassVar[str] = ""
+    threads: int | None = None
 
     def __init__(self, sock: socket) -> None:
         self.sock = sock
@@ -41,6 +45,14 @@ class Takeover(ABC):
     @abstractmethod
     def claim(cls, environ: dict[str, Any]) -> Takeover | None:
         """An instance when this adapter knows the server behind ``environ``, else None. Touches nothing."""
+
+    def obstacle(self) -> str | None:
+        """Why the connection cannot be taken although the server is known, and what to do; None when it can."""
+        return None
+
+    def leaving(self) -> Callable[[], bool]:
+        """A cheap look at whether the server has been told to stop."""
+        return worker_leaving()
 
     @abstractmethod
     def read(self, size: int) -> bytes:
@@ -53,6 +65,9 @@ class Takeover(ABC):
         """
         write = start_response("101 Switching Protocols", headers)
         write(b"")
+        self._prepare()
+
+    def _prepare(self) -> None:
         # A server's own time-out on the socket would end a quiet session.
         self.sock.settimeout(None)
         if self.sock.family in (_socket.AF_INET, _socket.AF_INET6):
@@ -81,14 +96,14 @@ def worker_leaving() -> Callable[[], bool]:
     A gunicorn worker's ``alive`` is what the worker itself looks at: it turns False on SIGTERM, SIGINT, SIGHUP and
     max_requests alike. Elsewhere nobody can tell.
     """
-    worker = _gunicorn_worker()
+    worker = gunicorn_worker()
     return _never if worker is None else lambda: not worker.alive
 
 
 _found: tuple[int, Any] = (0, None)
 
 
-def _gunicorn_worker() -> Any:
+def gunicorn_worker() -> Any:
     """The gunicorn worker that this process is, or None."""
     global _found
     module = sys.modules.get("gunicorn.workers.base")

@@ -13,7 +13,24 @@ from gevent.socket import socket
 
 from .base import Takeover
 
-__all__ = ["GunicornGevent"]
+__all__ = ["GunicornGevent", "pipelined"]
+
+
+def pipelined(environ: dict[str, Any]) -> Callable[[], bytes] | None:
+    """What takes the bytes that gunicorn's parser has read beyond the request out of it; None: there is no parser."""
+    unreader = getattr(getattr(environ.get("wsgi.input"), "reader", None), "unreader", None)
+    if unreader is None:
+        return None
+
+    def take() -> bytes:
+        if hasattr(unreader, "take_buffered"):
+            return bytes(unreader.take_buffered())
+        data = bytes(unreader.buf.getvalue())  # gunicorn before 26
+        unreader.buf.seek(0)
+        unreader.buf.truncate()
+        return data
+
+    return take
 
 
 class GunicornGevent(Takeover):
@@ -33,19 +50,8 @@ class GunicornGevent(Takeover):
         # gunicorn -k gthread sets the same key to a socket of threads; HTTP/2 sets it to one that many streams share.
         if not isinstance(sock, socket) or not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
             return None
-        unreader = getattr(getattr(environ.get("wsgi.input"), "reader", None), "unreader", None)
-        if unreader is None:
-            return None
-
-        def take_pipelined() -> bytes:
-            if hasattr(unreader, "take_buffered"):
-                return bytes(unreader.take_buffered())
-            data = bytes(unreader.buf.getvalue())  # gunicorn before 26
-            unreader.buf.seek(0)
-            unreader.buf.truncate()
-            return data
-
-        return cls(sock, take_pipelined)
+        take_pipelined = pipelined(environ)
+        return cls(sock, take_pipelined) if take_pipelined is not None else None
 
     def open(self, start_response: Any, headers: list[tuple[str, str]]) -> None:
         self._buffer += self._take_pipelined()

@@ -1,16 +1,23 @@
-"""One greenlet an event loop that looks after all its sessions: pings, deadlines, the server's shutdown."""
+"""One greenlet an event loop that looks after all its sessions: pings, deadlines, the server's shutdown.
+
+Under a server of threads each session has an event loop of its own, in its own thread.
+"""
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import Final
-from weakref import WeakKeyDictionary
 
 import gevent
+from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
+from gevent.monkey import get_original
 
+from .hubs import call_in
 from .session import LEAVING_TIMEOUT, Session
 
 __all__ = ["close_sessions", "keep", "release", "session_count"]
@@ -20,7 +27,8 @@ log = logging.getLogger(__name__)
 # SIGINT leaves a gunicorn worker 0.1 s (gunicorn/workers/base.py, handle_quit): look often enough to say goodbye.
 TICK: Final = 0.05
 
-_keepers: WeakKeyDictionary[Hub, Keeper] = WeakKeyDictionary()
+# Of those event loops that have sessions. Other threads look through a copy, which is made in one go.
+_keepers: dict[Hub, Keeper] = {}
 
 
 class Keeper:
@@ -72,19 +80,20 @@ def _keeper() -> Keeper:
 
 def keep(session: Session) -> None:
     """Puts ``session`` into the care of this event loop's keeper."""
-    global _fork_hook
-    if not _fork_hook:
+    global _hooks
+    if not _hooks:
+        _hooks = True
         os.register_at_fork(after_in_child=_sever_all)
-        _fork_hook = True
+        atexit.register(_close_others)
     _keeper().add(session)
 
 
-_fork_hook = False
+_hooks = False
 
 
 def _sever_all() -> None:
-    for keeper in tuple(_keepers.values()):
-        for session in keeper.sessions:
+    for keeper in _keepers.copy().values():
+        for session in keeper.sessions.copy():
             try:
                 session.sever()
             except OSError:
@@ -93,27 +102,59 @@ def _sever_all() -> None:
 
 def release(session: Session) -> None:
     """Takes ``session`` out of it."""
-    _keeper().discard(session)
+    hub = gevent.get_hub()
+    keeper = _keepers.get(hub)
+    if keeper is not None:
+        keeper.discard(session)
+        if not keeper.sessions and _keepers.get(hub) is keeper:
+            del _keepers[hub]
+
+
+def _sessions() -> list[tuple[Hub, Session]]:
+    """All sessions of this process, each with its event loop."""
+    mine = [(hub, keeper) for hub, keeper in _keepers.copy().items() if keeper.pid == os.getpid()]
+    return [(hub, session) for hub, keeper in mine for session in keeper.sessions.copy()]
 
 
 def session_count() -> int:
     """Sessions of this process, over all its event loops."""
-    return sum(len(keeper.sessions) for keeper in tuple(_keepers.values()) if keeper.pid == os.getpid())
+    return len(_sessions())
 
 
 def close_sessions(timeout: float = 1.0) -> None:
-    """Closes every session of this event loop with 1001 and waits until they have ended.
+    """Closes every session of this process with 1001 and waits until they have ended.
 
-    For servers that drop their connections when they are told to stop (gevent.pywsgi outside gunicorn): call it from
-    a greenlet, in a handler set with ``gevent.signal_handler`` say, before the server stops.
+    For servers that drop their connections when they are told to stop. Under gevent's pywsgi call it from a greenlet,
+    in a handler set with ``gevent.signal_handler`` say, before the server stops; under a server of threads from any
+    thread, a handler of ``signal.signal`` included.
 
     Args:
         timeout: seconds to wait at most; connections that are still there are shut down then.
     """
-    sessions = tuple(_keeper().sessions)
-    for session in sessions:
-        session.close(1001, "the web server is going away", min(timeout, LEAVING_TIMEOUT))
+    _close(_sessions(), timeout)
+
+
+def _close(sessions: list[tuple[Hub, Session]], timeout: float) -> None:
+    here = get_hub_if_exists()
+    for hub, session in sessions:
+        call_in(hub, session.close, 1001, "the web server is going away", min(timeout, LEAVING_TIMEOUT))
     deadline = time.monotonic() + timeout
-    for session in sessions:
-        if not session.ended.wait(max(0.0, deadline - time.monotonic())):
-            session.abort("closed with the server")
+    for hub, session in sessions:
+        if hub is here:
+            session.ended.wait(max(0.0, deadline - time.monotonic()))
+        else:
+            _wait_for(session, deadline, gevent.sleep if here is not None else get_original("time", "sleep"))
+        if not session.ended.is_set():
+            call_in(hub, session.abort, "closed with the server")
+
+
+def _wait_for(session: Session, deadline: float, sleep: Callable[[float], object]) -> None:
+    """A session of another thread cannot wake this one."""
+    while not session.ended.is_set() and time.monotonic() < deadline:
+        sleep(0.005)
+
+
+def _close_others() -> None:
+    """At Python's exit: sessions of threads that are daemons would just stop."""
+    here = get_hub_if_exists()
+    _close([(hub, session) for hub, session in _sessions() if hub is not here], 1.0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.rawclient import RawClient, RbkitConnection, connect_rbkit
-from support.servers import SERVERS, TOKEN, WebServer
+from support.servers import ALL, SERVERS, TOKEN, WebServer
 from support.standin import StandIn
 
 
@@ -58,7 +58,7 @@ class Fleet:
         key = (server, app, *sorted(env.items()))
         if key not in self._sites:
             rbkit = self._stack.enter_context(StandIn())
-            web = self._stack.enter_context(SERVERS[server](app, env={**endpoints(rbkit), **env}))
+            web = self._stack.enter_context(ALL[server](app, env={**endpoints(rbkit), **env}))
             self._sites[key] = Site(web, rbkit)
         return self._sites[key]
 

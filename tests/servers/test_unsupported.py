@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from support.rawclient import RawClient, upgrade_request
-from support.servers import UNSUPPORTED, WebServer
+from support.servers import SELF_REFUSING, UNSUPPORTED, WebServer
+
+from rbkit_websocket.takeover import refusal
 
 from .conftest import target
 
@@ -23,29 +25,58 @@ def unsupported(unsupported_name: str) -> Iterator[WebServer]:
         yield web
 
 
-def test_the_refusal_says_what_to_use(unsupported: WebServer) -> None:
+REASONS = {
+    "gunicorn-sync": ("gunicorn's sync worker serves one request at a time", "--threads 8"),
+    "gunicorn-gthread-1": ("the only worker thread", "--threads 2 at least"),
+    "wsgiref": ("one thread for everything", "ThreadingMixIn"),
+    "flask-run-1": ("one thread for everything", "--with-threads"),
+    "runserver-1": ("one thread for everything", "without --nothreading"),
+    "cheroot-1": ("the only worker thread", "numthreads=2 at least"),
+    "uwsgi-plain": ("only where it runs gevent", "--gevent 100"),
+    "uwsgi-http-alone": ("http router", "--http-websockets"),
+    "waitress": ("waitress keeps its sockets to itself", "gunicorn -k gevent module:app"),
+    "bjoern": ("bjoern keeps its sockets to itself", "gunicorn -k gevent module:app"),
+    "uvicorn": ("ASGI servers", "gunicorn -k gevent module:app"),
+    "a2wsgi": ("ASGI servers", "gunicorn -k gevent module:app"),
+}
+"""What the refusal has to say on each: why, and what to do."""
+
+
+def test_the_refusal_says_why_and_what_to_use(unsupported: WebServer, unsupported_name: str) -> None:
     with RawClient(unsupported.port) as client:
         response = client.request(upgrade_request(target()))
         assert response.status == 501
-        for name in ("gunicorn -k gevent", "gevent_pywsgi", "GeventWebSocketWorker", "WSGIServer", "WebSocketHandler"):
-            assert name in response.body.decode()
+        for words in REASONS[unsupported_name]:
+            assert words in response.body.decode()
     assert b"hello" in unsupported.get("/hello")
 
 
-@pytest.mark.parametrize(
-    ("request_bytes", "status"),
-    [
+def test_where_the_server_says_nothing_the_refusal_names_those_that_work() -> None:
+    text = refusal({"SERVER_PROTOCOL": "HTTP/1.1"})
+    assert text.startswith("this web server does not hand its sockets over to rbkit_websocket. ")
+    for name in ("gunicorn -k gevent", "gevent_pywsgi", "GeventWebSocketWorker", "WSGIServer", "--threads 2"):
+        assert name in text
+
+
+def test_it_is_judged_after_everything_else(unsupported: WebServer) -> None:
+    for request_bytes, status in (
         (upgrade_request("/"), 401),
         (upgrade_request(target(), Origin="https://evil.example"), 403),
         (upgrade_request(target(), Sec_WebSocket_Version="8"), 426),
         (upgrade_request(target(), Sec_WebSocket_Key="x"), 400),
         (upgrade_request(target(), method="POST"), 405),
-    ],
-    ids=["401", "403", "426", "400", "405"],
-)
-def test_it_is_judged_after_everything_else(unsupported: WebServer, request_bytes: bytes, status: int) -> None:
-    with RawClient(unsupported.port) as client:
-        assert client.request(request_bytes).status == status
+    ):
+        with RawClient(unsupported.port) as client:
+            assert client.request(request_bytes).status == status
+
+
+@pytest.mark.parametrize("server", SELF_REFUSING)
+def test_servers_with_websockets_of_their_own_refuse_before_the_application_is_asked(server: str) -> None:
+    with SELF_REFUSING[server]() as web:
+        with RawClient(web.port) as client:
+            assert client.request(upgrade_request(target())).status == 403
+        assert b"hello" in web.get("/hello")
+        assert b'"servers"' in web.get("/__rbkit__/servers", headers={"Authorization": f"Bearer {web.token}"})
 
 
 def test_the_listing_works_all_the_same(unsupported: WebServer) -> None:

@@ -256,3 +256,10 @@ def resource() -> Any:
                 self.ws.send(message)
 
     return middleware(Resource([("/ws", Echo), ("/", plain())]))
+
+
+def asgi() -> Any:
+    """The bare application behind a2wsgi."""
+    from a2wsgi import WSGIMiddleware
+
+    return WSGIMiddleware(plain())

@@ -8,17 +8,19 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import psutil
+import pytest
 
 from .waiting import scaled, wait_until
 
@@ -28,6 +30,13 @@ TOKEN = "a-token-for-tests"
 """The token of every server that is not told otherwise."""
 
 _serial = itertools.count(1)
+
+# gunicorn and support.serve; uWSGI; the servers of the rest, each in its own words.
+_LISTENING = re.compile(
+    r"uWSGI http bound on 127\.0\.0\.1:(\d+)"
+    r"|(?:Listening at:|Running on|running on|Serving on|server at) https?://127\.0\.0\.1:(\d+)"
+    r"|bound to TCP address 127\.0\.0\.1:(\d+) fd"
+)
 
 
 class WebServer:
@@ -90,9 +99,10 @@ class WebServer:
     def _wait_until_ready(self) -> None:
         def listening() -> re.Match[str] | None:
             assert self.process.poll() is None, f"the server ended at once:\n{self.log()}"
-            return re.search(r"Listening at: https?://127\.0\.0\.1:(\d+)", self.log())
+            return _LISTENING.search(self.log())
 
-        self.port = int(wait_until(listening, "the server to listen", timeout=20)[1])
+        found = wait_until(listening, "the server to listen", timeout=20)
+        self.port = int(next(filter(None, found.groups())))
         if self._workers:
             wait_until(lambda: len(self.worker_pids()) == self._workers, "all workers", timeout=20)
 
@@ -180,6 +190,8 @@ class Gunicorn:
     """Launcher of gunicorn with one kind of worker."""
 
     worker: str
+    options: tuple[str, ...] = ()
+    stop_signal: int = signal.SIGQUIT  # the quick shutdown; after SIGTERM gevent workers look only once a second
     multi_worker: bool = True
 
     def __call__(
@@ -197,10 +209,9 @@ class Gunicorn:
         command += ["--bind", "127.0.0.1:0", "--workers", str(workers), "--access-logfile", "-"]
         command += ["--preload"] if preload else []
         command += ["--graceful-timeout", str(graceful_timeout)] if graceful_timeout is not None else []
-        # SIGQUIT is gunicorn's quick shutdown; after SIGTERM its gevent workers look only once a second.
-        rest.setdefault("stop_signal", signal.SIGQUIT)
+        rest.setdefault("stop_signal", self.stop_signal)
         target = app if ":" in app else f"support.apps:{app}()"
-        return WebServer([*command, *options, target], workers=workers, **rest)
+        return WebServer([*command, *self.options, *options, target], workers=workers, **rest)
 
 
 @dataclass(frozen=True)
@@ -208,11 +219,54 @@ class Plain:
     """Launcher of a server that is one process; see :mod:`support.serve`."""
 
     server: str
+    needs: str = ""
     multi_worker: bool = False
 
     def __call__(self, app: str = "flask", **rest: Any) -> WebServer:
         """Starts it; ``app`` is a factory of :mod:`support.apps`."""
+        if self.needs:
+            pytest.importorskip(self.needs, reason=f"{self.needs} is not installed: pip install {self.needs}")
         return WebServer([sys.executable, "-m", "support.serve", self.server, app], **rest)
+
+
+@dataclass(frozen=True)
+class Command:
+    """Launcher of a server by its own command line.
+
+    Attributes:
+        arguments: of Python, or ``uwsgi`` and its own; ``{app}`` stands for the factory of :mod:`support.apps`,
+            ``{port}`` for a free port, where the server cannot choose one by itself.
+        needs: the distribution without which tests of it are skipped.
+        env: further variables.
+    """
+
+    arguments: tuple[str, ...]
+    needs: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    multi_worker: bool = False
+
+    def __call__(self, app: str = "flask", *, options: Sequence[str] = (), **rest: Any) -> WebServer:
+        """Starts it; ``app`` is a factory of :mod:`support.apps`."""
+        if self.needs:
+            pytest.importorskip(self.needs, reason=f"{self.needs} is not installed: pip install {self.needs}")
+        port = free_port() if any("{port}" in argument for argument in self.arguments) else 0
+        command = [argument.format(app=app, port=port) for argument in self.arguments]
+        if command[0] == "uwsgi":
+            command[0] = str(Path(sys.executable).with_name("uwsgi"))
+            if not Path(command[0]).exists():
+                pytest.skip("uWSGI is not installed: pip install uwsgi")
+            rest.setdefault("stop_signal", signal.SIGINT)
+        else:
+            command.insert(0, sys.executable)
+        rest["env"] = {**self.env, **(rest.get("env") or {})}
+        return WebServer([*command, *options], **rest)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 Launcher = Callable[..., WebServer]
@@ -224,15 +278,60 @@ SERVERS: dict[str, Gunicorn | Plain] = {
     "pywsgi": Plain("gevent_pywsgi"),
     "pywsgi-websockethandler": Plain("websocket_handler"),
 }
-"""The servers whose sockets can be taken over."""
+"""The servers of gevent, whose sockets can be taken over: the deep tests run on each."""
+
+
+def _gthread(*options: str) -> Gunicorn:
+    # Its SIGQUIT handler takes a lock of the pool, which the very thread that it interrupts may hold.
+    return Gunicorn("gthread", options=options, stop_signal=signal.SIGTERM)
+
+
+_UWSGI = ("uwsgi", "--gevent", "8", "--wsgi", "support.apps:{app}()", "--master", "--need-app")
+
+THREADED: dict[str, Gunicorn | Plain | Command] = {
+    "gunicorn-gthread": _gthread("--threads", "8"),
+    "gunicorn-gthread-patched": _gthread("--threads", "8", "-c", "python:support.gunicorn_patched"),
+    "flask-run": Command(("-m", "flask", "--app", "support.apps:{app}", "run", "--port", "0")),
+    "werkzeug-patched": Plain("werkzeug_patched"),
+    "runserver": Command(("-m", "support.djangosite", "runserver", "0", "--noreload"), needs="django"),
+    "wsgiref-threads": Plain("wsgiref_threads"),
+    "cheroot": Plain("cheroot", needs="cheroot"),
+    "uwsgi": Command((*_UWSGI, "--http-socket", "127.0.0.1:{port}")),
+    "uwsgi-patched": Command((*_UWSGI, "--gevent-monkey-patch", "--http-socket", "127.0.0.1:{port}")),
+    "uwsgi-http": Command((*_UWSGI, "--http", "127.0.0.1:{port}", "--http-websockets")),
+}
+"""The other servers whose sockets can be taken over, with and without monkey patching: threads, and uWSGI."""
+
+UWSGI_SOCKET = Command((*_UWSGI, "--socket", "127.0.0.1:{port}"))
+"""uWSGI that speaks its own protocol, to nginx."""
+
+ALL = {**SERVERS, **THREADED}
 
 WITH_WEBSOCKETS = ("gunicorn-geventwebsocket", "pywsgi-websockethandler")
 """Those that give the application WebSockets of its own."""
 
-UNSUPPORTED: dict[str, Gunicorn | Plain] = {
+UNSUPPORTED: dict[str, Gunicorn | Plain | Command] = {
     "gunicorn-sync": Gunicorn("sync"),
-    "gunicorn-gthread": Gunicorn("gthread"),
+    "gunicorn-gthread-1": _gthread(),
+    "uwsgi-plain": Command((*(_UWSGI[:1]), *_UWSGI[3:], "--http-socket", "127.0.0.1:{port}")),
+    "uwsgi-http-alone": Command((*_UWSGI, "--http", "127.0.0.1:{port}")),
     "wsgiref": Plain("wsgiref"),
-    "werkzeug": Plain("werkzeug"),
+    "flask-run-1": Command(("-m", "flask", "--app", "support.apps:{app}", "run", "--port", "0", "--without-threads")),
+    "runserver-1": Command(("-m", "support.djangosite", "runserver", "0", "--noreload", "--nothreading"), "django"),
+    "cheroot-1": Plain("cheroot_single", needs="cheroot"),
+    "waitress": Command(("-m", "waitress", "--listen=127.0.0.1:0", "--call", "support.apps:{app}"), "waitress"),
+    "bjoern": Plain("bjoern", needs="bjoern"),
+    "uvicorn": Command(
+        ("-m", "uvicorn", "--factory", "--interface", "wsgi", "--ws", "none", "--port", "0", "support.apps:{app}"),
+        "uvicorn",
+        env={"PYTHONWARNINGS": "ignore"},
+    ),
+    "a2wsgi": Command(("-m", "uvicorn", "--factory", "--ws", "none", "--port", "0", "support.apps:asgi"), "a2wsgi"),
 }
 """Servers that are refused with 501."""
+
+SELF_REFUSING: dict[str, Command] = {
+    "hypercorn": Command(("-m", "hypercorn", "--bind", "127.0.0.1:0", "wsgi:support.apps:{app}()"), "hypercorn"),
+    "uvicorn-a2wsgi": Command(("-m", "uvicorn", "--factory", "--port", "0", "support.apps:asgi"), "a2wsgi"),
+}
+"""ASGI servers that have WebSockets of their own, of which a WSGI application never hears."""

@@ -1,0 +1,143 @@
+"""What the servers of threads share: a session in the thread of its request, over a socket that blocks.
+
+In a thread that gevent has not patched, the session gets an event loop of its own over a copy of the descriptor. Both
+end with it, so a thread that goes back to its pool is as it was. Under monkey patching "threads" are greenlets and
+their sockets gevent's already: then nothing is copied.
+"""
+
+from __future__ import annotations
+
+import os
+import socket as _socket
+import sys
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Final
+
+import gevent
+from gevent._hub_local import get_hub_if_exists
+from gevent.hub import Hub
+from gevent.socket import socket
+
+from .base import StartResponse, Takeover, worker_leaving
+
+__all__ = ["ThreadTakeover", "read_ahead"]
+
+_TLS: Final = (
+    "this connection is TLS, whose state lives in the web server's own thread and cannot be shared with a session. "
+    "Have a proxy end TLS in front of this server, or use one whose TLS gevent knows: "
+    "gunicorn -k gevent --certfile ... --keyfile ..."
+)
+_ONE_THREAD: Final = "the only worker thread would be kept from the application by a session. Start this server with "
+
+
+class ThreadTakeover(Takeover):
+    """Takes the connection of a worker thread."""
+
+    reads_on = True
+
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self._server_sock = sock
+        self._buffer = bytearray()
+        self._hub: Hub | None = None
+
+    def obstacle(self) -> str | None:
+        # gevent's own sockets may be TLS; of others only the plain kind is nothing but its descriptor.
+        if not isinstance(self._server_sock, socket) and type(self._server_sock) is not _socket.socket:
+            return _TLS
+        return _ONE_THREAD + self.more_threads if self.threads == 1 else None
+
+    def leaving(self) -> Callable[[], bool]:
+        told = worker_leaving()
+        stopping = self._stopping()
+        if isinstance(self._server_sock, socket):
+            return lambda: told() or stopping()
+        # Python's end waits for threads that are no daemons, and tells them by this only.
+        main = sys.modules["threading"].main_thread()
+        return lambda: told() or stopping() or not main.is_alive()
+
+    def _stopping(self) -> Callable[[], bool]:
+        """A look at whether this very server is being stopped."""
+        return lambda: False
+
+    def open(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
+        self._buffer += self._read_ahead()
+        self._send_101(start_response, headers)
+        if not isinstance(self._server_sock, socket):
+            self._timeout = self._server_sock.gettimeout()
+            copy = os.dup(self._server_sock.fileno())
+            # Whoever has set up an event loop in this thread goes on to need it.
+            self._hub = gevent.get_hub() if get_hub_if_exists() is None else None
+            self.sock = socket(fileno=copy)
+        self._prepare()
+
+    def _send_101(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
+        start_response("101 Switching Protocols", headers)(b"")
+
+    @abstractmethod
+    def _read_ahead(self) -> bytes:
+        """Takes the bytes that the server has read beyond the request, without waiting for more."""
+
+    def read(self, size: int) -> bytes:
+        buffer = self._buffer
+        while len(buffer) < size:
+            data = self.sock.recv(max(size - len(buffer), 4096))
+            if not data:
+                break
+            buffer += data
+        taken = bytes(buffer[:size])
+        del buffer[:size]
+        return taken
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        finally:
+            copy, self.sock = self.sock, self._server_sock
+            if copy is not self.sock:
+                copy.close()
+                # The copy has made the connection itself non-blocking, which the server does not know.
+                _set_timeout(self.sock, self._timeout)
+            hub, self._hub = self._hub, None
+            if hub is not None:
+                _end(hub)
+
+    def _discard(self) -> None:
+        # On Linux shutdown(2) keeps what has been received; after it nothing more is queued, so this ends.
+        try:
+            while self._read_ahead() or self.sock.recv(65536):
+                pass
+        except OSError:
+            pass  # reset by the peer: nothing is left to read either
+
+
+def _end(hub: Hub) -> None:
+    """Frees everything of a thread's event loop."""
+    hub.destroy(destroy_loop=True)
+    if not hub.dead:
+        # gevent leaves the hub's greenlet suspended behind its loop, where it would stay as long as the thread does.
+        hub.throw(gevent.GreenletExit)
+
+
+def read_ahead(rfile: Any, sock: Any) -> bytes:
+    """Takes what a buffered file holds, or what its socket has right now; never waits.
+
+    Args:
+        rfile: an ``io.BufferedReader``, of the C or the Python kind, over ``sock``.
+    """
+    timeout = sock.gettimeout()
+    sock.settimeout(0)  # looking into an empty buffer reads once
+    try:
+        return bytes(rfile.read(len(rfile.peek(0))))
+    except (OSError, ValueError):  # reset by the peer, or closed
+        return b""
+    finally:
+        _set_timeout(sock, timeout)
+
+
+def _set_timeout(sock: Any, timeout: float | None) -> None:
+    try:
+        sock.settimeout(timeout)
+    except OSError:
+        pass  # closed by the server meanwhile
