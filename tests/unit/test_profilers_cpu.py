@@ -110,15 +110,17 @@ def test_a_thread_that_lives_between_two_looks_of_the_cpu_clock_is_seen(profiler
 
 def test_frames_and_stacks_have_the_documented_shape(profiler: CpuProfiler) -> None:
     profiler.start()
+    began = time.time()
     burn(0.1)
     profile = profiler.profile()
+    took = (time.time() - began) * 1000
     assert set(profile) == {
         *("cursor", "running", "clock", "interval_us", "effective_interval_us", "since", "until"),
         *("samples", "weight_us", "lost_us", "frames", "stacks", "threads"),
     }
     assert profile["weight_us"] == sum(stack["weight_us"] for stack in profile["stacks"])
     assert profile["samples"] == sum(stack["count"] for stack in profile["stacks"])
-    assert 0 <= profile["until"] - profile["since"] < 1000
+    assert 0 <= profile["until"] - profile["since"] < took + 100
     stack = profile["stacks"][0]
     assert set(stack) == {"weight_us", "count", "thread", "request", "frames"}
     assert stack["request"] is None

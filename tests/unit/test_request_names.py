@@ -167,8 +167,12 @@ def test_a_route_that_is_found_later_names_the_whole_request(profiler: CpuProfil
 
     wrapped = wrap(app)
     profiler.start()
-    wrapped(environ_of(), None)
-    assert names_of(profiler.profile()) - {None} == {"GET /users/<id>"}
+
+    def named() -> set[str | None]:
+        wrapped(environ_of(), None)
+        return names_of(profiler.profile()) - {None}
+
+    assert wait_until(named, "a sample of a request") == {"GET /users/<id>"}
 
 
 def test_a_request_that_began_before_the_profiler_has_its_name(profiler: CpuProfiler) -> None:
@@ -177,7 +181,7 @@ def test_a_request_that_began_before_the_profiler_has_its_name(profiler: CpuProf
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         if environ["PATH_INFO"] != "/first":
             inside.set()
-            ended.wait(5)
+            ended.wait(30)
         return []
 
     wrapped = wrap(app)
@@ -185,10 +189,11 @@ def test_a_request_that_began_before_the_profiler_has_its_name(profiler: CpuProf
     thread.start()
     inside.wait(5)
     profiler.start()
-    time.sleep(0.06)
-    ended.set()
-    thread.join()
-    assert "GET /users/<int>" in names_of(profiler.profile())
+    try:
+        wait_until(lambda: "GET /users/<int>" in names_of(profiler.profile()), "a sample of the request")
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_published_samples_end_with_a_frame_named_after_the_request(profiler: CpuProfiler) -> None:
@@ -332,8 +337,12 @@ def test_a_request_is_found_below_a_deep_recursion(profiler: CpuProfiler) -> Non
     wrapped = RbkitWebsocket(app, **ENDPOINTS)
     wrapped(environ_of(), None)
     profiler.start()
-    wrapped(environ_of(), None)
-    assert "GET /users/<int>" in names_of(profiler.profile())
+
+    def named() -> bool:
+        wrapped(environ_of(), None)
+        return "GET /users/<int>" in names_of(profiler.profile())
+
+    wait_until(named, "a sample of a request")
 
 
 def test_requests_that_end_while_they_are_sampled_leave_nothing(profiler: CpuProfiler) -> None:
