@@ -14,7 +14,16 @@ WANTED = os.environ.get("RBKIT_NATIVE", "").strip().lower()
 # Each source with the headers it includes from beside it.
 SOURCES = {
     "rbkit_websocket.profilers._native": ["_native.c", "_native_store.h", "_native_walk.h"],
-    "rbkit_websocket.profilers._heap": ["_heap.c"],
+    "rbkit_websocket.profilers._heap": [
+        "_heap.c",
+        "_heap_child.h",
+        "_heap_pack.h",
+        "_heap_places.h",
+        "_heap_roots.h",
+        "_heap_tables.h",
+        "_heap_types.h",
+        "_heap_walk.h",
+    ],
 }
 
 

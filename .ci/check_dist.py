@@ -15,6 +15,13 @@ REQUIRED = {
         "rbkit_websocket/middleware.py",
         "rbkit_websocket/profilers/_native.pyi",
         "rbkit_websocket/profilers/_heap.pyi",
+        "rbkit_websocket/profilers/_heap_child.h",
+        "rbkit_websocket/profilers/_heap_pack.h",
+        "rbkit_websocket/profilers/_heap_places.h",
+        "rbkit_websocket/profilers/_heap_roots.h",
+        "rbkit_websocket/profilers/_heap_tables.h",
+        "rbkit_websocket/profilers/_heap_types.h",
+        "rbkit_websocket/profilers/_heap_walk.h",
         "entry_points.txt",
     ),
     ".gz": (
