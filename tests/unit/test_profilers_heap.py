@@ -7,10 +7,11 @@ import sys
 import types
 import weakref
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from support.embeddedpeer import unpack
+from support.touchy import Forbidden, Touchy
 
 from rbkit_websocket.profilers import gcstats, objects
 from rbkit_websocket.profilers.base import Host, class_name
@@ -28,32 +29,6 @@ def host() -> Iterator[Host]:
     host.release = list.clear
     yield host
     app.close()
-
-
-class Forbidden(type):
-    """A metaclass that notices whoever asks its classes anything."""
-
-    asked: ClassVar[list[str]] = []
-
-    def __getattribute__(cls, name: str) -> Any:
-        Forbidden.asked.append(name)
-        return super().__getattribute__(name)
-
-    def __hash__(cls) -> int:
-        Forbidden.asked.append("hash")
-        return super().__hash__()
-
-
-class Touchy(metaclass=Forbidden):
-    """Notices every attempt to run its code."""
-
-    def __getattribute__(self, name: str) -> Any:
-        Forbidden.asked.append(name)
-        return super().__getattribute__(name)
-
-    def __sizeof__(self) -> int:
-        Forbidden.asked.append("sizeof")
-        return 1
 
 
 class Node:
@@ -119,7 +94,7 @@ def test_no_code_of_the_application_runs(host: Host) -> None:
     found = dump(host)
     assert Forbidden.asked == []
     item = found[id(touchy)]
-    assert item[4] == f"{__name__}.Touchy"
+    assert item[4] == f"{Touchy.__module__}.Touchy"
     assert item[8] > 1, "the size of the type's own C code"
 
 
@@ -160,7 +135,7 @@ def test_what_the_dump_works_with_is_not_in_it_and_nothing_stays_alive(host: Hos
         (type, "type"),
         (types.FunctionType, "function"),
         (Node, f"{__name__}.Node"),
-        (Touchy, f"{__name__}.Touchy"),
+        (Touchy, f"{Touchy.__module__}.Touchy"),
         (type("odd", (), {"__module__": 5}), "odd"),
         (type("lone", (), {"__module__": "\udc80"}), "\udc80.lone"),
     ],
