@@ -40,11 +40,6 @@ _type_module = type.__dict__["__module__"].__get__
 _module_namespace = vars(types.ModuleType)["__dict__"].__get__
 
 
-def _is_ours(obj: Any) -> bool:
-    # A dump that held the generators it is made by could only be ended by the collector, in any order.
-    return type(obj) is Followed or (type(obj) is types.GeneratorType and obj.gi_code in _OWN_GENERATORS)
-
-
 def dump_event(correlation_id: int, total: int, count: int, objects: bytes) -> bytes:
     """An ``object_space_dump`` event of ``count`` packed objects out of ``total``."""
     return b"".join(
@@ -113,12 +108,17 @@ class HeapDump:
     def _collect(self) -> Iterator[None]:
         objects, known = self._objects, self._known
         found = gc.get_objects()
-        own = self._own_identities()
-        own.add(id(found))
+        own, codes = self._own_identities(found)
         try:
             for start in range(0, len(found), _CHUNK * 10):
                 part = found[start : start + _CHUNK * 10]
-                fresh = [obj for obj in part if id(obj) not in own and not _is_ours(obj)]
+                # Each generator above us, down from the loop that drives it, runs now: it waits for the one below.
+                own.update(
+                    id(obj)
+                    for obj in part
+                    if type(obj) is types.GeneratorType and obj.gi_running and obj.gi_code in codes
+                )
+                fresh = [obj for obj in part if id(obj) not in own and type(obj) is not Followed]
                 objects.extend(fresh)
                 known.update(map(id, fresh))
                 del part, fresh
@@ -136,17 +136,23 @@ class HeapDump:
             position += _CHUNK
             yield None
 
-    def _own_identities(self) -> set[int]:
-        """What this dump works with, and the frames of the thread it runs in."""
-        mine = [self, self.__dict__, self._objects, self._known, self._kinds, self._files, self._packer]
+    def _own_identities(self, found: list[Any]) -> tuple[set[int], set[types.CodeType]]:
+        """What this dump works with and the frames of the thread it runs in; the code of those that are generators.
+
+        A dump that held the generators it is made by could only be ended by the collector, in any order.
+        """
+        mine = [self, self.__dict__, self._objects, self._known, self._kinds, self._files, self._packer, found]
         own = set(map(id, mine))
         own.add(id(mine))
+        codes: set[types.CodeType] = set()
         frame: Any = sys._getframe()
         while frame is not None:
             own.add(id(frame))
+            if frame.f_code.co_flags & inspect.CO_GENERATOR:
+                codes.add(frame.f_code)
             frame = frame.f_back
-        own.add(id(own))
-        return own
+        own |= {id(own), id(codes)}
+        return own, codes
 
     def _pack(self, obj: Any) -> bytes:
         cls = type(obj)
@@ -246,10 +252,3 @@ class _Kind:
             return int(self._measure(obj)) + self._overhead
         except (TypeError, ValueError, OverflowError, AttributeError):
             return None
-
-
-_OWN_GENERATORS: Final = frozenset(
-    value.__code__
-    for value in vars(HeapDump).values()
-    if isinstance(value, types.FunctionType) and value.__code__.co_flags & inspect.CO_GENERATOR
-)

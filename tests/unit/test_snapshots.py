@@ -19,7 +19,9 @@ from support.waiting import wait_until
 
 from rbkit_websocket.profilers import dumpfile, room, snapshot
 from rbkit_websocket.profilers.dumpfile import DumpFile, open_unnamed
+from rbkit_websocket.profilers.heap import HeapDump
 from rbkit_websocket.profilers.room import Needs, shortage
+from rbkit_websocket.profilers.snapshot import Snapshot
 from rbkit_websocket.server import Server, snapshots
 
 MIB = 1 << 20
@@ -112,6 +114,21 @@ def test_a_snapshot_is_begun_awaited_and_pulled(make: Any, method: tuple[str, di
     found = pull(peer, facts)
     assert all(found[id(one)][4] == f"{__name__}.Leaked" for one in leaked)
     assert all(reference in found for item in found.values() for reference in item[5])
+
+
+@pytest.mark.parametrize("method", ["python"], indirect=True)
+def test_the_walk_in_python_leaves_out_what_it_is_made_by(make: Any, method: tuple[str, dict[str, Any]]) -> None:
+    _, peer = make(**method[1])
+    peer.map("snapshot_start")
+    found = pull(peer, done(peer, 1)).values()
+    running = [item for item in found if item[4] in ("generator", "frame")]
+    makers = (snapshots.Snapshots._make, Snapshot.make, Snapshot._walk_in_python, HeapDump.chunks, HeapDump._collect)
+    places = {(maker.__code__.co_filename, maker.__code__.co_firstlineno): maker.__qualname__ for maker in makers}
+    assert running, "the test runner's"
+    assert [places[item[6], item[7]] for item in running if (item[6], item[7]) in places] == []
+    # The dump's own lists would be by far the longest ones.
+    longest = max(len(item[5]) for item in found if item[4] == "list")
+    assert longest < len(found) / 4
 
 
 @pytest.mark.parametrize("method", METHODS, indirect=True)
@@ -346,7 +363,8 @@ def test_a_system_that_tells_nothing_is_trusted(tmp_path: Path) -> None:
 def test_a_limit_of_the_address_space_refuses_a_child() -> None:
     script = """
         import resource
-        from rbkit_websocket.profilers.room import needs, shortage, _fields
+        from rbkit_websocket.profilers.heap import HeapDump
+from rbkit_websocket.profilers.room import needs, shortage, _fields
         from pathlib import Path
         size = _fields(Path("/proc/self/status"))["VmSize"]
         resource.setrlimit(resource.RLIMIT_AS, (size + (4 << 20), resource.RLIM_INFINITY))
