@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rbkit_websocket.errors import ProtocolError
-from rbkit_websocket.model import Frame, profile_from_answer
+from rbkit_websocket.model import ClassTotal, Frame, Growth, Heap, HeapObject, diff, profile_from_answer
 
 
 def answer(**changes: Any) -> dict[str, Any]:
@@ -73,3 +73,86 @@ def test_frames_may_grow_and_lines_may_be_unknown():
 def test_anything_else_is_a_protocol_error(wrong):
     with pytest.raises(ProtocolError):
         profile_from_answer(wrong)
+
+
+# -- heaps
+
+
+def thing(identity: int, name: str | None, references: list[int], size: int | None = 10, **rest: Any) -> dict[str, Any]:
+    return {
+        "object_id": identity,
+        "class_name": name,
+        "references": references,
+        "size": size,
+        "file": None,
+        "line": None,
+        **rest,
+    }
+
+
+def heap(*objects: dict[str, Any]) -> Heap:
+    return Heap([list(objects[:2]), list(objects[2:])])
+
+
+def test_a_heap_counts_its_classes():
+    found = heap(
+        thing(1, "list", [2, 3]), thing(2, "app.User", []), thing(3, "app.User", [], 30), thing(4, None, [], None)
+    )
+    assert found.classes == {"list": ClassTotal(1, 10), "app.User": ClassTotal(2, 40), "?": ClassTotal(1, 0)}
+    assert len(found) == 4
+    assert 3 in found
+    assert 5 not in found
+    assert found.of_class("app.User") == [2, 3]
+    assert found[3] == HeapObject(3, "app.User", 30, None, None)
+
+
+def test_two_heaps_differ_by_class_and_what_grew_most_is_first():
+    before = heap(thing(1, "list", []), thing(2, "gone.Away", [], 5), thing(3, "same.Same", []))
+    after = heap(
+        thing(1, "list", [], 12), thing(3, "same.Same", []), thing(4, "app.Leaked", []), thing(5, "app.Leaked", [])
+    )
+    assert diff(before, after) == [
+        Growth("app.Leaked", 2, 20, ClassTotal(2, 20)),
+        Growth("list", 0, 2, ClassTotal(1, 12)),
+        Growth("gone.Away", -1, -5, ClassTotal(0, 0)),
+    ]
+
+
+def test_the_path_to_an_object_is_the_shortest_from_a_module():
+    found = heap(
+        thing(1, "dict", [2, 9]),
+        thing(2, "list", [3]),
+        thing(3, "app.Leaked", [2]),
+        thing(4, "module", [5], file="/app.py"),
+        thing(5, "dict", [6, 3]),
+        thing(6, "dict", [3]),
+        thing(7, "frame", [8]),
+        thing(8, "str", []),
+    )
+    assert [(step.class_name, step.id) for step in found.path(3)] == [("module", 4), ("dict", 5), ("app.Leaked", 3)]
+    assert found.path(3)[0].file == "/app.py"
+    assert [step.id for step in found.path(4)] == [4]
+    assert found.path(8) == [], "only a running function has it"
+    assert found.path(1) == []
+    with pytest.raises(KeyError):
+        found.path(99)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"ok",
+        None,
+        {},
+        {"object_id": "x", "class_name": "a", "references": [], "size": 1, "file": None, "line": None},
+        thing(1, "a", [-1]),
+        thing(1, "a", ["x"]),
+        thing(1, "a", [1 << 70]),
+        thing(1, "a", [], size="x"),
+        thing(1, "a", [], size=1 << 70),
+        thing(1, "a", [], file="/x", line="y"),
+    ],
+)
+def test_what_is_no_object_of_a_heap_is_refused(wrong: Any):
+    with pytest.raises(ProtocolError, match="not an object"):
+        Heap([[wrong]])
