@@ -171,7 +171,7 @@ class HeapObject(NamedTuple):
 
 
 class Heap:
-    """A snapshot of a heap, packed: some 150 bytes an object.
+    """A snapshot of a heap, packed: some 200 bytes an object.
 
     Args:
         chunks: objects by the names of their fields, as :meth:`.Client.snapshot` yields them.

@@ -1,5 +1,8 @@
 """The heap taken in Python, in slices: what there is without the extension module.
 
+A slice is a millisecond. A few steps cannot be divided and grow with the heap: having the collector's list, and letting
+go of it at the end (together some 100 ms per million objects).
+
 The dump holds every object that the collector knows and all that can be reached from those, each once, without what
 this module itself works with. Its objects are kept alive until it ends, so that an identity means one object. The
 process goes on meanwhile: references are those at the moment an object is written, less those to objects that are not

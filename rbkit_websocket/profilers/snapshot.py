@@ -12,7 +12,8 @@ Three ways, the best that is open:
     The same walk in this process, which stands still meanwhile (up to 300 ms per million objects); not taken where
     ``snapshot_pause`` is off, and then there is no snapshot.
 ``python``
-    Without the extension module: see :mod:`.heap`. Slower by an order of magnitude, in slices of a millisecond.
+    Without the extension module: see :mod:`.heap`. Slower by an order of magnitude, in slices of a millisecond but for
+    a few steps that grow with the heap.
 """
 
 from __future__ import annotations
