@@ -141,10 +141,22 @@ def test_every_reference_is_in_the_dump_and_comes_once(found_by: Any) -> None:
 
 
 def test_places_are_those_of_the_code_and_an_instance_has_that_of_its_class_apart(found_by: Any) -> None:
-    generator = (number for number in [1])
+    async def later() -> Any:
+        yield 1
+
+    def ended() -> types.FrameType:
+        return sys._getframe()  # one that still runs is unknown to the collector from 3.11 on
+
+    generator, asynchronous, frame = (number for number in [1]), later(), ended()
     node = Node()
     found = found_by()
-    for obj, code in ((zoo, zoo.__code__), (zoo.__code__, zoo.__code__), (generator, generator.gi_code)):
+    for obj, code in (
+        (zoo, zoo.__code__),
+        (zoo.__code__, zoo.__code__),
+        (generator, generator.gi_code),
+        (asynchronous, later.__code__),
+        (frame, frame.f_code),
+    ):
         assert (found[id(obj)][6], found[id(obj)][7]) == (__file__, code.co_firstlineno)
     line = Node.__dict__.get("__firstlineno__")
     assert (found[id(Node)][6], found[id(Node)][7]) == (__file__, line)

@@ -164,6 +164,22 @@ def test_a_second_one_while_one_runs_is_the_same(make: Any) -> None:
     assert kept
 
 
+@needs_native
+def test_the_standard_command_publishes_the_one_that_runs(make: Any) -> None:
+    kept = [[number] for number in range(200_000)]
+    server, peer = make(snapshot_rate=10**9)
+    peer.subscribe()
+    wait_until(server.audience, "the subscription")
+    assert peer.map("snapshot_start")["state"] == "running"
+    peer.req.send(b"objectspace_snapshot")
+    event = next(peer.messages(30))[2][0]
+    assert peer.req.recv() == b"ok"
+    facts = peer.map("snapshot_status 1")
+    assert (facts["state"], facts["objects"]) == ("done", event[11])
+    assert peer.map("snapshot_status 2")["error"] == "unknown_snapshot"
+    assert kept
+
+
 @pytest.mark.parametrize(
     ("command", "code"),
     [
