@@ -31,10 +31,10 @@ from rbkit_websocket.profilers.snapshot import native
 
 pytestmark = pytest.mark.skipif(native is None, reason="the extension module _heap has not been built")
 
-OBJECTS = int(os.environ.get("RBKIT_TEST_HEAP_OBJECTS", "300000"))
-"""How many are compared. Two million take 20 s and 250 MB."""
-
 ASAN = "libasan" in os.environ.get("LD_PRELOAD", "")
+
+OBJECTS = int(os.environ.get("RBKIT_TEST_HEAP_OBJECTS", "30000" if ASAN else "300000"))
+"""How many are compared. Two million take 20 s and 250 MB."""
 
 
 class Node:
