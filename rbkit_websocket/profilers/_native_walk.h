@@ -78,9 +78,10 @@ static int walk_public(PyThreadState *tstate, Frame *out, Marker *marker)
 }
 
 #ifdef HAVE_INTERNAL_WALK
-static int walk_internal(PyThreadState *tstate, Frame *out, Marker *marker)
+/* The innermost frames, at most size of them; returns how many. */
+static int walk_internal(PyThreadState *tstate, Frame *out, int size, Marker *marker)
 {
-    const int limit = marker->code != NULL ? MAX_SEARCH : MAX_DEPTH;
+    const int limit = marker->code != NULL ? MAX_SEARCH : size;
 #if PY_VERSION_HEX >= 0x030D0000
     struct _PyInterpreterFrame *frame = tstate->current_frame;
 #else
@@ -110,13 +111,13 @@ static int walk_internal(PyThreadState *tstate, Frame *out, Marker *marker)
             marker->found = 1;
             marker->frame = (PyObject *)frame->frame_obj;
         }
-        if (depth < MAX_DEPTH) {
+        if (depth < size) {
             out[depth].code = (PyObject *)code;
             out[depth].lasti = instruction * (Py_ssize_t)sizeof(_Py_CODEUNIT);
         }
         depth++;
     }
-    return depth < MAX_DEPTH ? depth : MAX_DEPTH;
+    return depth < size ? depth : size;
 }
 #endif
 
@@ -127,14 +128,14 @@ static inline int walk(PyThreadState *tstate, Frame *out, Marker *marker)
     marker->frame = NULL;
 #ifdef HAVE_INTERNAL_WALK
     if (internal_walk) {
-        return walk_internal(tstate, out, marker);
+        return walk_internal(tstate, out, MAX_DEPTH, marker);
     }
 #endif
     return walk_public(tstate, out, marker);
 }
 
 /* The object of the frame that a walk of this thread has found. Borrowed: it lives while its frame does. */
-static PyObject *marked_frame(PyThreadState *tstate, Marker *marker)
+static inline PyObject *marked_frame(PyThreadState *tstate, Marker *marker)
 {
     if (marker->found && marker->frame == NULL) {
         Frame frames[MAX_DEPTH];
@@ -157,7 +158,7 @@ static int walks_agree(void)
     /* The outermost frame as the marker: after the public walk it has an object for both to find. */
     first.code = second.code = one[depth - 1].code;
     walk_public(tstate, one, &first);
-    if (depth != walk_internal(tstate, other, &second) || first.frame != second.frame) {
+    if (depth != walk_internal(tstate, other, MAX_DEPTH, &second) || first.frame != second.frame) {
         return 0;
     }
     for (int i = 0; i < depth; i++) {

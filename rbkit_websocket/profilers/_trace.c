@@ -130,7 +130,8 @@ find_site(uint32_t class)
     frame.code = (PyObject *)top->f_code;
     frame.lasti = (Py_ssize_t)top->f_lasti * 2;
 #elif defined(HAVE_INTERNAL_WALK)
-    if (!internal_walk || walk_internal(PyThreadState_Get(), &frame, 1) != 1) {
+    Marker nothing = {0};
+    if (!internal_walk || walk_internal(PyThreadState_Get(), &frame, 1, &nothing) != 1) {
         return 0;
     }
 #else

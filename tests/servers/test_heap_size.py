@@ -33,7 +33,7 @@ class Node:
         self.others = []
 
 nodes = [Node(number) for number in range(int(sys.argv[2]))]
-server = Server([f"ipc://{sys.argv[1]}/pub"], [f"ipc://{sys.argv[1]}/req"])
+server = Server([f"ipc://{sys.argv[1]}/pub"], [f"ipc://{sys.argv[1]}/req"], snapshot_rate=8_000_000)
 server.start()
 print("ready", flush=True)
 sys.stdin.read()
