@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -137,16 +137,15 @@ def test_two_applications_of_one_user_do_not_see_each_other(two: WebServer) -> N
             assert client.closed()[0] == 1013
 
 
-def chaos(seconds: float) -> None:
-    """Kills and reloads for so long; see :mod:`support.chaos`."""
+def chaos(kills: int, reloads: int) -> None:
+    """Kills one worker a second and reloads all the time, so often; see :mod:`support.chaos`."""
     with SERVERS["gunicorn-gevent"](workers=4, options=STARTED, graceful_timeout=5) as web:
         wait_until(lambda: len(listing(web)) == 4, "four records", timeout=10)
-        deadline = time.monotonic() + scaled(seconds)
         waits: list[float] = []
         refused = 0
         wrong: list[str] = []
         with Chaos(web).running() as storm:
-            while time.monotonic() < deadline:
+            while len(storm.killed) < kills or storm.reloads < reloads or not refused:
                 waits.append(reach_a_living_server(web, storm, wrong, by_id=len(waits) % 2 == 1))
                 gone = [pid for pid in storm.killed if pid in storm.ids and not alive(pid)]
                 if gone:
@@ -157,15 +156,12 @@ def chaos(seconds: float) -> None:
             f"stale {storm.stale:.2f} s, missing {storm.missing:.2f} s; {len(waits)} sessions, "
             f"the slowest after {max(waits):.2f} s, {refused} refused"
         )
-        assert len(storm.killed) >= seconds / 2
-        assert storm.reloads >= seconds / 5
-        assert storm.listings > seconds
+        assert storm.listings > kills
         assert storm.stale <= scaled(2)
         assert storm.missing <= scaled(2)
         assert not wrong
-        # A reload leaves no worker at all until the new ones have imported the application.
-        assert max(waits) <= scaled(10)
-        assert refused > 0
+        # Not the slowest: a reload leaves no worker at all until the new ones have imported the application.
+        assert statistics.median(waits) <= scaled(2)
         wait_until(lambda: len(web.worker_pids()) == 4, "four workers again", timeout=20)
         wait_until(lambda: sorted(e["pid"] for e in listing(web)) == web.worker_pids(), "the list to settle", timeout=5)
         own = [path.name for path in web.runtime_dir.iterdir() if path.name != "log"]
@@ -216,10 +212,10 @@ def is_refused(web: WebServer, server_id: str) -> bool:
 
 
 def test_the_list_is_true_while_workers_are_killed_and_reloaded() -> None:
-    chaos(12)
+    chaos(kills=10, reloads=3)
 
 
 @pytest.mark.timing
 @pytest.mark.timeout(400)
 def test_the_list_is_true_for_minutes() -> None:
-    chaos(float(os.environ.get("RBKIT_TEST_CHAOS_SECONDS", "120")))
+    chaos(kills=100, reloads=30)

@@ -46,7 +46,7 @@ class Chaos:
         self._random = random.Random(1)  # a fixed seed: the same order of victims in every run
         self._dead: dict[int, float] = {}
         self._serving: dict[int, tuple[float, float]] = {}  # when it answered first, and last
-        self._missing_since: dict[int, float] = {}
+        self._omitted: dict[int, tuple[float, float]] = {}  # the first list without it, and the last
         self._lock = threading.Lock()
         self._failures: list[BaseException] = []
         self.killed: list[int] = []
@@ -68,7 +68,7 @@ class Chaos:
         finally:
             self._over.set()
             for thread in threads:
-                thread.join(30)
+                thread.join(60)
         if self._failures:
             raise self._failures[0]
 
@@ -82,28 +82,29 @@ class Chaos:
         """The list as some worker tells it; asks again when that worker is killed meanwhile."""
         while True:
             try:
-                return json.loads(self._web.get("/__rbkit__/servers", headers=BEARER))["servers"]
+                return json.loads(self._web.get("/__rbkit__/servers", headers=BEARER, timeout=10))["servers"]
             except LOST:
                 time.sleep(0.01)
 
     def _harm(self) -> None:
-        reload_at = time.monotonic() + RELOAD_EVERY
+        reloaded = time.monotonic()
         while not self._over.wait(KILL_EVERY):
             # One that is at work: to kill those that only start would try gunicorn, not us.
-            serving = [pid for pid in self._serving if alive(pid)]
+            serving = {pid: since for pid, (since, _) in self._answers().items() if alive(pid)}
             if serving:
-                victim = self._random.choice(serving)
+                victim = self._random.choice(sorted(serving))
                 psutil.Process(victim).kill()
                 self.killed.append(victim)
-            if time.monotonic() >= reload_at:
+            # Not before the workers of the last reload have served: a slow machine would never have any.
+            if time.monotonic() - reloaded > RELOAD_EVERY and any(since > reloaded for since in serving.values()):
+                reloaded = time.monotonic()
                 self._web.signal(signal.SIGHUP)
                 self.reloads += 1
-                reload_at = time.monotonic() + RELOAD_EVERY
 
     def _load(self) -> None:
         while not self._over.is_set():
             try:
-                pid = int(self._web.get("/hello").split()[-1])
+                pid = int(self._web.get("/hello", timeout=10).split()[-1])
             except LOST:
                 continue
             with self._lock:
@@ -111,25 +112,31 @@ class Chaos:
                 now = time.monotonic()
                 self._serving[pid] = (self._serving.get(pid, (now, now))[0], now)
             try:
-                self._web.get("/nap", seconds="0.02")
+                self._web.get("/nap", timeout=10, seconds="0.02")
             except LOST:
                 continue
 
+    def _answers(self) -> dict[int, tuple[float, float]]:
+        with self._lock:
+            return dict(self._serving)
+
     def _observe(self) -> None:
         while not self._over.wait(0.02):
-            before = time.monotonic()
-            with self._lock:
-                at_work = {pid for pid, (since, _) in self._serving.items() if since < before and alive(pid)}
-            listed = {entry["pid"]: entry for entry in self.listing() if entry["alive"]}
+            dead = {pid for pid in self.ids if not alive(pid)}
+            served = set(self._answers())
+            begin = time.monotonic()
+            for pid in dead:
+                self._dead.setdefault(pid, begin)
+            listed = {entry["pid"]: entry["id"] for entry in self.listing() if entry["alive"]}
             self.listings += 1
-            self.ids.update({pid: entry["id"] for pid, entry in listed.items()})
+            self.ids.update(listed)
+            for pid in dead & set(listed):
+                self.stale = max(self.stale, begin - self._dead[pid])
+            for pid in served - set(listed):
+                self._omitted[pid] = (self._omitted.get(pid, (begin, begin))[0], begin)
+            for pid, (_, last) in self._answers().items():
+                first, again = self._omitted.get(pid, (0.0, 0.0))
+                if last > again:
+                    self.missing = max(self.missing, again - first)
             for pid in listed:
-                if not alive(pid):
-                    since = self._dead.setdefault(pid, before)
-                    self.stale = max(self.stale, time.monotonic() - since)
-            for pid in at_work:
-                if pid in listed:
-                    self._missing_since.pop(pid, None)
-                else:
-                    since = self._missing_since.setdefault(pid, before)
-                    self.missing = max(self.missing, self._serving[pid][1] - since)
+                self._omitted.pop(pid, None)
