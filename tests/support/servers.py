@@ -255,7 +255,6 @@ class Command:
             command[0] = str(Path(sys.executable).with_name("uwsgi"))
             if not Path(command[0]).exists():
                 pytest.skip("uWSGI is not installed: pip install uwsgi")
-            rest.setdefault("stop_signal", signal.SIGINT)
         else:
             command.insert(0, sys.executable)
         rest["env"] = {**self.env, **(rest.get("env") or {})}
@@ -286,7 +285,7 @@ def _gthread(*options: str) -> Gunicorn:
     return Gunicorn("gthread", options=options, stop_signal=signal.SIGTERM)
 
 
-_UWSGI = ("uwsgi", "--gevent", "8", "--wsgi", "support.apps:{app}()", "--master", "--need-app")
+_UWSGI = ("uwsgi", "--gevent", "8", "--wsgi", "support.apps:{app}()", "--master", "--need-app", "--die-on-term")
 
 THREADED: dict[str, Gunicorn | Plain | Command] = {
     "gunicorn-gthread": _gthread("--threads", "8"),
@@ -311,7 +310,7 @@ WITH_WEBSOCKETS = ("gunicorn-geventwebsocket", "pywsgi-websockethandler")
 """Those that give the application WebSockets of its own."""
 
 UNSUPPORTED: dict[str, Gunicorn | Plain | Command] = {
-    "gunicorn-sync": Gunicorn("sync"),
+    "gunicorn-sync": Gunicorn("sync", stop_signal=signal.SIGTERM),  # SIGQUIT cuts off what it is answering
     "gunicorn-gthread-1": _gthread(),
     "uwsgi-plain": Command((*(_UWSGI[:1]), *_UWSGI[3:], "--http-socket", "127.0.0.1:{port}")),
     "uwsgi-http-alone": Command((*_UWSGI, "--http", "127.0.0.1:{port}")),
