@@ -22,6 +22,7 @@ REQUIRED = {
         "rbkit_websocket/profilers/_heap_tables.h",
         "rbkit_websocket/profilers/_heap_types.h",
         "rbkit_websocket/profilers/_heap_walk.h",
+        "rbkit_websocket/profilers/_trace.pyi",
         "entry_points.txt",
     ),
     ".gz": (
@@ -35,6 +36,10 @@ REQUIRED = {
         "rbkit_websocket/profilers/_native_ask.h",
         "rbkit_websocket/profilers/_native_store.h",
         "rbkit_websocket/profilers/_native_walk.h",
+        "rbkit_websocket/profilers/_trace.c",
+        "rbkit_websocket/profilers/_trace_census.h",
+        "rbkit_websocket/profilers/_trace_table.h",
+        "rbkit_websocket/profilers/_trace.pyi",
         "rbkit_websocket/profilers/_heap.c",
         "rbkit_websocket/profilers/_heap.pyi",
         "tests/conftest.py",
@@ -42,7 +47,7 @@ REQUIRED = {
         "examples/flask_app.py",
     ),
 }
-EXTENSIONS = ("rbkit_websocket/profilers/_native.", "rbkit_websocket/profilers/_heap.")
+EXTENSIONS = tuple(f"rbkit_websocket/profilers/{name}." for name in ("_native", "_heap", "_trace"))
 FORBIDDEN = ("__pycache__", ".pyc", ".venv", "node_modules", ".git/")
 
 
