@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 from support.embeddedpeer import Peer
-from support.servers import SERVERS, TOKEN, UNSUPPORTED, WebServer, alive
+from support.servers import SERVERS, THREADED, TOKEN, WebServer, alive
 from support.waiting import wait_until
 
 import rbkit_websocket
@@ -22,7 +22,7 @@ from rbkit_websocket.model import Heap, diff
 from rbkit_websocket.profilers import snapshot
 from rbkit_websocket.protocol.constants import EventType
 
-WORKERS = {"gevent": SERVERS["gunicorn-gevent"], "gthread": UNSUPPORTED["gunicorn-gthread"]}
+WORKERS = {"gevent": SERVERS["gunicorn-gevent"], "gthread": THREADED["gunicorn-gthread"]}
 
 needs_native = pytest.mark.skipif(snapshot.native is None, reason="the extension module _heap has not been built")
 loaded = pytest.mark.parametrize("preload", [False, True], ids=["loaded-by-the-worker", "preload"])

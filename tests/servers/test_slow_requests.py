@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.embeddedpeer import Peer, unpack
 from support.rawclient import RbkitConnection, connect_rbkit
-from support.servers import SERVERS, TOKEN, UNSUPPORTED, WebServer
+from support.servers import SERVERS, THREADED, TOKEN, WebServer
 from support.waiting import wait_until
 
 from rbkit_websocket.discovery import Record, listing
@@ -87,7 +87,7 @@ def test_a_view_that_blocks_is_named_through_a_sibling_worker(framework: str, ro
 
 
 def test_requests_of_plain_threads_are_named_and_nothing_can_be_blocked() -> None:
-    with UNSUPPORTED["gunicorn-gthread"]("flask", options=["--threads", "4"], workers=1) as web:
+    with THREADED["gunicorn-gthread"]("flask", workers=1) as web:
         (record,) = records(web, 1)
         with Peer(record.pub_endpoint, record.req_endpoint) as peer:
             assert peer.map("blocked")["error"] == "not_applicable"
