@@ -129,11 +129,10 @@ class Runtime:
 
     def _announce(self, token: str, environ: Mapping[str, Any]) -> None:
         # Printed, not logged: log files are kept and read by others. The token is in the runtime directory as well.
-        print(
-            f"rbkit: watch this application at ws://{_address(environ)}/?token={token} (subprotocol rbkit)",
-            file=sys.stderr,
-            flush=True,
-        )
+        # Behind #, the token reaches no proxy's and no server's log when the address is opened.
+        scheme = environ.get("wsgi.url_scheme", "http")
+        address = f"{scheme}://{_address(environ)}{self.settings.mount}/#token={token}"
+        print(f"rbkit: watch this application at {address}", file=sys.stderr, flush=True)
 
 
 def _address(environ: Mapping[str, Any]) -> str:

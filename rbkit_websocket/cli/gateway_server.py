@@ -63,8 +63,10 @@ def serve(address: tuple[str, int], **options: Any) -> None:
     finished = gevent.event.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, finished.set)
-    url = _url(address[0], int(server.server_port or 0), options["token"])
-    click.echo(f"websocket {url}  (subprotocol rbkit)")
+    location = _location(address[0], int(server.server_port or 0))
+    token = quote(options["token"], safe="") if options["token"] else None
+    click.echo(f"websocket ws://{location}/" + (f"?token={token}" if token else "") + "  (subprotocol rbkit)")
+    click.echo(f"dashboard http://{location}{settings.mount}/" + (f"#token={token}" if token else ""))
     click.echo(f"bridge to {settings.pub_endpoint} and {settings.req_endpoint}")
     finished.wait()
     # The sessions first: stop() would drop their connections without a word.
@@ -100,8 +102,7 @@ def _resolved(address: tuple[str, int]) -> tuple[str, int]:
     return str(found[0][4][0]), port
 
 
-def _url(host: str, port: int, token: str | Literal[False] | None) -> str:
+def _location(host: str, port: int) -> str:
     # Every interface: this machine's own is one to show.
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    location = f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
-    return f"ws://{location}/" + (f"?token={quote(token, safe='')}" if token else "")
+    return f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"

@@ -47,3 +47,8 @@ export function duration(us: number): string {
 export function clock(ms: number): string {
   return new Date(ms).toTimeString().slice(0, 8);
 }
+
+/** A path from the installed package's name on; others as they are. */
+export function shortPath(file: string): string {
+  return file.replace(/^.*[/\\](site-packages|dist-packages|lib[/\\]python[\d.]+|gems)[/\\]/, "…/");
+}

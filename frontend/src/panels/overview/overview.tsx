@@ -1,3 +1,4 @@
+import "./overview.css";
 import type { App } from "../../app.tsx";
 
 /** The cards of all panels on one screen. */

@@ -1,8 +1,10 @@
+import "./process.css";
 import type { PanelModule } from "../panel.ts";
+import { ProcessPanel } from "./panel.tsx";
 
 export const processPanel: PanelModule = {
   id: "process",
   title: "Process",
-  icon: "M4 5h16v14H4zM8 9h8M8 13h5",
-  create: () => ({ View: () => null }),
+  icon: "M5 4h14v7H5zM5 13h14v7H5zM9 7.5h.01M9 16.5h.01",
+  create: (link) => ({ View: () => <ProcessPanel link={link} /> }),
 };
