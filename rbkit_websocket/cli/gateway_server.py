@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import click

@@ -15,6 +15,7 @@ __all__ = ["pages", "respond_at_mount"]
 
 _MAX_BODY: Final = 4096
 
+
 def pages(mount: str) -> frozenset[str]:
     """The paths that are answered here; every other one is the application's."""
     # Exact names: that is all the middleware compares, and nothing but the bundle's files can be asked for.

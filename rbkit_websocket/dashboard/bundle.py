@@ -27,7 +27,7 @@ class Asset:
     """One file.
 
     Attributes:
-        etag: of ``body``, quotes included; that of ``zipped`` has ``-gzip`` inside the quotes (RFC 9110 section 8.8.3.3).
+        etag: of ``body``, quotes included; ``zipped`` has one of its own (RFC 9110 section 8.8.3.3).
     """
 
     content_type: str
