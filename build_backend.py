@@ -143,7 +143,7 @@ def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotBuiltError(f"{Path(command[0]).name}: {error}.") from error
     if done.returncode:
-        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip() and "npm warn" not in line]
         raise NotBuiltError(f"{' '.join(Path(part).name for part in command[:3])} failed: {' | '.join(said[:6])}")
 
 

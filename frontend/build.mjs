@@ -9,7 +9,9 @@ const here = dirname(fileURLToPath(import.meta.url));
 const out = process.env.RBKIT_DASHBOARD_OUT ?? join(here, "..", "rbkit_websocket", "dashboard", "static");
 
 // Each file src/workers/NAME.ts becomes NAME.js beside app.js: new Worker("NAME.js").
-const workers = (await readdir(join(here, "src", "workers"), { recursive: false }).catch(() => [])).filter((name) => /^[a-z-]+\.ts$/.test(name)).sort();
+const workers = (await readdir(join(here, "src", "workers"), { recursive: false }).catch(() => []))
+  .filter((name) => /^[a-z-]+\.ts$/.test(name))
+  .sort();
 
 const options = {
   absWorkingDir: here,

@@ -150,9 +150,13 @@ export class History {
     }
     this.tree.accumulate(weights);
     // A parent weighs at least what its children do and has the lower number, so this keeps whole paths.
-    const order = Array.from(weights.keys()).sort((a, b) => weights[b]! - weights[a]! || a - b);
+    const most = Math.floor(this.limits.nodes / 2);
+    const least = weights.slice().sort().at(-most) ?? 0;
     const kept = new Uint8Array(this.tree.size);
-    for (const node of order.slice(0, this.limits.nodes / 2)) kept[node] = 1;
+    let room = most - weights.reduce((heavier, weight) => heavier + (weight > least ? 1 : 0), 0);
+    weights.forEach((weight, node) => {
+      if (weight > least || (weight === least && room-- > 0)) kept[node] = 1;
+    });
     const table = new FrameTable();
     const tree = new StackTree();
     const moved = new Int32Array(this.tree.size);
