@@ -61,9 +61,12 @@ def load(web: WebServer, path: str) -> Iterator[None]:
 @pytest.fixture
 def two_workers() -> Iterator[WebServer]:
     with SERVERS["gunicorn-gevent"]("flask", workers=2) as web:
-        # Each worker is listed from its first request on.
-        wait_until(lambda: len({web.get("/hello") for _ in range(8)}) == 2, "both workers to answer", timeout=20)
+        wait_for_both(web)  # each is listed from its first request on
         yield web
+
+
+def wait_for_both(web: WebServer) -> None:
+    wait_until(lambda: len({web.get("/hello") for _ in range(8)}) == 2, "both workers to answer", timeout=20)
 
 
 @contextmanager
@@ -180,6 +183,8 @@ def test_it_comes_back_when_the_worker_is_killed_and_when_another_is_chosen(chro
         # The new worker is there for the page's own requests alone.
         page.wait(lambda: page.text("[role=status].pill").startswith("Live") and watched() != other, "another worker")
         assert all("ERR_" in message or "WebSocket" in message for message in page.console())
+        # gunicorn's new worker would miss the signal that ends the server while it still starts.
+        wait_for_both(two_workers)
 
 
 def test_a_ruby_servers_samples_are_counted_and_hostile_names_stay_text(chromium: Chrome) -> None:

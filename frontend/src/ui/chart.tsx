@@ -12,6 +12,9 @@ export interface Line {
   readonly scale?: string;
 }
 
+// No finer than the labels tell.
+const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400];
+
 interface ChartProps {
   /** Said by screen readers; a table twin or a sentence elsewhere has to tell the figures. */
   label: string;
@@ -85,7 +88,13 @@ function optionsOf(
       },
     },
     axes: [
-      { ...axis, space: 90, size: 26, values: (_self, values) => values.map((value) => clock(value * 1000)) },
+      {
+        ...axis,
+        space: 90,
+        size: 26,
+        incrs: SECONDS,
+        values: (_self, values) => values.map((value) => clock(value * 1000)),
+      },
       { ...axis, size: 54, space: 24, values: (_self, values) => values.map(format) },
     ],
     series: [

@@ -278,7 +278,7 @@ function Comparing({ view }: { view: CpuView }) {
           view.search.value = event.currentTarget.value;
         }}
       />
-      <label class="labelled">
+      <label class="labelled comparison">
         Compare with
         <select
           class="field"

@@ -265,7 +265,8 @@ function Workers({ link }: { link: Link }) {
           {count(servers.length)} {servers.length === 1 ? "server" : "servers"}
         </span>
       </header>
-      <div class="scroll">
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and keys have to reach it */}
+      <section class="scroll" tabIndex={0} aria-label="Workers">
         <table class="table">
           <thead>
             <tr>
@@ -305,7 +306,7 @@ function Workers({ link }: { link: Link }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </section>
     </section>
   );
 }
