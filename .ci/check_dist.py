@@ -9,12 +9,14 @@ import sys
 import tarfile
 import zipfile
 
+DASHBOARD = tuple(f"rbkit_websocket/dashboard/static/{name}" for name in ("index.html", "app.js", "app.css"))
 REQUIRED = {
     ".whl": (
         "rbkit_websocket/py.typed",
         "rbkit_websocket/middleware.py",
         "rbkit_websocket/profilers/_native.pyi",
         "rbkit_websocket/profilers/_heap.pyi",
+        *DASHBOARD,
         "entry_points.txt",
     ),
     ".gz": (
@@ -29,6 +31,14 @@ REQUIRED = {
         "rbkit_websocket/profilers/_native_walk.h",
         "rbkit_websocket/profilers/_heap.c",
         "rbkit_websocket/profilers/_heap.pyi",
+        *DASHBOARD,
+        "build_backend.py",
+        "frontend/.npmrc",
+        "frontend/build.mjs",
+        "frontend/built-from.txt",
+        "frontend/package-lock.json",
+        "frontend/public/index.html",
+        "frontend/src/main.tsx",
         "tests/conftest.py",
     ),
 }

@@ -34,7 +34,10 @@ BELOW: dict[str, set[str]] = {
     "dashboard": {"authorize", "handshake", "discovery", "protocol", "redaction", "responses", "runtime"},
     "upgrade": {"takeover", "bridge", "websocket", "handshake", "protocol", "redaction", "responses", "runtime"},
     "middleware": {"dashboard", "handshake", "profilers", "responses", "runtime", "takeover", "upgrade"},
-    "cli": {"client", "exporters", "discovery", "handshake", "middleware", "model", "protocol", "responses", "server"},
+    "cli": {
+        *("client", "dashboard", "discovery", "exporters", "handshake"),
+        *("middleware", "model", "protocol", "responses", "server"),
+    },
     "__main__": {"cli"},
 }
 """Layer to the layers it may import; errors, config and itself are open to all."""
