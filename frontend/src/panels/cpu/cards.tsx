@@ -41,7 +41,10 @@ export function BusyCard({ store }: { store: CpuStore }) {
   return (
     <>
       <p class="figure-large">
-        {percent(now)} <span class="soft">of one core, last 5 s</span>
+        {percent(now)}{" "}
+        <span class="soft">
+          {store.clock.value === "wall" ? "running or ready to run, last 5 s" : "of one core, last 5 s"}
+        </span>
       </p>
       <Chart
         label={`Busy ${percent(now)}`}

@@ -49,8 +49,8 @@ export function fillOf(graph: Graph, node: number, search: string, colors: Palet
     if (Math.abs(change) < 0.02) return [colors.same, 1];
     return [change > 0 ? colors.more : colors.less, 0.4 + 0.6 * Math.min(1, Math.abs(change) * 1.5)];
   }
-  if (search) return [colors.standard, 0.6];
-  if (node === 0) return [colors.standard, 0.7];
+  if (search) return [colors.standard, node === 0 ? 1 : 0.75];
+  if (node === 0) return [colors.standard, 1];
   return [colors[frame.kind], shade(frame.label)];
 }
 
@@ -96,7 +96,7 @@ export function paint(context: CanvasRenderingContext2D, scene: Scene, colors: P
     if (bar.width > 26) {
       const room = Math.floor((bar.width - 9) / letter);
       const label = clean(graph.frame(bar.node).label);
-      context.fillStyle = strength < 0.7 && bar.node === 0 ? colors.mark : colors.text;
+      context.fillStyle = colors.text;
       context.fillText(shortened(label, room), bar.x + 4, y + ROW / 2, bar.width - 6);
     }
     if (bar.node === scene.selected) {
