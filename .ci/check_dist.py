@@ -40,6 +40,8 @@ REQUIRED = {
         "frontend/public/index.html",
         "frontend/src/main.tsx",
         "tests/conftest.py",
+        "docs/servers/nginx/plain.conf",
+        "examples/flask_app.py",
     ),
 }
 EXTENSIONS = ("rbkit_websocket/profilers/_native.", "rbkit_websocket/profilers/_heap.")

@@ -6,20 +6,38 @@ Flask::
 
 Django, in the settings::
 
-    MIDDLEWARE = [..., "rbkit_websocket.routes.DjangoRoute"]
+    MIDDLEWARE = ["rbkit_websocket.routes.DjangoRoute", ...]
 
-Both set ``environ["rbkit.route"]``, which any other framework may do itself. Without it the path is used, with numbers
+Pyramid::
+
+    config.add_subscriber("rbkit_websocket.routes.pyramid_route", "pyramid.events.ContextFound")
+
+Bottle::
+
+    app.install(rbkit_websocket.routes.bottle_route)
+
+Falcon::
+
+    app = falcon.App(middleware=[rbkit_websocket.routes.FalconRoute()])
+
+All set ``environ["rbkit.route"]``, which any other framework may do itself. Without it the path is used, with numbers
 and the like folded.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
-from .profilers.names import ROUTE
+from .profilers.names import ROUTE, fold
 
-__all__ = ["DjangoRoute", "flask_route"]
+__all__ = ["DjangoRoute", "FalconRoute", "bottle_route", "flask_route", "pyramid_route"]
+
+
+def _tell(environ: dict[str, Any], route: str) -> None:
+    """Two applications of one process may have the same route below different mounts."""
+    environ[ROUTE] = (fold(mount) if (mount := environ.get("SCRIPT_NAME")) else "") + route
 
 
 def flask_route() -> None:
@@ -27,7 +45,7 @@ def flask_route() -> None:
     from flask import request
 
     if request.url_rule is not None:
-        request.environ[ROUTE] = request.url_rule.rule
+        _tell(request.environ, request.url_rule.rule)
 
 
 class DjangoRoute:
@@ -42,4 +60,33 @@ class DjangoRoute:
     def process_view(self, request: Any, *_view: Any) -> None:
         """Called by Django when the route is known. ``META`` is the environ itself."""
         route = request.resolver_match.route
-        request.META[ROUTE] = route if route.startswith(("/", "^")) else f"/{route}"
+        _tell(request.META, route if route.startswith(("/", "^")) else f"/{route}")
+
+
+def pyramid_route(event: Any) -> None:
+    """A subscriber of Pyramid's ``ContextFound``: the pattern of the route, if one matched (traversal has none)."""
+    route = getattr(event.request, "matched_route", None)
+    if route is not None:
+        pattern = route.pattern
+        _tell(event.request.environ, pattern if pattern.startswith("/") else f"/{pattern}")
+
+
+def bottle_route(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """A Bottle plugin: the rule of the route whose callback is about to be called."""
+    from bottle import request
+
+    @functools.wraps(callback)
+    def tell_and_call(*args: Any, **kwargs: Any) -> Any:
+        _tell(request.environ, request.route.rule)
+        return callback(*args, **kwargs)
+
+    return tell_and_call
+
+
+class FalconRoute:
+    """A Falcon middleware: the URI template of the resource that is about to be called."""
+
+    def process_resource(self, request: Any, _response: Any, _resource: Any, _params: Any) -> None:
+        """Called by Falcon when the route is known."""
+        if request.uri_template is not None:
+            _tell(request.env, request.uri_template)

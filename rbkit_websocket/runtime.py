@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from . import discovery
 from .authorize import Gate
@@ -130,9 +131,16 @@ class Runtime:
     def _announce(self, token: str, environ: Mapping[str, Any]) -> None:
         # Printed, not logged: log files are kept and read by others. The token is in the runtime directory as well.
         # Behind #, the token reaches no proxy's and no server's log when the address is opened.
-        scheme = environ.get("wsgi.url_scheme", "http")
-        address = f"{scheme}://{_address(environ)}{self.settings.mount}/#token={token}"
+        address = f"{_url(environ)}{self.settings.mount}/#token={token}"
         print(f"rbkit: watch this application at {address}", file=sys.stderr, flush=True)
+
+
+def _url(environ: Mapping[str, Any]) -> str:
+    """The application's address: below what it is mounted at, over TLS where this server speaks it."""
+    # A proxy's word on the scheme is about its own connections, and the address below is not the proxy's.
+    forwarded = any(key.startswith("HTTP_X_FORWARDED_") for key in environ)
+    scheme = "https" if environ.get("wsgi.url_scheme") == "https" and not forwarded else "http"
+    return f"{scheme}://{_address(environ)}{quote(environ.get('SCRIPT_NAME', ''), encoding='latin-1')}"
 
 
 def _address(environ: Mapping[str, Any]) -> str:

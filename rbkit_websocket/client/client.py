@@ -8,14 +8,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import ClientError, CommandFailed, CommandTimeout, ConnectionClosed, RbkitError
+from ..errors import ClientError, CommandFailed, CommandTimeout, ConfigurationError, ConnectionClosed, RbkitError
 from ..protocol import envelope
 from ..protocol.messages import Event, decode_answer, decode_publication, named
 from .address import parse_url
 from .connection import Connection, open_connection
 from .publications import Publications, thinned
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 __all__ = ["Client", "connect"]
 
@@ -28,7 +31,14 @@ _SNAPSHOT_LOOK: Final = 0.05
 _NOTICE: Final = re.compile(r"0([a-z_]+):(\d{1,18})")
 
 
-def connect(url: str, *, token: str | None = None, server: str | None = None, timeout: float = 10.0) -> Client:
+def connect(
+    url: str,
+    *,
+    token: str | None = None,
+    server: str | None = None,
+    timeout: float = 10.0,
+    ssl: SSLContext | None = None,
+) -> Client:
     """Opens a WebSocket to the Rbkit server behind ``url``.
 
     Args:
@@ -37,12 +47,17 @@ def connect(url: str, *, token: str | None = None, server: str | None = None, ti
         token: the application's token, sent in the ``Authorization`` header; default: the one in ``url``, if any.
         server: the id of the worker's server to reach; default: that of the worker that takes the connection.
         timeout: seconds for each step of connecting, and for a command that names no other.
+        ssl: how TLS is spoken, such as ``ssl.create_default_context(cafile="ca.pem")`` for a certificate of one's own
+            authority; default: what the system trusts, or the file that the environment names in ``SSL_CERT_FILE``.
 
     Raises:
-        ConfigurationError: ``url`` or ``token`` cannot work.
+        ConfigurationError: ``url`` or ``token`` cannot work, or ``ssl`` comes with an ``url`` without TLS.
         ConnectionRefused: HTTP status and words of the server; status None when there was no answer.
     """
-    return Client(open_connection(parse_url(url, token=token, server=server), timeout), timeout=timeout)
+    address = parse_url(url, token=token, server=server)
+    if ssl is not None and not address.secure:
+        raise ConfigurationError(f"ssl is for wss:// and https:// addresses, which {url!r} is not")
+    return Client(open_connection(address, timeout, ssl), timeout=timeout)
 
 
 class _Pending:

@@ -24,17 +24,27 @@ from .address import Address
 __all__ = ["Connection", "open_connection"]
 
 _BODY_SHOWN: Final = 2000
+_IS_IT_THERE: Final = (
+    "Is RbkitWebsocket around its application, and does every proxy in between pass the headers Upgrade and "
+    "Connection on?"
+)
 
 Message = bytes | str
 
 
-def open_connection(address: Address, timeout: float) -> Connection:
-    """Connects, asks for the upgrade and checks what came of it; ``timeout`` in seconds for each step.
+def open_connection(address: Address, timeout: float, context: ssl.SSLContext | None = None) -> Connection:
+    """Connects, asks for the upgrade and checks what came of it.
+
+    Args:
+        timeout: seconds for each step.
+        context: how TLS is spoken; default: with what the system trusts.
 
     Raises:
         ConnectionRefused: with the HTTP status and the server's words, or with status None when there was no answer.
     """
-    ws = websocket.WebSocket(enable_multithread=True, skip_utf8_validation=True)
+    ws = websocket.WebSocket(
+        enable_multithread=True, skip_utf8_validation=True, sslopt={"context": context} if context else None
+    )
     ws.settimeout(timeout)
     options: dict[str, Any] = {
         "subprotocols": [SUBPROTOCOL],
@@ -47,7 +57,7 @@ def open_connection(address: Address, timeout: float) -> Connection:
     try:
         if address.loopback:
             # The library would ask a proxy of the environment for this very machine.
-            options["socket"] = _direct(address, timeout)
+            options["socket"] = _direct(address, timeout, context)
         ws.connect(address.url, **options)  # type: ignore[no-untyped-call]
     except websocket.WebSocketBadStatusException as error:
         raise ConnectionRefused(error.status_code, _words(error)) from None
@@ -61,12 +71,12 @@ def open_connection(address: Address, timeout: float) -> Connection:
     return Connection(ws, timeout)
 
 
-def _direct(address: Address, timeout: float) -> socket.socket:
+def _direct(address: Address, timeout: float, context: ssl.SSLContext | None) -> socket.socket:
     sock = socket.create_connection((address.host, address.port), timeout)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if address.secure:
-            return ssl.create_default_context().wrap_socket(sock, server_hostname=address.host)
+            return (context or ssl.create_default_context()).wrap_socket(sock, server_hostname=address.host)
     except BaseException:
         sock.close()
         raise
@@ -75,7 +85,11 @@ def _direct(address: Address, timeout: float) -> socket.socket:
 
 def _words(error: websocket.WebSocketBadStatusException) -> str:
     body = (error.resp_body or b"").decode("utf-8", "replace").strip()
-    return body[:_BODY_SHOWN] or error.status_message or "no reason given"
+    words: str = body[:_BODY_SHOWN] or error.status_message or "no reason given"
+    if error.status_code in (200, 404) and not words.startswith("rbkit: "):
+        # The application's own answer: for it this was a plain request.
+        return f"nothing here upgrades to the WebSocket subprotocol {SUBPROTOCOL!r}. {_IS_IT_THERE} It said: {words}"
+    return words
 
 
 def _refused(address: Address, ws: websocket.WebSocket, error: Exception | None) -> ConnectionRefused:
@@ -84,6 +98,12 @@ def _refused(address: Address, ws: websocket.WebSocket, error: Exception | None)
     if status is not None and status != 101:
         target = (ws.getheaders() or {}).get("location", "another place")
         return ConnectionRefused(status, f"redirected to {target}; connect there if you trust it with the token")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ConnectionRefused(
+            None,
+            f"{place}: {error.strerror or error}; for a certificate of your own authority give "
+            "ssl=ssl.create_default_context(cafile=...), or set SSL_CERT_FILE",
+        )
     if isinstance(error, OSError):
         problem = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
         return ConnectionRefused(None, f"{place}: {problem}")
@@ -94,7 +114,7 @@ def _refused(address: Address, ws: websocket.WebSocket, error: Exception | None)
     return ConnectionRefused(
         None,
         f"{place} did not upgrade to the WebSocket subprotocol {SUBPROTOCOL!r}"
-        f"{f' ({error})' if error else ''}: is RbkitWebsocket around its application?",
+        f"{f' ({error})' if error else ''}. {_IS_IT_THERE}",
     )
 
 

@@ -29,6 +29,10 @@ _NOTICE_INTERVAL = 1.0
 # Pongs that wait unread: RFC 6455 section 5.5.3 allows to answer only the latest ping, so a flood of them is cut off.
 _MAX_WAITING_CONTROL = 64
 
+# Bytes given to a TLS socket at once: its send() returns when all of them are written (Python does not set OpenSSL's
+# SSL_MODE_ENABLE_PARTIAL_WRITE), so a slow client that takes a whole megabyte would look as if it took nothing.
+_TLS_SLICE = 65536
+
 
 class Outbox:
     """The outgoing half of a connection.
@@ -187,7 +191,7 @@ class Outbox:
 
     def _send_some(self) -> int:
         if self._tls:
-            return self._sock.send(self._flight[0])
+            return self._sock.send(self._flight[0][:_TLS_SLICE])
         while True:
             try:
                 return self._sock.sendmsg(self._flight, (), MSG_DONTWAIT)

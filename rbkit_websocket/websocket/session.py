@@ -158,9 +158,11 @@ class Session:
 
     def _look_for_progress(self, now: float) -> None:
         """A client that takes what we send is alive, even if its pong comes behind megabytes it has yet to read."""
+        seen = self._received
         if self.outbox.waiting:
             self._received = max(self._received, self.outbox.progress)
-        if now - self._received < self._ping_interval:
+            seen = self.outbox.progress
+        if now - seen < self._ping_interval:
             return
         try:
             # Bytes that the peer has not acknowledged (tcp(7), unix(7)).
@@ -169,7 +171,8 @@ class Session:
             return
         (unacknowledged,) = struct.unpack("i", answer)
         if unacknowledged < self._unacknowledged:
-            self._received = now
+            # The kernel asks for more only once a third of its buffer is free, which may be a megabyte later.
+            self._received = self.outbox.progress = now
         self._unacknowledged = unacknowledged
 
     def sever(self) -> None:

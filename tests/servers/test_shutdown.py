@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 from support.rawclient import CLOSE, RawClient
-from support.servers import SERVERS, Gunicorn, WebServer, alive
+from support.servers import SERVERS, Gunicorn, WebServer
 from support.standin import StandIn
 from support.waiting import scaled, wait_until
 
@@ -93,32 +93,6 @@ def test_a_quick_shutdown_says_goodbye_too(number: int, rbkit: StandIn) -> None:
         web.signal(number)
         assert_told(clients, begin)
         web.wait(4)
-
-
-def test_a_reload_closes_sessions_and_the_next_worker_takes_new_ones(rbkit: StandIn) -> None:
-    with SERVERS["gunicorn-gevent"](env=endpoints(rbkit)) as web, ExitStack() as stack:
-        (old,) = web.worker_pids()
-        clients = sessions(web, stack, 2)
-        begin = time.monotonic()
-        web.signal(signal.SIGHUP)
-        assert_told(clients, begin, within=3)
-        wait_until(lambda: web.worker_pids() and old not in web.worker_pids(), "the old worker's end", timeout=5)
-        sessions(web, stack, 1)
-
-
-def test_a_worker_that_has_served_enough_requests_says_goodbye(rbkit: StandIn) -> None:
-    with (
-        SERVERS["gunicorn-gevent"](env=endpoints(rbkit), options=["--max-requests", "5"]) as web,
-        ExitStack() as stack,
-    ):
-        (old,) = web.worker_pids()
-        clients = sessions(web, stack, 1)
-        for _ in range(5):
-            web.get("/hello")
-        assert_told(clients, time.monotonic(), within=2)
-        wait_until(lambda: not alive(old), "the old worker's end", timeout=5)
-        wait_until(web.worker_pids, "a new worker")
-        sessions(web, stack, 1)
 
 
 @pytest.mark.parametrize("server", ["pywsgi", "pywsgi-websockethandler"])

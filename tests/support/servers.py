@@ -90,7 +90,7 @@ class WebServer:
     def _wait_until_ready(self) -> None:
         def listening() -> re.Match[str] | None:
             assert self.process.poll() is None, f"the server ended at once:\n{self.log()}"
-            return re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", self.log())
+            return re.search(r"Listening at: https?://127\.0\.0\.1:(\d+)", self.log())
 
         self.port = int(wait_until(listening, "the server to listen", timeout=20)[1])
         if self._workers:
@@ -192,14 +192,15 @@ class Gunicorn:
         options: Sequence[str] = (),
         **rest: Any,
     ) -> WebServer:
-        """Starts it; ``app`` is a factory of :mod:`support.apps`."""
+        """Starts it; ``app`` is a factory of :mod:`support.apps`, or whatever gunicorn takes (``module:factory()``)."""
         command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "-k", self.worker]
         command += ["--bind", "127.0.0.1:0", "--workers", str(workers), "--access-logfile", "-"]
         command += ["--preload"] if preload else []
         command += ["--graceful-timeout", str(graceful_timeout)] if graceful_timeout is not None else []
         # SIGQUIT is gunicorn's quick shutdown; after SIGTERM its gevent workers look only once a second.
         rest.setdefault("stop_signal", signal.SIGQUIT)
-        return WebServer([*command, *options, f"support.apps:{app}()"], workers=workers, **rest)
+        target = app if ":" in app else f"support.apps:{app}()"
+        return WebServer([*command, *options, target], workers=workers, **rest)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import ssl
 import subprocess
 import sys
 import threading
@@ -12,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from support.clientpeer import answer, collection, ok_to_everything, peer
+from support.transports import Authority
 from support.waiting import wait_until
 from websockets.exceptions import ConnectionClosed as PeerConnectionClosed
 from websockets.sync.server import ServerConnection
 
 from rbkit_websocket import (
+    ConfigurationError,
     ConnectionClosed,
     ConnectionRefused,
     connect,
@@ -190,16 +190,9 @@ def test_close_does_not_wait_for_a_peer_that_is_stuck(monkeypatch):
         done.set()
 
 
+@pytest.mark.smoke
 def test_tls_verifies_the_certificate_and_stands_two_threads(tmp_path, monkeypatch):
-    if not shutil.which("openssl"):
-        pytest.skip("needs the openssl command for a certificate")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    )
-    subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    authority = Authority(tmp_path, "localhost")
 
     def handler(connection: ServerConnection):
         for command in connection:
@@ -207,15 +200,32 @@ def test_tls_verifies_the_certificate_and_stands_two_threads(tmp_path, monkeypat
                 connection.send(collection(counter, {0: 2, 1: 1.0}))
             connection.send(answer(command=command, filler="x" * 100_000))
 
-    with peer(handler, ssl=context) as server:
+    with peer(handler, ssl=authority.server_context()) as server:
         url = f"https://localhost:{server.port}/"
-        with pytest.raises(ConnectionRefused, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(ConnectionRefused, match=r"CERTIFICATE_VERIFY_FAILED.*give ssl=.*SSL_CERT_FILE"):
             connect(url)
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        with connect(url) as client:
+        with connect(url, ssl=authority.client_context()) as client:
             for number in range(50):
                 assert client.command(f"c{number}")["command"] == f"c{number}"
             assert len(list(client.events(0.1))) == 1000
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+        with connect(url) as client:
+            assert client.command("c")["command"] == "c"
+        with pytest.raises(ConfigurationError, match="ssl is for wss://"):
+            connect(f"http://localhost:{server.port}/", ssl=authority.client_context())
+
+
+def test_a_context_counts_where_a_proxy_might_stand_between(tmp_path, monkeypatch):
+    """Addresses beyond loopback are connected by the library, by another way."""
+    authority = Authority(tmp_path, "localhost")
+    monkeypatch.setattr("rbkit_websocket.client.address.Address.loopback", False)
+    monkeypatch.setenv("no_proxy", "localhost")
+    with peer(ok_to_everything, ssl=authority.server_context()) as server:
+        url = f"wss://localhost:{server.port}/"
+        with pytest.raises(ConnectionRefused, match=r"CERTIFICATE_VERIFY_FAILED.*give ssl="):
+            connect(url)
+        with connect(url, ssl=authority.client_context()) as client:
+            assert client.command("ping") == b"ok"
 
 
 def test_it_works_under_gevent():
