@@ -183,6 +183,8 @@ def test_it_comes_back_when_the_worker_is_killed_and_when_another_is_chosen(chro
         # The new worker is there for the page's own requests alone.
         page.wait(lambda: page.text("[role=status].pill").startswith("Live") and watched() != other, "another worker")
         assert all("ERR_" in message or "WebSocket" in message for message in page.console())
+        assert "The worker that was watched has ended" in page.text(".main")
+        page.press("All right")
         # gunicorn's new worker would miss the signal that ends the server while it still starts.
         wait_for_both(two_workers)
 
@@ -223,6 +225,8 @@ def test_losses_other_clients_and_the_end_of_the_server_are_told(chromium: Chrom
             page.wait(lambda: "1 other client" in page.text(".top"), "the other client")
         rbkit.stop()
         page.wait_for_state("Disconnected")
+        assert "No Rbkit server is running" in page.text(".main") or "server went away" in page.text(".main")
+        page.screenshot("disconnected")
         rbkit.start()
         page.wait_for_state("Live")
         assert "lost" not in page.text(".top")

@@ -193,6 +193,9 @@ describe("a link", () => {
     timers.at(-1)?.run();
     await settled();
     expect(wires.at(-1)?.address).toBe("ws://h/__rbkit__/");
+    expect(link.replaced.value).toBe(true);
+    link.connect();
+    expect(link.replaced.value).toBe(false);
   });
 
   it("stops at the door, and waits longer each time nobody answers", async () => {

@@ -76,6 +76,8 @@ export class Link {
   readonly lost: ReadonlySignal<number>;
   /** Messages that could not be read. */
   readonly unreadable = signal(0);
+  /** Whether the worker that was watched has ended and another one has taken its place. */
+  readonly replaced = signal(false);
   /** How often the connection has come back. */
   readonly reconnects = signal(0);
 
@@ -154,6 +156,7 @@ export class Link {
   connect(server: string | null = this.server.value): void {
     this.#close();
     this.backoff.reset();
+    this.replaced.value = false;
     this.server.value = server;
     void this.#try();
   }
@@ -208,7 +211,10 @@ export class Link {
           this.servers.value = access.servers;
           const chosen = this.server.value;
           // The worker that was watched is gone: its successor, or any other, is better than nothing.
-          if (chosen && !access.servers.some((server) => server.id === chosen)) this.server.value = null;
+          if (chosen && !access.servers.some((server) => server.id === chosen)) {
+            this.server.value = null;
+            this.replaced.value = true;
+          }
         });
         this.#openSocket(attempt);
     }

@@ -1,7 +1,9 @@
 import { useEffect, useRef } from "preact/hooks";
 import type { App } from "../app.tsx";
+import type { Link } from "../connection/link.ts";
 import { Overview } from "../panels/overview/overview.tsx";
 import { route } from "../route.ts";
+import { clean } from "../ui/format.ts";
 import { Top } from "./top.tsx";
 
 const OVERVIEW_ICON = "M4 13h6V4H4zM14 20h6v-9h-6zM4 20h6v-3H4zM14 7h6V4h-6z";
@@ -40,9 +42,38 @@ export function Shell({ app }: { app: App }) {
       </nav>
       <Top link={app.link} />
       <main class="main" id="main" ref={main} tabIndex={-1}>
+        <Troubles link={app.link} />
         {current ? <current.panel.View key={current.module.id} /> : <Overview app={app} />}
       </main>
     </div>
+  );
+}
+
+/** Why there is no connection, in words; or that it is to another worker now. */
+function Troubles({ link }: { link: Link }) {
+  const state = link.state.value;
+  if (state.kind === "waiting") {
+    return (
+      <p class="notice bad" role="alert">
+        <strong>{clean(state.why)}</strong> What you see is what was last known; the page goes on when the connection is
+        back.
+      </p>
+    );
+  }
+  if (state.kind !== "open" || !link.replaced.value) return null;
+  return (
+    <p class="notice warn" role="status">
+      The worker that was watched has ended. This is another one of the same application.
+      <button
+        class="button small"
+        type="button"
+        onClick={() => {
+          link.replaced.value = false;
+        }}
+      >
+        All right
+      </button>
+    </p>
   );
 }
 

@@ -8,8 +8,6 @@ export interface Line {
   readonly color: `--${string}`;
   /** Filled down to zero. */
   readonly area?: boolean;
-  readonly bars?: boolean;
-  readonly scale?: string;
 }
 
 // No finer than the labels tell.
@@ -27,7 +25,6 @@ interface ChartProps {
   range?: [number, number];
   /** Called with seconds since the epoch when a stretch has been marked. */
   onSelect?: (from: number, to: number) => void;
-  legend?: boolean;
 }
 
 /** Lines over time. Drag to mark a stretch where `onSelect` is given. */
@@ -51,7 +48,7 @@ export function Chart(props: ChartProps) {
       made.destroy();
       plot.current = null;
     };
-  }, [dark, kind, props.height, props.legend]);
+  }, [dark, kind, props.height]);
 
   useEffect(() => {
     plot.current?.setData(columns(props.data));
@@ -79,7 +76,7 @@ function optionsOf(
   return {
     width,
     height,
-    legend: { show: props.legend === true, live: true },
+    legend: { show: false },
     cursor: { drag: { x: Boolean(props.onSelect), y: false, setScale: false }, points: { size: 6 } },
     scales: {
       x: { time: true },
@@ -108,7 +105,6 @@ function optionsOf(
           points: { show: false },
           value: (_self, value) => (value === null ? "–" : format(value)),
           ...(line.area && { fill: color + "30" }),
-          ...(line.bars && { fill: color + "90", paths: uPlot.paths.bars!({ size: [0.8, 24] }) }),
         };
       }),
     ],

@@ -63,7 +63,7 @@ export function TopCard({ store }: { store: CpuStore }) {
   const span = recent(store);
   const weights = weigh(store.history, span, { thread: null, request: null, busyOnly: true });
   if (!weights.size) return <Off store={store} />;
-  const graph = graphOf(store.history, weights, { inverse: false, group: "none", threadNames: new Map() });
+  const graph = graphOf(store.history, weights);
   const all = graph.total[0] || 1;
   const rows = rowsOf(graph)
     .sort((a, b) => b.self - a.self)

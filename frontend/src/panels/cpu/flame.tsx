@@ -92,7 +92,7 @@ export function Flame({ graph, search, focus }: FlameProps) {
     }
     event.preventDefault();
   };
-  const tip = hover.value && hover.value.node < graph.tree.size ? hover.value : null;
+  const tip = hover.value && hover.value.node < graph.size ? hover.value : null;
   return (
     <div class="flame">
       <div
@@ -165,7 +165,7 @@ function Words({ graph, node }: { graph: Graph; node: number }) {
 function find(graph: Graph, path: Path, exact = false): number {
   let node = 0;
   for (const { label, file, line } of path) {
-    const next = graph.children[node]?.find((child) => {
+    const next = graph.children(node).find((child) => {
       const frame = graph.frame(child);
       return frame.label === label && frame.file === file && frame.line === line;
     });

@@ -374,7 +374,7 @@ function foundShare(view: CpuView, search: string): number {
   while (open.length) {
     const node = open.pop()!;
     if (node > 0 && matches(graph.frame(node), search)) weight += graph.total[node]!;
-    else open.push(...graph.children[node]!);
+    else graph.unsorted(node, open);
   }
   return weight / (graph.total[0] || 1);
 }

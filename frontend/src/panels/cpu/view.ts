@@ -43,7 +43,7 @@ export class CpuView {
   readonly weights: ReadonlySignal<Weights>;
   readonly before: ReadonlySignal<Weights | null>;
   readonly graph: ReadonlySignal<Graph>;
-  /** Callers on top, whatever is shown: for the table and the files. */
+  /** Callers on top and no groups, whatever is shown: for the table and the files. */
   readonly upright: ReadonlySignal<Graph>;
   readonly rows: ReadonlySignal<readonly Row[]>;
   readonly timeline: ReadonlySignal<{ at: number[]; busy: number[] }>;
@@ -62,7 +62,10 @@ export class CpuView {
     this.weights = computed(() => weigh(store.history, this.span.value, this.filter.value));
     this.before = computed(() => this.#before());
     this.graph = computed(() => this.#graph(this.inverse.value, this.group.value));
-    this.upright = computed(() => (this.inverse.value ? this.#graph(false, this.group.value) : this.graph.value));
+    this.upright = computed(() => {
+      const same = !this.inverse.value && this.group.value === "none";
+      return same ? this.graph.value : this.#graph(false, "none");
+    });
     this.rows = computed(() => rowsOf(this.upright.value));
     this.timeline = computed(() => {
       store.version.value;

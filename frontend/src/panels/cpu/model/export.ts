@@ -40,7 +40,7 @@ export function speedscope(graph: Graph, name: string): string {
 }
 
 function forNodes(graph: Graph, visit: (path: number[], weight: number) => void): void {
-  for (let node = 1; node < graph.tree.size; node++) {
+  for (let node = 1; node < graph.size; node++) {
     if (graph.self[node]! > 0) visit(graph.tree.path(node), graph.self[node]!);
   }
 }

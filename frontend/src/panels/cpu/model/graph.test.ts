@@ -44,7 +44,7 @@ describe("a flame graph", () => {
 
   it("turned over has the innermost functions on top", () => {
     const graph = graphOf(history, all(history), shape(true));
-    const top = Array.from(graph.children[0]!).map((node) => [graph.frame(node).label, graph.total[node]]);
+    const top = Array.from(graph.children(0)).map((node) => [graph.frame(node).label, graph.total[node]]);
     expect(top).toEqual([
       ["a", 10],
       ["b", 90],
@@ -59,7 +59,7 @@ describe("a flame graph", () => {
   it("groups by request and thread", () => {
     const names = (group: Grouping) => {
       const graph = graphOf(history, all(history), shape(false, group));
-      return Array.from(graph.children[0]!).map((node) => [graph.frame(node).label, graph.total[node]]);
+      return Array.from(graph.children(0)).map((node) => [graph.frame(node).label, graph.total[node]]);
     };
     expect(names("request")).toEqual([
       ["(no request)", 40],
@@ -73,7 +73,7 @@ describe("a flame graph", () => {
     const before = weigh(two, { from: 0, to: 1000 }, EVERYTHING);
     const after = weigh(two, { from: 1000, to: 2000 }, EVERYTHING);
     const graph = differenceOf(two, before, after, shape());
-    const [a, b] = Array.from(graph.children[graph.children[0]![0]!]!);
+    const [a, b] = Array.from(graph.children(graph.children(0)[0]!));
     expect(graph.totalBefore?.[0]).toBe(80);
     expect(graph.change(a!)).toBeCloseTo(0.2);
     expect(graph.change(b!)).toBeCloseTo(-1 / 3);

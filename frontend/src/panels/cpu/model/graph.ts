@@ -40,22 +40,49 @@ export function weigh(history: History, span: Span, filter: Filter): Weights {
   return weights;
 }
 
-/** A flame graph: a tree with what was spent in each node (self) and in it and below (total), in microseconds. */
-export class Graph {
-  readonly tree = new StackTree();
-  self: Float64Array = new Float64Array(1024);
-  /** Of the other span, in a difference; scaled to the same sum. */
-  before: Float64Array | null = null;
-  total: Float64Array = new Float64Array(0);
-  totalBefore: Float64Array | null = null;
-  children: Int32Array[] = [];
+/** Per node and microsecond: what was spent in it alone, and in it and below; of two spans in a difference. */
+interface Figures {
+  readonly self: Float64Array;
+  readonly total: Float64Array;
+  /** Of the other span; scaled to the same sum. */
+  readonly selfBefore: Float64Array | null;
+  readonly totalBefore: Float64Array | null;
+}
 
-  constructor(readonly table: FrameTable) {}
+/** A flame graph: a tree of frames with what was spent in them. Its nodes are 0, the root, to `size - 1`. */
+export class Graph {
+  readonly size: number;
+  readonly self: Float64Array;
+  readonly total: Float64Array;
+  readonly selfBefore: Float64Array | null;
+  readonly totalBefore: Float64Array | null;
+  // Children as linked lists: made in one pass, where lists of their own would take longer than all the rest.
+  readonly #first: Int32Array;
+  readonly #next: Int32Array;
+  readonly #sorted = new Map<number, Int32Array>();
+
+  constructor(
+    readonly table: FrameTable,
+    readonly tree: StackTree,
+    figures: Figures,
+  ) {
+    this.size = figures.total.length;
+    this.self = figures.self;
+    this.total = figures.total;
+    this.selfBefore = figures.selfBefore;
+    this.totalBefore = figures.totalBefore;
+    this.#first = new Int32Array(this.size);
+    this.#next = new Int32Array(this.size);
+    for (let node = this.size - 1; node > 0; node--) {
+      if (this.width(node) <= 0) continue;
+      const parent = tree.parent[node]!;
+      this.#next[node] = this.#first[parent]!;
+      this.#first[parent] = node;
+    }
+  }
 
   frame(node: number): Frame {
-    return node === 0
-      ? { label: "all", file: "", line: 0, kind: "standard" }
-      : this.table.frames[this.tree.frame[node]!]!;
+    return node === 0 ? ROOT : this.table.frames[this.tree.frame[node]!]!;
   }
 
   /** What decides on a node's width. */
@@ -69,53 +96,60 @@ export class Graph {
     return sum ? (this.total[node]! - (this.totalBefore?.[node] ?? 0)) / sum : 0;
   }
 
-  finish(): this {
-    const size = this.tree.size;
-    this.total = this.tree.accumulate(this.self.slice(0, size));
-    if (this.before) this.totalBefore = this.tree.accumulate(this.before.slice(0, size));
-    const lists: number[][] = Array.from({ length: size }, () => []);
-    for (let node = 1; node < size; node++) lists[this.tree.parent[node]!]!.push(node);
-    // By name: a live graph whose bars changed places with every sample could not be read.
-    const names = this.table.frames;
-    this.children = lists.map((list) =>
-      Int32Array.from(
-        list.sort((a, b) => {
-          const one = names[this.tree.frame[a]!]!;
-          const other = names[this.tree.frame[b]!]!;
-          return one.label < other.label ? -1 : one.label > other.label ? 1 : a - b;
-        }),
-      ),
-    );
-    return this;
+  /** Appends the children that took any time, in no order. */
+  unsorted(node: number, to: number[]): number[] {
+    for (let child = this.#first[node] ?? 0; child > 0; child = this.#next[child]!) to.push(child);
+    return to;
   }
 
-  room(): void {
-    if (this.tree.size <= this.self.length) return;
-    const larger = (array: Float64Array) => {
-      const copy = new Float64Array(this.tree.size * 2);
-      copy.set(array);
-      return copy;
-    };
-    this.self = larger(this.self);
-    if (this.before) this.before = larger(this.before);
+  /** The same by name: a live graph whose bars changed places with every sample could not be read. */
+  children(node: number): Int32Array {
+    let found = this.#sorted.get(node);
+    if (!found) {
+      found = Int32Array.from(this.unsorted(node, [])).sort((a, b) => {
+        const one = this.frame(a).label;
+        const other = this.frame(b).label;
+        return one < other ? -1 : one > other ? 1 : a - b;
+      });
+      this.#sorted.set(node, found);
+    }
+    return found;
   }
 }
 
+const ROOT: Frame = { label: "all", file: "", line: 0, kind: "standard" };
+
+const UPRIGHT: Shape = { inverse: false, group: "none", threadNames: new Map() };
+
 /** The flame graph of some weights. */
-export function graphOf(history: History, weights: Weights, shape: Shape): Graph {
-  const graph = new Graph(history.table);
-  insert(graph, history, weights, shape, 1, "self");
-  return graph.finish();
+export function graphOf(history: History, weights: Weights, shape: Shape = UPRIGHT): Graph {
+  return made(history, weights, null, shape);
 }
 
 /** What has changed between two weights: both are scaled to the sum of `after`, so that shares are compared. */
-export function differenceOf(history: History, before: Weights, after: Weights, shape: Shape): Graph {
-  const graph = new Graph(history.table);
-  graph.before = new Float64Array(1024);
+export function differenceOf(history: History, before: Weights, after: Weights, shape: Shape = UPRIGHT): Graph {
   const factor = sum(before) ? sum(after) / sum(before) : 0;
-  insert(graph, history, after, shape, 1, "self");
-  insert(graph, history, before, shape, factor, "before");
-  return graph.finish();
+  const scaled = new Map([...before].map(([entry, weight]) => [entry, weight * factor]));
+  return made(history, after, scaled, shape);
+}
+
+function made(history: History, weights: Weights, before: Weights | null, shape: Shape): Graph {
+  if (shape.inverse || shape.group !== "none") return regrown(history, weights, before, shape);
+  // Callers on top and nothing between: the history's own tree has these paths already.
+  const { tree, table } = history;
+  const spread = (from: Weights) => {
+    const figures = new Float64Array(tree.size);
+    for (const [entry, weight] of from) figures[nodeOf(entry)]! += weight;
+    return figures;
+  };
+  const self = spread(weights);
+  const selfBefore = before && spread(before);
+  return new Graph(table, tree, {
+    self,
+    total: tree.accumulate(self.slice()),
+    selfBefore,
+    totalBefore: selfBefore && tree.accumulate(selfBefore.slice()),
+  });
 }
 
 export function sum(weights: Weights): number {
@@ -124,58 +158,70 @@ export function sum(weights: Weights): number {
   return all;
 }
 
-function insert(
-  graph: Graph,
-  history: History,
-  weights: Weights,
-  shape: Shape,
-  factor: number,
-  into: "self" | "before",
-): void {
-  const { tree } = history;
-  // Nodes of the graph by group, then by node of the history: paths that begin alike are walked once.
-  const known = new Map<number, Map<number, number>>();
-  for (const [entry, weight] of weights) {
-    const group = groupOf(graph, history, entry, shape);
-    const top = group < 0 ? 0 : graph.tree.child(0, group);
-    let node: number;
-    if (shape.inverse) {
-      node = top;
-      for (let at = nodeOf(entry); at > 0; at = tree.parent[at]!) node = graph.tree.child(node, tree.frame[at]!);
-    } else {
-      const nodes = known.get(group) ?? new Map([[0, top]]);
-      known.set(group, nodes);
-      node = forward(graph, history, nodes, nodeOf(entry));
+/** A stack on its way into a tree: its frames in the order of the rows. */
+interface Member {
+  readonly path: readonly number[];
+  readonly weight: number;
+  readonly before: number;
+}
+
+// Narrower than a hair on any screen: what is below is not drawn, so it need not be made.
+const NARROWEST = 1 / 6000;
+
+/** A graph with other paths than the history's: turned over, or with groups on top. */
+function regrown(history: History, weights: Weights, before: Weights | null, shape: Shape): Graph {
+  const members: Member[] = [];
+  let all = 0;
+  for (const entry of new Set([...weights.keys(), ...(before?.keys() ?? [])])) {
+    const path = history.tree.path(nodeOf(entry));
+    if (shape.inverse) path.reverse();
+    const group = groupOf(history, entry, shape);
+    if (group >= 0) path.unshift(group);
+    const member = { path, weight: weights.get(entry) ?? 0, before: before?.get(entry) ?? 0 };
+    members.push(member);
+    all += member.weight + member.before;
+  }
+  const tree = new StackTree();
+  const figures = { self: [0], total: [0], selfBefore: [0], totalBefore: [0] };
+  const open: [node: number, depth: number, members: Member[]][] = [[0, 0, members]];
+  for (let turn = open.pop(); turn; turn = open.pop()) {
+    const [node, depth, inside] = turn;
+    const groups = new Map<number, Member[]>();
+    for (const member of inside) {
+      figures.total[node]! += member.weight;
+      figures.totalBefore[node]! += member.before;
+      const frame = member.path[depth];
+      if (frame === undefined) {
+        figures.self[node]! += member.weight;
+        figures.selfBefore[node]! += member.before;
+        continue;
+      }
+      const group = groups.get(frame);
+      if (group) group.push(member);
+      else groups.set(frame, [member]);
     }
-    graph.room();
-    (into === "self" ? graph.self : graph.before!)[node]! += weight * factor;
+    if (figures.total[node]! + figures.totalBefore[node]! < all * NARROWEST) continue;
+    for (const [frame, group] of groups) {
+      open.push([tree.append(node, frame), depth + 1, group]);
+      for (const column of Object.values(figures)) column.push(0);
+    }
   }
+  return new Graph(history.table, tree, {
+    self: Float64Array.from(figures.self),
+    total: Float64Array.from(figures.total),
+    selfBefore: before && Float64Array.from(figures.selfBefore),
+    totalBefore: before && Float64Array.from(figures.totalBefore),
+  });
 }
 
-function forward(graph: Graph, history: History, nodes: Map<number, number>, node: number): number {
-  const pending: number[] = [];
-  let at = node;
-  let found = nodes.get(at);
-  while (found === undefined) {
-    pending.push(at);
-    at = history.tree.parent[at]!;
-    found = nodes.get(at);
-  }
-  for (const next of pending.reverse()) {
-    found = graph.tree.child(found, history.tree.frame[next]!);
-    nodes.set(next, found);
-  }
-  return found;
-}
-
-function groupOf(graph: Graph, history: History, entry: number, shape: Shape): number {
+function groupOf(history: History, entry: number, shape: Shape): number {
   if (shape.group === "request") {
     const name = history.requests[requestOf(entry)];
-    return graph.table.number(name ?? "(no request)", "", 0, "request");
+    return history.table.number(name ?? "(no request)", "", 0, "request");
   }
   if (shape.group === "thread") {
     const identity = history.threads[threadOf(entry)] ?? 0;
-    return graph.table.number(shape.threadNames.get(identity) ?? `thread ${identity}`, "", 0, "thread");
+    return history.table.number(shape.threadNames.get(identity) ?? `thread ${identity}`, "", 0, "thread");
   }
   return -1;
 }
@@ -189,7 +235,7 @@ export interface Row {
   readonly totalBefore: number;
 }
 
-/** Functions with self and total; recursion counts once. For graphs that are not inverse. */
+/** Functions with self and total; recursion counts once. For graphs with callers on top and no groups. */
 export function rowsOf(graph: Graph): Row[] {
   const size = graph.table.frames.length;
   const sums = [0, 1, 2, 3].map(() => new Float64Array(size)) as [
@@ -199,7 +245,7 @@ export function rowsOf(graph: Graph): Row[] {
     Float64Array,
   ];
   const open = new Int32Array(size);
-  const walk: number[] = [...(graph.children[0] ?? [])];
+  const walk = graph.unsorted(0, []);
   while (walk.length) {
     const node = walk.pop()!;
     if (node < 0) {
@@ -208,12 +254,13 @@ export function rowsOf(graph: Graph): Row[] {
     }
     const frame = graph.tree.frame[node]!;
     sums[0][frame]! += graph.self[node]!;
-    sums[2][frame]! += graph.before?.[node] ?? 0;
+    sums[2][frame]! += graph.selfBefore?.[node] ?? 0;
     if (open[frame]!++ === 0) {
       sums[1][frame]! += graph.total[node]!;
       sums[3][frame]! += graph.totalBefore?.[node] ?? 0;
     }
-    walk.push(-node, ...graph.children[node]!);
+    walk.push(-node);
+    graph.unsorted(node, walk);
   }
   const rows: Row[] = [];
   for (let frame = 0; frame < size; frame++) {

@@ -29,7 +29,7 @@ export function layOut(graph: Graph, focus: number, width: number, narrowest = 0
     const bar = open.pop()!;
     if (bar.row + 1 >= MAX_ROWS) continue;
     let x = bar.x;
-    for (const child of graph.children[bar.node] ?? []) {
+    for (const child of graph.children(bar.node)) {
       const wide = graph.width(child) * scale;
       if (wide >= narrowest) {
         const next = { node: child, x, width: wide, row: bar.row + 1 };

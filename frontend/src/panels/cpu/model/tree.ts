@@ -73,6 +73,13 @@ export class StackTree {
     const key = parent * SPAN + frame;
     const found = this.#children.get(key);
     if (found !== undefined) return found;
+    const node = this.append(parent, frame);
+    this.#children.set(key, node);
+    return node;
+  }
+
+  /** A new node; for trees whose maker knows that there is no such one yet, and that do not use child(). */
+  append(parent: number, frame: number): number {
     const node = this.size++;
     if (node === this.parent.length) {
       this.parent = grown(this.parent);
@@ -80,7 +87,6 @@ export class StackTree {
     }
     this.parent[node] = parent;
     this.frame[node] = frame;
-    this.#children.set(key, node);
     return node;
   }
 
@@ -93,7 +99,7 @@ export class StackTree {
 
   /** Adds every node's weight to its parent: what was spent in it becomes what was spent in it and below. */
   accumulate(weights: Float64Array): Float64Array {
-    for (let node = this.size - 1; node > 0; node--) weights[this.parent[node]!]! += weights[node]!;
+    for (let node = weights.length - 1; node > 0; node--) weights[this.parent[node]!]! += weights[node]!;
     return weights;
   }
 }
