@@ -152,5 +152,5 @@ describe("a history", () => {
     expect(kept).toBeLessThanOrEqual(LIMITS.fine * 100 + LIMITS.coarse * LIMITS.entries);
     expect(sumOf(history.totals)).toBe(3600 * 100 * 10_000);
     expect(sumOf(weigh(history, { from: 0, to: 3600_000 }, EVERYTHING))).toBeCloseTo(3600 * 100 * 10_000, -6);
-  }, 120_000);
+  }, 300_000);
 });
