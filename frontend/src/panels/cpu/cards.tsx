@@ -5,6 +5,8 @@ import { requestOf } from "./model/history.ts";
 import type { CpuStore } from "./store.ts";
 
 const RECENT_MS = 60_000;
+// So that the whole overview fits on a laptop's screen.
+const SHOWN = 5;
 
 function recent(store: CpuStore) {
   store.version.value;
@@ -50,7 +52,7 @@ export function BusyCard({ store }: { store: CpuStore }) {
         label={`Busy ${percent(now)}`}
         lines={[{ label: "busy", color: "--chart-2", area: true }]}
         data={[at, busy]}
-        height={150}
+        height={92}
         format={(value) => `${Math.round(value * 100)}%`}
         range={[0, 1]}
       />
@@ -67,7 +69,7 @@ export function TopCard({ store }: { store: CpuStore }) {
   const all = graph.total[0] || 1;
   const rows = rowsOf(graph)
     .sort((a, b) => b.self - a.self)
-    .slice(0, 7);
+    .slice(0, SHOWN);
   return (
     <ol class="bars">
       {rows.map((row) => (
@@ -93,7 +95,7 @@ export function RequestsCard({ store }: { store: CpuStore }) {
     all += weight;
   }
   if (!all) return <Off store={store} />;
-  const rows = [...sums].sort((a, b) => b[1] - a[1]).slice(0, 7);
+  const rows = [...sums].sort((a, b) => b[1] - a[1]).slice(0, SHOWN);
   return (
     <ol class="bars requests">
       {rows.map(([name, weight]) => (
