@@ -21,7 +21,7 @@ export function WorkersCard({ link }: { link: Link }) {
           <span class="bar-back" style={{ width: `${(((sizes[at] ?? 0) / largest) * 100).toFixed(1)}%` }} />
           <span class="name">
             {server.name ? `${clean(server.name)} · ` : ""}pid {server.pid ?? "?"}
-            {server.id === own && <span class="soft"> · watched</span>}
+            {server.id === own && servers.length > 1 && <span class="soft"> · watched</span>}
           </span>
           <span class="number">
             {server.rss === null ? "" : bytes(server.rss)}

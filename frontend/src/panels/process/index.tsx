@@ -9,6 +9,6 @@ export const processPanel: PanelModule = {
   icon: "M5 4h14v7H5zM5 13h14v7H5zM9 7.5h.01M9 16.5h.01",
   create: (link) => ({
     View: () => <ProcessPanel link={link} />,
-    cards: [{ title: "Workers", order: 40, width: 2, View: () => <WorkersCard link={link} /> }],
+    cards: [{ title: "Workers", order: 40, width: 1, View: () => <WorkersCard link={link} /> }],
   }),
 };

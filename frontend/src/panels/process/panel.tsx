@@ -239,13 +239,13 @@ function Actions({ link, problem }: { link: Link; problem: Problem }) {
           </div>
         </li>
         <li>
-          <a class="button" href="#/memory">
+          <a class="button" href="#/snapshots">
             Heap snapshot
           </a>
           <div class="soft">
             {link.has("snapshot_start")
-              ? "Copies the process or walks its heap: it stands still for milliseconds to seconds and needs memory for a while. It is taken, and its cost shown, in the memory panel."
-              : "Publishes the whole heap to every client, some 100 bytes an object; the process stands still meanwhile. It is taken in the memory panel."}
+              ? "Copies the process or walks its heap: it stands still for milliseconds to seconds and needs memory for a while. It is taken, and its cost shown, in the snapshots panel."
+              : "Publishes the whole heap to every client, some 100 bytes an object; the process stands still meanwhile. It is taken in the snapshots panel."}
           </div>
         </li>
       </ul>
