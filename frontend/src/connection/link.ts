@@ -33,8 +33,10 @@ export class Disconnected extends Error {
   }
 }
 
+export type EventListener = (events: readonly Event[], bytes: Uint8Array) => void;
+
 interface Waiting {
-  resolve(answer: Answer): void;
+  resolve(answer: Uint8Array): void;
   reject(error: Error): void;
 }
 
@@ -89,7 +91,7 @@ export class Link {
   #timer: number | null = null;
   #attempt = 0;
   #everOpen = false;
-  readonly #eventListeners = new Set<(events: readonly Event[]) => void>();
+  readonly #eventListeners = new Set<EventListener>();
   readonly #connectListeners = new Set<(handshake: Handshake) => void>();
 
   constructor(
@@ -114,17 +116,25 @@ export class Link {
    *
    * @throws CommandError if the server answers with an error, Disconnected if the connection ends first.
    */
-  command(command: string): Promise<Answer> {
+  async command(command: string): Promise<Answer> {
+    const answer = readAnswer(await this.bytes(command));
+    if (isMap(answer) && typeof answer.error === "string") {
+      throw new CommandError(answer.error, text(answer.message) ?? answer.error);
+    }
+    return answer;
+  }
+
+  /**
+   * Sends a command whose answer somebody else decodes, a worker say: a refusal is in the bytes, too.
+   *
+   * @throws Disconnected if the connection ends before the answer.
+   */
+  bytes(command: string): Promise<Uint8Array> {
     const socket = this.#socket;
     if (socket?.readyState !== WebSocket.OPEN) return Promise.reject(new Disconnected());
-    return new Promise<Answer>((resolve, reject) => {
+    return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
       socket.send(command);
-    }).then((answer) => {
-      if (isMap(answer) && typeof answer.error === "string") {
-        throw new CommandError(answer.error, text(answer.message) ?? answer.error);
-      }
-      return answer;
     });
   }
 
@@ -139,8 +149,8 @@ export class Link {
     throw new CommandError("unknown_command", `This server does not know ${command.split(" ", 1)[0]}.`);
   }
 
-  /** Calls with the events of each publication; returns what ends it. */
-  onEvents(listener: (events: readonly Event[]) => void): () => void {
+  /** Calls with the events of each publication, and with its bytes; returns what ends it. */
+  onEvents(listener: EventListener): () => void {
     this.#eventListeners.add(listener);
     return () => this.#eventListeners.delete(listener);
   }
@@ -276,11 +286,11 @@ export class Link {
     const incoming = typeof data === "string" ? readText(data) : readBinary(data as ArrayBuffer);
     switch (incoming.kind) {
       case "answer":
-        this.#waiting.shift()?.resolve(readAnswer(incoming.bytes));
+        this.#waiting.shift()?.resolve(incoming.bytes);
         break;
       case "publication":
         this.#count(incoming.counter);
-        for (const listener of [...this.#eventListeners]) listener(incoming.events);
+        for (const listener of [...this.#eventListeners]) listener(incoming.events, incoming.bytes);
         break;
       case "clients":
         this.clients.value = incoming.count;

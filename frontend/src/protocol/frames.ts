@@ -4,7 +4,7 @@ import { EventType, Field } from "./constants.ts";
 /** What one WebSocket message means. */
 export type Incoming =
   | { kind: "answer"; bytes: Uint8Array }
-  | { kind: "publication"; counter: number | null; events: readonly Event[] }
+  | { kind: "publication"; counter: number | null; events: readonly Event[]; bytes: Uint8Array }
   | { kind: "clients"; count: number }
   | { kind: "dropped"; count: number }
   | { kind: "unknown"; why: string };
@@ -19,7 +19,7 @@ export function readBinary(data: ArrayBuffer): Incoming {
   if (bytes[0] === ANSWER) return { kind: "answer", bytes: body };
   if (bytes[0] !== PUBLICATION) return { kind: "unknown", why: `channel ${bytes[0] ?? "missing"}` };
   try {
-    return readPublication(decode(body));
+    return readPublication(decode(body), body);
   } catch (error) {
     return { kind: "unknown", why: `not MessagePack: ${String(error)}` };
   }
@@ -32,12 +32,12 @@ export function readText(data: string): Incoming {
   return { kind: notice[1] === "dropped" ? "dropped" : "clients", count: Number(notice[2]) };
 }
 
-function readPublication(message: unknown): Incoming {
+function readPublication(message: unknown, bytes: Uint8Array): Incoming {
   if (!isMap(message)) return { kind: "unknown", why: "a publication that is no map" };
   // Servers older than protocol 2.0 publish events one by one.
   const list = message[Field.type] === EventType.collection ? message[Field.payload] : [message];
   const events = Array.isArray(list) ? list.filter(isMap) : [];
-  return { kind: "publication", counter: number(message[Field.counter]), events };
+  return { kind: "publication", counter: number(message[Field.counter]), events, bytes };
 }
 
 /** The answer to a command: `"ok"`, a map, or the bytes where they are neither. */
