@@ -33,6 +33,7 @@ export type ObjectOrder = "size" | "retained" | "references" | "referrers";
 export interface ObjectQuery {
   /** Only those of this class. */
   readonly classNumber?: number;
+  readonly className?: string;
   /** Only those from this file and line. */
   readonly site?: { readonly fileNumber: number; readonly line: number };
   /** Only those whose class or file contains this text, in any case. */
@@ -72,6 +73,10 @@ export class Analysis {
     return this.dominating;
   }
 
+  get hasRetained(): boolean {
+    return this.dominating !== null;
+  }
+
   get classes(): readonly ClassRow[] {
     this.byClass ??= histogram(this.heap, this.dominating ? retainedByClass(this.heap, this.dominating) : null);
     return this.byClass;
@@ -83,8 +88,9 @@ export class Analysis {
 
   /** Objects by a query; `among` narrows it further. */
   objects(query: ObjectQuery, among?: (index: number) => boolean): Page<ObjectRow> {
-    const { classNumber, site, order = "size", ascending = false, offset = 0, limit = 100 } = query;
+    const { site, order = "size", ascending = false, offset = 0, limit = 100 } = query;
     const { classOf, fileOf, lines } = this.heap;
+    const classNumber = query.className === undefined ? query.classNumber : this.heap.classes.indexOf(query.className);
     const text = query.filter?.toLowerCase() ?? "";
     const classFits = this.heap.classes.map((name) => name.toLowerCase().includes(text));
     const fileFits = this.heap.files.map((name) => name.toLowerCase().includes(text));

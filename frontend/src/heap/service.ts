@@ -17,6 +17,8 @@ export interface Summary {
   readonly count: number;
   readonly size: number;
   readonly references: number;
+  /** Whether retained sizes are known. */
+  readonly retained: boolean;
   readonly facts: Facts;
 }
 
@@ -119,8 +121,14 @@ export class HeapService {
     return this.get(key).objects(bounded(query));
   }
 
-  neighbours(key: number, index: number, direction: "references" | "referrers", offset = 0): Page<ObjectRow> {
-    return this.get(key).neighbours(this.checked(key, index), direction, offset);
+  neighbours(
+    key: number,
+    index: number,
+    direction: "references" | "referrers",
+    offset = 0,
+    limit = 100,
+  ): Page<ObjectRow> {
+    return this.get(key).neighbours(this.checked(key, index), direction, offset, Math.min(limit, MOST_ROWS));
   }
 
   path(key: number, index: number): ObjectRow[] {
@@ -181,10 +189,18 @@ export class HeapService {
   }
 
   private summary(key: number): Summary {
-    const { heap, name } = this.get(key);
+    const { heap, name, hasRetained } = this.get(key);
     let size = 0;
     for (const bytes of heap.sizes) size += bytes;
-    return { key, name, count: heap.count, size, references: heap.refs.length, facts: heap.facts };
+    return {
+      key,
+      name,
+      count: heap.count,
+      size,
+      references: heap.refs.length,
+      retained: hasRetained,
+      facts: heap.facts,
+    };
   }
 }
 

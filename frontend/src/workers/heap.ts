@@ -9,7 +9,7 @@ import { HeapService } from "../heap/service.ts";
 interface Question {
   readonly id: number;
   readonly call: keyof HeapService;
-  readonly args: readonly unknown[];
+  readonly args: unknown[];
 }
 
 const service = new HeapService(objectsIn);
@@ -17,7 +17,7 @@ let before: Promise<unknown> = Promise.resolve();
 
 async function answer({ id, call, args }: Question): Promise<void> {
   try {
-    const method = service[call] as (...args: readonly unknown[]) => unknown;
+    const method = service[call] as (...args: unknown[]) => unknown;
     postMessage({ id, result: await method.apply(service, args) });
   } catch (error) {
     postMessage({ id, error: error instanceof Error ? error.message : String(error) });

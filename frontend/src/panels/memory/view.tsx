@@ -1,0 +1,174 @@
+import { useSignal } from "@preact/signals";
+import { bytes, clean, count, duration } from "../../ui/format.ts";
+import { BlocksChart, BytesChart, LiveChart, PausesChart, perSecond, RatesChart, spanOf } from "./charts.tsx";
+import { Classes } from "./classes.tsx";
+import type { MemoryFeed } from "./feed.ts";
+import { GcStats } from "./gcstats.tsx";
+import { Sites } from "./sites.tsx";
+
+const SPANS = [
+  [5, "5 min"],
+  [30, "30 min"],
+  [120, "2 h"],
+  [1440, "24 h"],
+] as const;
+
+export function MemoryView({ feed }: { feed: MemoryFeed }) {
+  const minutes = useSignal(5);
+  const { store, watching } = feed;
+  store.version.value;
+  const nothing = store.latest === null;
+  const span = spanOf(store, minutes.value * 60_000);
+  return (
+    <div class="panel memory">
+      <div class="title">
+        <h1>Memory</h1>
+        <div class="toolbar">
+          {/* biome-ignore lint/a11y/useSemanticElements: a fieldset cannot be laid out as these buttons are */}
+          <div class="segments" role="group" aria-label="Time shown">
+            {SPANS.map(([length, words]) => (
+              <button
+                key={length}
+                type="button"
+                aria-pressed={minutes.value === length}
+                onClick={() => {
+                  minutes.value = length;
+                }}
+              >
+                {words}
+              </button>
+            ))}
+          </div>
+          <Switch feed={feed} />
+        </div>
+      </div>
+      {feed.problem.value && (
+        <p class="notice bad" role="alert">
+          {clean(feed.problem.value)}
+        </p>
+      )}
+      {nothing && !watching.value ? (
+        <Beginning feed={feed} />
+      ) : (
+        <>
+          <SourceNote feed={feed} />
+          <Figures feed={feed} />
+          <div class="charts">
+            <div class="box">
+              <BytesChart store={store} span={span} />
+            </div>
+            <div class="box">
+              <LiveChart store={store} span={span} />
+            </div>
+            <div class="box">
+              <RatesChart store={store} span={span} />
+            </div>
+            <div class="box">
+              <PausesChart store={store} span={span} />
+            </div>
+            <div class="box">
+              <BlocksChart store={store} span={span} />
+            </div>
+          </div>
+          <Classes feed={feed} />
+          <Sites feed={feed} />
+          <GcStats feed={feed} />
+        </>
+      )}
+    </div>
+  );
+}
+
+function Switch({ feed }: { feed: MemoryFeed }) {
+  const on = feed.watching.value;
+  const forAll = feed.source.value === "events" ? " for every client of this server" : "";
+  return (
+    <button
+      class={`button ${on ? "" : "primary"}`}
+      type="button"
+      title={on ? `Stops gathering${forAll}` : `Starts gathering${forAll}`}
+      onClick={() => void (on ? feed.stop() : feed.start())}
+    >
+      {on ? "Stop watching" : "Start watching"}
+    </button>
+  );
+}
+
+/** Before anything is known: what it would cost to know. */
+function Beginning({ feed }: { feed: MemoryFeed }) {
+  const events = feed.source.value === "events";
+  return (
+    <div class="box empty">
+      <h2>Memory is not watched</h2>
+      {events ? (
+        <p>
+          Watching switches on object events, collections and statistics, for every client of this server. Each object
+          that is followed costs the application some time: a few per cent where many are made.
+        </p>
+      ) : (
+        <p>Watching counts the living objects every few seconds, for at most one per cent of a processor.</p>
+      )}
+      <button class="button primary" type="button" onClick={() => void feed.start()}>
+        Start watching
+      </button>
+    </div>
+  );
+}
+
+function SourceNote({ feed }: { feed: MemoryFeed }) {
+  const census = feed.store.census.value;
+  if (feed.source.value === "events") {
+    return (
+      <p class="notice">
+        This server has no <code>memory_profile</code>: living objects are those seen being made and not seen dying
+        since watching began, as far as its events tell. It is switched on for every client.
+      </p>
+    );
+  }
+  if (!census?.method && !census?.note) return null;
+  return (
+    <p class="notice">
+      Counted by {clean(census.method)}
+      {census.tookMs !== null && ` in ${duration(census.tookMs * 1000)}`}. {clean(census.note)}
+    </p>
+  );
+}
+
+function Figures({ feed }: { feed: MemoryFeed }) {
+  const { store } = feed;
+  const { rss, heap, live } = store.series;
+  const rate = (born: boolean): number | null => {
+    const { times, sum } = (born ? store.series.born : store.series.died).read(
+      (store.latest ?? 0) - 10_000,
+      store.latest ?? 0,
+    );
+    return times.length ? sum.reduce((a, b) => a + b, 0) / 10 : null;
+  };
+  const figures: [string, string, string][] = [
+    ["Resident memory", rss.last === null ? "–" : bytes(rss.last), "What the system counts against the process"],
+    ["Heap", heap.last === null ? "–" : bytes(heap.last), "Without mapped files"],
+    ["Live objects", live.last === null ? "–" : count(live.last), "At the last count"],
+    ["Born", shownRate(rate(true)), "Over the last ten seconds"],
+    ["Died", shownRate(rate(false)), "Over the last ten seconds"],
+    [
+      "Longest pause",
+      store.collections ? duration(store.longestPause * 1000) : "–",
+      `${count(store.collections)} collections seen`,
+    ],
+  ];
+  return (
+    <dl class="figures">
+      {figures.map(([name, value, hint]) => (
+        <div class="box" key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+          <dd class="soft">{hint}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function shownRate(rate: number | null): string {
+  return rate === null ? "–" : perSecond(rate);
+}
