@@ -32,6 +32,8 @@ export class MemoryStore {
   readonly version = signal(0);
   /** Time of the last data, by the server's clock. */
   latest: number | null = null;
+  /** Time of the first since the store was cleared. */
+  earliest: number | null = null;
   /** Collections seen, and the longest pause in milliseconds. */
   collections = 0;
   longestPause = 0;
@@ -44,7 +46,7 @@ export class MemoryStore {
     this.stats.value = new Map();
     this.census.value = null;
     this.sites.value = [];
-    this.latest = this.gcBegan = null;
+    this.latest = this.earliest = this.gcBegan = null;
     this.collections = this.longestPause = 0;
     this.version.value++;
   }
@@ -144,7 +146,9 @@ export class MemoryStore {
   }
 
   private moved(time: number): void {
-    if (time > (this.latest ?? 0)) this.latest = time;
+    if (time <= 0) return;
+    this.latest = Math.max(time, this.latest ?? time);
+    this.earliest = Math.min(time, this.earliest ?? time);
   }
 }
 

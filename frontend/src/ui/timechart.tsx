@@ -24,10 +24,24 @@ interface Props {
   readonly height?: number;
   /** Whether the scale begins at zero; else it fits the values. */
   readonly fromZero?: boolean;
+  /** Whether values are bytes: the axis is divided at powers of two. */
+  readonly binary?: boolean;
 }
 
+const POWERS = Array.from({ length: 50 }, (_, power) => 2 ** power);
+
 /** Figures over time. The legend shows what is under the pointer, else the last values. */
-export function TimeChart({ title, times, lines, format, from, to, height = 150, fromZero = true }: Props) {
+export function TimeChart({
+  title,
+  times,
+  lines,
+  format,
+  from,
+  to,
+  height = 150,
+  fromZero = true,
+  binary = false,
+}: Props) {
   const host = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot | null>(null);
   const [hovered, setHovered] = useState<number | null>(null);
@@ -49,6 +63,7 @@ export function TimeChart({ title, times, lines, format, from, to, height = 150,
         lines,
         height,
         fromZero,
+        binary,
         () => range.current,
         (value) => format_.current(value),
         setHovered,
@@ -64,7 +79,7 @@ export function TimeChart({ title, times, lines, format, from, to, height = 150,
       made.destroy();
       chart.current = null;
     };
-  }, [shape, theme.value, height, fromZero]);
+  }, [shape, theme.value, height, fromZero, binary]);
 
   useEffect(() => chart.current?.setData(data));
 
@@ -101,6 +116,7 @@ function options(
   lines: readonly Line[],
   height: number,
   fromZero: boolean,
+  binary: boolean,
   range: () => [number, number],
   format: (value: number) => string,
   hover: (index: number | null) => void,
@@ -126,7 +142,8 @@ function options(
         font,
         size: 62,
         space: 34,
-        values: (_, values) => values.map((value) => format(value)),
+        ...(binary ? { incrs: POWERS } : {}),
+        values: (_, values) => values.map((value) => (value ? format(value) : "0")),
       },
     ],
     series: [

@@ -162,7 +162,7 @@ function doing(one: Group): string {
 
 function ageWords({ oldest, youngest, count: number }: Group): string {
   if (oldest === null || youngest === null) return "";
-  if (number === 1) return `${duration(oldest * 1e6)} old`;
+  if (number === 1 || duration(oldest * 1e6) === duration(youngest * 1e6)) return `${duration(oldest * 1e6)} old`;
   return `${duration(youngest * 1e6)} to ${duration(oldest * 1e6)} old`;
 }
 

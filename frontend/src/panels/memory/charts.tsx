@@ -3,15 +3,18 @@ import type { MemoryStore } from "../../memory/store.ts";
 import { bytes, count, duration } from "../../ui/format.ts";
 import { TimeChart } from "../../ui/timechart.tsx";
 
+const SHORTEST_MS = 60_000;
+
 export interface Span {
   readonly from: number;
   readonly to: number;
 }
 
-/** The span of that length that ends with the last data. */
+/** The span of that length that ends with the last data; shorter while there are not so many yet. */
 export function spanOf(store: MemoryStore, lengthMs: number): Span {
   const to = store.latest ?? Date.now();
-  return { from: to - lengthMs, to };
+  const first = Math.min(store.earliest ?? to, to - SHORTEST_MS);
+  return { from: Math.max(to - lengthMs, first), to };
 }
 
 const whole = (value: number): string => count(Math.round(value));
@@ -38,6 +41,7 @@ export function BytesChart({ store, span, height }: Props) {
       times={times}
       lines={lines.filter((line) => line.values.some((value) => value !== null))}
       format={bytes}
+      binary
       fromZero={false}
       {...(height ? { height } : {})}
     />

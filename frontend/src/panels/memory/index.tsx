@@ -1,6 +1,4 @@
 import "./memory.css";
-import { computed } from "@preact/signals";
-import { bytes } from "../../ui/format.ts";
 import type { PanelModule } from "../panel.ts";
 import { memoryCards } from "./cards.tsx";
 import { MemoryFeed } from "./feed.ts";
@@ -15,10 +13,6 @@ export const memory: PanelModule = {
     return {
       View: () => <MemoryView feed={feed} />,
       cards: memoryCards(feed),
-      badge: computed(() => {
-        const rss = feed.store.stats.value.get("rss");
-        return rss === undefined ? null : bytes(rss);
-      }),
     };
   },
 };

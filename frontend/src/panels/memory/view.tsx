@@ -120,16 +120,17 @@ function SourceNote({ feed }: { feed: MemoryFeed }) {
   if (feed.source.value === "events") {
     return (
       <p class="notice">
-        This server has no <code>memory_profile</code>: living objects are those seen being made and not seen dying
-        since watching began, as far as its events tell. It is switched on for every client.
+        <span>
+          This server has no <code>memory_profile</code>: living objects are those seen being made and not seen dying
+          since watching began, as far as its events tell. It is switched on for every client.
+        </span>
       </p>
     );
   }
   if (!census?.method && !census?.note) return null;
   return (
     <p class="notice">
-      Counted by {clean(census.method)}
-      {census.tookMs !== null && ` in ${duration(census.tookMs * 1000)}`}. {clean(census.note)}
+      {`Counted by ${clean(census.method)}${census.tookMs === null ? "" : ` in ${duration(census.tookMs * 1000)}`}. ${clean(census.note)}`}
     </p>
   );
 }

@@ -6,7 +6,8 @@ import type { Handshake } from "../../protocol/handshake.ts";
 export function costOf(handshake: Handshake | null): string {
   if (!handshake) return "";
   const [method = "", why = ""] = (handshake.facts.get("heap_snapshot") ?? "").split(/:\s*(.*)/s);
-  const because = why ? ` (${why})` : "";
+  // What is in brackets is for whoever installed it: the Process panel has it in full.
+  const because = why ? ` (${why.replace(/ \(.*/s, "")})` : "";
   switch (method) {
     case "fork":
       return "A forked child walks the heap: the application stops for the fork alone, some 20 ms a gigabyte. The child needs memory for what changes meanwhile.";

@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 import type { ObjectRow } from "../../heap/analysis.ts";
 import { useAnswer } from "../../ui/ask.ts";
 import { bytes, clean, count } from "../../ui/format.ts";
@@ -27,7 +28,7 @@ export function ObjectView({ store, place }: Props) {
         {!path.answer && !path.error && <p class="empty">Looking for roots…</p>}
         {path.answer && <Chain store={store} snapshot={key} rows={path.answer} />}
       </section>
-      {object && <Facts object={object} />}
+      {object && <Facts store={store} snapshot={key} object={object} />}
       {summary?.retained && <Dominators store={store} snapshot={key} index={index} />}
       <div class="charts">
         <Neighbours store={store} snapshot={key} index={index} direction="referrers" />
@@ -72,10 +73,20 @@ function Chain({ store, snapshot, rows }: { store: SnapshotStore; snapshot: numb
   );
 }
 
-function Facts({ object }: { object: ObjectRow }) {
-  const figures: [string, string][] = [
+function Facts({ store, snapshot, object }: { store: SnapshotStore; snapshot: number; object: ObjectRow }) {
+  const find = (
+    <button
+      class="button small"
+      type="button"
+      disabled={!!store.busy.value}
+      onClick={() => void store.retain(snapshot)}
+    >
+      Find out
+    </button>
+  );
+  const figures: [string, ComponentChildren][] = [
     ["Size", bytes(object.size)],
-    ["Retained", object.retained === null ? "–" : bytes(object.retained)],
+    ["Retained", object.retained === null ? find : bytes(object.retained)],
     ["Refers to", count(object.references)],
     ["Referrers", count(object.referrers)],
   ];
@@ -116,7 +127,7 @@ function Neighbours({ store, snapshot, index, direction }: NeighboursProps) {
   const limit = useSignal(50);
   const asked = useAnswer(
     () => store.heaps.neighbours(snapshot, index, direction, 0, limit.value),
-    [snapshot, index, direction, limit.value],
+    [snapshot, index, direction, limit.value, store.find(snapshot)],
   );
   const title = direction === "referrers" ? "Referrers" : "Refers to";
   return (

@@ -21,6 +21,19 @@ export const address = (id: number): string => `0x${id.toString(16)}`;
 
 export const place = (file: string, line: number): string => (file ? `${clean(file)}${line ? `:${line}` : ""}` : "");
 
+const SEGMENTS = 3;
+
+/** The end of a path, which tells files apart; the whole of it is in the title. */
+export function Path({ file, line }: { file: string; line: number }) {
+  const parts = file.split("/");
+  const short = parts.length > SEGMENTS + 1 ? `…/${parts.slice(-SEGMENTS).join("/")}` : file;
+  return (
+    <span class="mono name" title={place(file, line)}>
+      {place(short, line)}
+    </span>
+  );
+}
+
 /** An object's class and address, as the way to it. */
 export function ObjectLink({ store, snapshot, row }: { store: SnapshotStore; snapshot: number; row: ObjectRow }) {
   const title = `${row.name} ${address(row.id)}`;
@@ -80,7 +93,7 @@ export function ObjectTable({ store, snapshot, label, asked, sorting, onSort, li
       title: "From",
       sort: false,
       wide: true,
-      cell: (row) => <span class="mono name">{place(row.file, row.line)}</span>,
+      cell: (row) => <Path file={row.file} line={row.line} />,
     });
   }
   if (asked.error) return <p class="notice bad inset">{clean(asked.error)}</p>;

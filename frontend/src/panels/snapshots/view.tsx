@@ -1,3 +1,4 @@
+import { useEffect, useRef } from "preact/hooks";
 import { clean, count } from "../../ui/format.ts";
 import { Changed, Diff } from "./compare.tsx";
 import { costOf } from "./cost.ts";
@@ -111,8 +112,15 @@ function OpenFile({ store }: { store: SnapshotStore }) {
 /** Where one is, and the way back. */
 function Trail({ store }: { store: SnapshotStore }) {
   const trail = store.trail.value;
+  const top = useRef<HTMLElement>(null);
+  const steps = useRef(trail.length);
+  // Whoever clicked far down would else see the middle of what was opened.
+  useEffect(() => {
+    if (trail.length !== steps.current) top.current?.scrollIntoView({ block: "start" });
+    steps.current = trail.length;
+  }, [trail]);
   return (
-    <nav aria-label="Where you are" class="trail">
+    <nav aria-label="Where you are" class="trail" ref={top}>
       <ol>
         {trail.map((place, step) => (
           <li key={step}>
