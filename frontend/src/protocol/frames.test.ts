@@ -12,11 +12,12 @@ function frame(channel: string, value: unknown): ArrayBuffer {
 
 describe("binary messages", () => {
   it("gives a publication's events and counter", () => {
-    const events = [{ 0: 2, 1: 5.5 }];
-    expect(readBinary(frame("1", { 0: 7, 1: 6, 9: 41, 2: events }))).toEqual({
+    const message = frame("1", { 0: 7, 1: 6, 9: 41, 2: [{ 0: 2, 1: 5.5 }] });
+    expect(readBinary(message)).toEqual({
       kind: "publication",
       counter: 41,
       events: [{ "0": 2, "1": 5.5 }],
+      bytes: new Uint8Array(message, 1),
     });
   });
 

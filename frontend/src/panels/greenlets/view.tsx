@@ -1,6 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { clean, count, duration } from "../../ui/format.ts";
+import { Segments } from "../../ui/segments.tsx";
 import { BlockedLoop } from "./blocked.tsx";
 import { type Group, group, ownFrame, type Task } from "./reading.ts";
 import { Stack } from "./stack.tsx";
@@ -100,21 +101,14 @@ function Tasks({ store }: { store: TaskStore }) {
   return (
     <section class="box" aria-label="What runs and waits now">
       <header>
-        {/* biome-ignore lint/a11y/useSemanticElements: a fieldset cannot be laid out as these buttons are */}
-        <div class="segments" role="group" aria-label="What is listed">
-          {SHOWN.map(([one, words]) => (
-            <button
-              key={one}
-              type="button"
-              aria-pressed={kind === one}
-              onClick={() => {
-                shown.value = one;
-              }}
-            >
-              {words} {count(numbers[one] ?? 0)}
-            </button>
-          ))}
-        </div>
+        <Segments
+          label="What is listed"
+          value={kind}
+          choices={SHOWN.map(([one, words]) => [one, `${words} ${count(numbers[one] ?? 0)}`] as const)}
+          onChoose={(one) => {
+            shown.value = one;
+          }}
+        />
         <input
           class="field"
           type="search"

@@ -1,5 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { bytes, clean, count, duration } from "../../ui/format.ts";
+import { Segments } from "../../ui/segments.tsx";
 import { BlocksChart, BytesChart, LiveChart, PausesChart, perSecond, RatesChart, spanOf } from "./charts.tsx";
 import { Classes } from "./classes.tsx";
 import type { MemoryFeed } from "./feed.ts";
@@ -7,38 +8,31 @@ import { GcStats } from "./gcstats.tsx";
 import { Sites } from "./sites.tsx";
 
 const SPANS = [
-  [5, "5 min"],
-  [30, "30 min"],
-  [120, "2 h"],
-  [1440, "24 h"],
+  ["5", "5 min"],
+  ["30", "30 min"],
+  ["120", "2 h"],
+  ["1440", "24 h"],
 ] as const;
 
 export function MemoryView({ feed }: { feed: MemoryFeed }) {
-  const minutes = useSignal(5);
+  const minutes = useSignal<(typeof SPANS)[number][0]>("5");
   const { store, watching } = feed;
   store.version.value;
   const nothing = store.latest === null;
-  const span = spanOf(store, minutes.value * 60_000);
+  const span = spanOf(store, Number(minutes.value) * 60_000);
   return (
     <div class="panel memory">
       <div class="title">
         <h1>Memory</h1>
         <div class="toolbar">
-          {/* biome-ignore lint/a11y/useSemanticElements: a fieldset cannot be laid out as these buttons are */}
-          <div class="segments" role="group" aria-label="Time shown">
-            {SPANS.map(([length, words]) => (
-              <button
-                key={length}
-                type="button"
-                aria-pressed={minutes.value === length}
-                onClick={() => {
-                  minutes.value = length;
-                }}
-              >
-                {words}
-              </button>
-            ))}
-          </div>
+          <Segments
+            label="Time shown"
+            value={minutes.value}
+            choices={SPANS}
+            onChoose={(length) => {
+              minutes.value = length;
+            }}
+          />
           <Switch feed={feed} />
         </div>
       </div>

@@ -4,6 +4,7 @@ import { Change, type DiffRow } from "../../heap/diff.ts";
 import type { DiffOrder } from "../../heap/service.ts";
 import { useAnswer } from "../../ui/ask.ts";
 import { bytes, clean, count } from "../../ui/format.ts";
+import { Segments } from "../../ui/segments.tsx";
 import { type Column, type Sorting, Table } from "../../ui/table.tsx";
 import { ObjectTable } from "./objects.tsx";
 import type { Place, SnapshotStore } from "./store.ts";
@@ -95,9 +96,9 @@ export function Diff({ store, place }: { store: SnapshotStore; place: At<"diff">
 }
 
 function columnsOf(store: SnapshotStore, before: number, after: number): Column<DiffRow, DiffOrder>[] {
-  const enter = (row: DiffRow, change: Change) =>
+  const enter = (row: DiffRow, change: Shown) =>
     store.enter({ kind: "changed", before, after, change, name: row.name });
-  const counted = (row: DiffRow, change: Change, amount: number, words: string) =>
+  const counted = (row: DiffRow, change: Shown, amount: number, words: string) =>
     amount ? (
       <button
         class="link"
@@ -118,7 +119,7 @@ function columnsOf(store: SnapshotStore, before: number, after: number): Column<
         <button
           class="link mono name"
           type="button"
-          onClick={() => enter(row, row.created ? Change.created : row.grown ? Change.grown : Change.gone)}
+          onClick={() => enter(row, row.created ? "created" : row.grown ? "grown" : "gone")}
         >
           {clean(row.name)}
         </button>
@@ -140,21 +141,21 @@ function columnsOf(store: SnapshotStore, before: number, after: number): Column<
       key: "created",
       title: "New",
       number: true,
-      cell: (row) => counted(row, Change.created, row.created, "new objects"),
+      cell: (row) => counted(row, "created", row.created, "new objects"),
     },
     {
       key: "gone",
       title: "Gone",
       number: true,
       wide: true,
-      cell: (row) => counted(row, Change.gone, row.gone, "gone objects"),
+      cell: (row) => counted(row, "gone", row.gone, "gone objects"),
     },
     {
       key: "grown",
       title: "Grown",
       number: true,
       wide: true,
-      cell: (row) => counted(row, Change.grown, row.grown, "grown objects"),
+      cell: (row) => counted(row, "grown", row.grown, "grown objects"),
     },
   ];
 }
@@ -165,48 +166,46 @@ function Signed({ by, words }: { by: number; words: (value: number) => string })
 }
 
 const CHANGES = [
-  [Change.created, "New"],
-  [Change.grown, "Grown"],
-  [Change.gone, "Gone"],
+  ["created", "New"],
+  ["grown", "Grown"],
+  ["gone", "Gone"],
 ] as const;
+
+type Shown = (typeof CHANGES)[number][0];
+
+const MARKS = { created: Change.created, grown: Change.grown, gone: Change.gone } as const;
 
 /** The objects of one class that are new, grown or gone. */
 export function Changed({ store, place }: { store: SnapshotStore; place: At<"changed"> }) {
-  const change = useSignal<Change>(place.change);
+  const shown = useSignal<Shown>(place.change);
+  const change = MARKS[shown.value];
   const sorting = useSignal<Sorting<ObjectOrder>>({ key: "size", ascending: false });
   const limit = useSignal(100);
   const { key: order, ascending } = sorting.value;
   const { before, after, name } = place;
-  const snapshot = change.value === Change.gone ? before : after;
+  const snapshot = change === Change.gone ? before : after;
   const asked = useAnswer(
     () =>
-      store.heaps.changed(before, after, change.value, {
+      store.heaps.changed(before, after, change, {
         className: name,
         order,
         ascending,
         limit: limit.value,
       }),
-    [before, after, name, change.value, order, ascending, limit.value],
+    [before, after, name, change, order, ascending, limit.value],
   );
   return (
     <section class="box" aria-label="Changed objects">
       <header>
         <h2 class="mono name">{clean(name)}</h2>
-        {/* biome-ignore lint/a11y/useSemanticElements: a fieldset cannot be laid out as these buttons are */}
-        <div class="segments" role="group" aria-label="Which objects">
-          {CHANGES.map(([kind, words]) => (
-            <button
-              key={kind}
-              type="button"
-              aria-pressed={change.value === kind}
-              onClick={() => {
-                change.value = kind;
-              }}
-            >
-              {words}
-            </button>
-          ))}
-        </div>
+        <Segments
+          label="Which objects"
+          value={shown.value}
+          choices={CHANGES}
+          onChoose={(one) => {
+            shown.value = one;
+          }}
+        />
       </header>
       <ObjectTable
         store={store}

@@ -2,7 +2,6 @@
 
 import { type Signal, signal } from "@preact/signals";
 import type { Link } from "../../connection/link.ts";
-import type { Change } from "../../heap/diff.ts";
 import { type RemoteHeaps, remoteHeaps } from "../../heap/remote.ts";
 import type { Summary } from "../../heap/service.ts";
 import { clock } from "../../ui/format.ts";
@@ -19,7 +18,7 @@ export type Place =
       readonly kind: "changed";
       readonly before: number;
       readonly after: number;
-      readonly change: Change;
+      readonly change: "created" | "grown" | "gone";
       readonly name: string;
     };
 

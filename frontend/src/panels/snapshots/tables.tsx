@@ -4,9 +4,15 @@ import type { ClassRow, SiteRow } from "../../heap/histogram.ts";
 import type { ClassOrder, Summary } from "../../heap/service.ts";
 import { useAnswer } from "../../ui/ask.ts";
 import { bytes, clean, count } from "../../ui/format.ts";
+import { Segments } from "../../ui/segments.tsx";
 import { type Column, type Sorting, Table } from "../../ui/table.tsx";
 import { ObjectTable, place as placeWords } from "./objects.tsx";
 import type { Place, SnapshotStore } from "./store.ts";
+
+const LISTED = [
+  ["classes", "Classes"],
+  ["objects", "Objects"],
+] as const;
 
 const PAGE = 100;
 const MOST = 1000;
@@ -21,19 +27,12 @@ export function Snapshot({ store, place }: { store: SnapshotStore; place: At<"cl
   return (
     <section class="box" aria-label="Contents of the snapshot">
       <header>
-        {/* biome-ignore lint/a11y/useSemanticElements: a fieldset cannot be laid out as these buttons are */}
-        <div class="segments" role="group" aria-label="What is listed">
-          {(["classes", "objects"] as const).map((kind) => (
-            <button
-              key={kind}
-              type="button"
-              aria-pressed={place.kind === kind}
-              onClick={() => store.show({ kind, key: place.key })}
-            >
-              {kind === "classes" ? "Classes" : "Objects"}
-            </button>
-          ))}
-        </div>
+        <Segments
+          label="What is listed"
+          value={place.kind}
+          choices={LISTED}
+          onChoose={(kind) => store.show({ kind, key: place.key })}
+        />
         <div class="toolbar">
           <input
             class="field"
