@@ -93,8 +93,12 @@ function Tasks({ store }: { store: TaskStore }) {
   const filter = useSignal("");
   const tasks = store.tasks.value;
   const numbers = Object.fromEntries(SHOWN.map(([kind]) => [kind, tasks?.filter(FITS[kind]).length ?? 0]));
-  // Requests are what one comes for; without any, all that lives.
-  const kind: Shown = shown.value ?? (numbers.requests ? "requests" : numbers.greenlets ? "greenlets" : "threads");
+  // Requests are what one comes for; without any, all that lives. Then it stays, or the list would jump.
+  useEffect(() => {
+    if (tasks && !shown.value)
+      shown.value = numbers.requests ? "requests" : numbers.greenlets ? "greenlets" : "threads";
+  }, [tasks]);
+  const kind: Shown = shown.value ?? "requests";
   const listed = tasks?.filter(FITS[kind]) ?? [];
   const doubled = kind === "requests" && listed.some((task) => task.kind === "greenlet");
   const groups = group(doubled ? listed.filter((task) => task.kind === "greenlet") : listed, filter.value);
