@@ -157,6 +157,7 @@ class Page:
                 self.press(f"{theme.capitalize()} theme", "header button")
             for size in SIZES:
                 self.resize(size)
+                self.chromium.execute_script("window.scrollTo(0, 0)")
                 self.settle()
                 wide = self.value("document.documentElement.scrollWidth - document.documentElement.clientWidth")
                 assert wide <= 0, f"{name} is {wide} px wider than a {size}"

@@ -86,6 +86,7 @@ export class ClassCounts {
     if (former) this.ended(former); // its death was lost: ids are used again only when it is dead
     row.live++;
     row.born = (row.born ?? 0) + 1;
+    row.died ??= 0;
     this.windowBorn.set(row, (this.windowBorn.get(row) ?? 0) + 1);
     if (former || this.classOfId.size < MAX_FOLLOWED) this.classOfId.set(id, row);
     else this.unfollowed++;

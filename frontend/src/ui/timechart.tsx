@@ -26,6 +26,8 @@ interface Props {
   readonly fromZero?: boolean;
   /** Whether values are bytes: the axis is divided at powers of two. */
   readonly binary?: boolean;
+  /** Without the title to be seen, and without a margin: for a card that has both. */
+  readonly bare?: boolean;
 }
 
 const POWERS = Array.from({ length: 50 }, (_, power) => 2 ** power);
@@ -85,9 +87,9 @@ export function TimeChart({
 
   const at = hovered !== null && hovered < times.length ? hovered : times.length - 1;
   return (
-    <figure class="timechart">
+    <figure class={`timechart ${bare ? "bare" : ""}`}>
       <figcaption>
-        <h3>{title}</h3>
+        {!bare && <h3>{title}</h3>}
         <ul>
           {lines.map((line) => (
             <li key={line.label}>

@@ -16,7 +16,7 @@ export function greenletCards(store: TaskStore): Card[] {
     const requests = serving.size ? [...serving] : threads;
     const ages = requests.flatMap((task) => (task.age === null ? [] : [task.age]));
     return (
-      <dl class="facts">
+      <dl class="card-facts">
         <dt>Requests now</dt>
         <dd>{count(requests.length)}</dd>
         <dt>Oldest</dt>
@@ -33,7 +33,7 @@ export function greenletCards(store: TaskStore): Card[] {
     if (!blocked) return <p class="soft">{clean(store.blockedProblem.value) || "Asking…"}</p>;
     const worst = blocked.culprits[0];
     return (
-      <dl class="facts">
+      <dl class="card-facts">
         <dt>Blocked</dt>
         <dd class={blocked.now ? "more" : ""}>
           {blocked.now ? `now, ${duration(blocked.now.seconds * 1e6)}` : "not now"}

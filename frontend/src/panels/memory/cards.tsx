@@ -11,13 +11,13 @@ export function memoryCards(feed: MemoryFeed): Card[] {
   const Chart = () => {
     store.version.value;
     if (store.series.rss.last === null) return <p class="soft">{waiting(feed)}</p>;
-    return <BytesChart store={store} span={spanOf(store, TEN_MINUTES)} height={130} />;
+    return <BytesChart store={store} span={spanOf(store, TEN_MINUTES)} height={150} bare />;
   };
   const Collector = () => {
     store.version.value;
     if (!store.collections) return <p class="soft">{feed.watching.value ? "No collection yet." : waiting(feed)}</p>;
     return (
-      <dl class="facts">
+      <dl class="card-facts">
         <dt>Longest pause</dt>
         <dd>{duration(store.longestPause * 1000)}</dd>
         <dt>Collections</dt>

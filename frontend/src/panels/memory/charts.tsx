@@ -25,9 +25,11 @@ interface Props {
   readonly store: MemoryStore;
   readonly span: Span;
   readonly height?: number;
+  /** Without its title: it stands in a card that has one. */
+  readonly bare?: boolean;
 }
 
-export function BytesChart({ store, span, height }: Props) {
+export function BytesChart({ store, span, height, bare = false }: Props) {
   store.version.value;
   const { times, columns } = levels([store.series.rss, store.series.heap], span.from, span.to);
   const lines = [
@@ -42,6 +44,7 @@ export function BytesChart({ store, span, height }: Props) {
       lines={lines.filter((line) => line.values.some((value) => value !== null))}
       format={bytes}
       binary
+      bare={bare}
       fromZero={false}
       {...(height ? { height } : {})}
     />

@@ -149,7 +149,7 @@ function Classes({ store, summary, filter }: Listed) {
 function Share({ size, of }: { size: number; of: number }) {
   const share = of ? Math.min(size / of, 1) : 0;
   return (
-    <span class="share">
+    <span class="portion">
       {bytes(size)}
       <span class="bar" aria-hidden="true">
         <span style={{ width: `${share * 100}%` }} />
