@@ -4,7 +4,7 @@ import { type Dominators, dominators, retainedByClass } from "./dominators.ts";
 import { type Edges, type Heap, referrers } from "./heap.ts";
 import { type ClassRow, histogram, type SiteRow, sites } from "./histogram.ts";
 import { pathTo, type Reach, type RootKind, reach } from "./roots.ts";
-import { select, sortBy } from "./sort.ts";
+import { leading, select } from "./sort.ts";
 
 /** An object as a table shows it. */
 export interface ObjectRow {
@@ -49,6 +49,7 @@ export class Analysis {
   private reached: Reach | null = null;
   private dominating: Dominators | null = null;
   private byClass: ClassRow[] | null = null;
+  private readonly degrees: { references?: Uint32Array; referrers?: Uint32Array } = {};
 
   constructor(
     readonly heap: Heap,
@@ -102,25 +103,23 @@ export class Analysis {
         (!text || classFits[classOf[i]!]! || fileFits[fileOf[i]!]!) &&
         (!among || among(i)),
     );
-    const sorted = sortBy(found, this.keys(order), !ascending);
-    return { total: found.length, rows: this.rows(sorted.subarray(offset, offset + limit)) };
+    const sorted = leading(found, this.keys(order), offset + limit, !ascending);
+    return { total: found.length, rows: this.rows(sorted.subarray(offset)) };
   }
 
   private keys(order: ObjectOrder): ArrayLike<number> {
     if (order === "size") return this.heap.sizes;
     if (order === "retained") return this.dominators.retained;
-    const start = order === "references" ? this.heap.refStart : this.referrers.start;
-    const degree = new Uint32Array(this.heap.count);
-    for (let i = 0; i < degree.length; i++) degree[i] = start[i + 1]! - start[i]!;
-    return degree;
+    this.degrees[order] ??= degrees(order === "references" ? this.heap.refStart : this.referrers.start);
+    return this.degrees[order];
   }
 
   /** What an object refers to, or what refers to it, the largest first. */
   neighbours(index: number, direction: "references" | "referrers", offset = 0, limit = 100): Page<ObjectRow> {
     const edges = direction === "references" ? { start: this.heap.refStart, to: this.heap.refs } : this.referrers;
     const all = edges.to.subarray(edges.start[index], edges.start[index + 1]);
-    const sorted = sortBy(all, this.dominating?.retained ?? this.heap.sizes);
-    return { total: all.length, rows: this.rows(sorted.subarray(offset, offset + limit)) };
+    const sorted = leading(all, this.dominating?.retained ?? this.heap.sizes, offset + limit);
+    return { total: all.length, rows: this.rows(sorted.subarray(offset)) };
   }
 
   /** The shortest path that keeps an object alive, its root first. */
@@ -156,4 +155,9 @@ export class Analysis {
       root: this.reach.kind[index]!,
     };
   }
+}
+
+/** How many edges each object has. */
+function degrees(start: Uint32Array): Uint32Array {
+  return start.subarray(0, -1).map((begin, i) => start[i + 1]! - begin);
 }

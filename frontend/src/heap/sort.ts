@@ -1,41 +1,47 @@
-/** Sorting a million objects in some 50 ms: a radix sort of indices, where a comparator takes a second. */
-
-const LARGEST = 0xffffffff;
+/** The first rows of a million objects in order: in one pass, where sorting all of them takes a second. */
 
 /**
- * Indices ordered by `key`, largest first (or smallest first); equal ones stay in the order given.
+ * The `wanted` leading ones of `indices`, ordered by `key`, largest first (or smallest first); equal ones stay in the
+ * order given.
  *
- * @param indices what to sort; a new array is returned.
- * @param key non-negative numbers by index.
+ * A heap keeps the best so far, the worst of them on top: nearly all others are passed by after one comparison.
  */
-export function sortBy(indices: Uint32Array, key: ArrayLike<number>, descending = true): Uint32Array<ArrayBuffer> {
-  const n = indices.length;
-  let from = Uint32Array.from(indices);
-  let to = new Uint32Array(n);
-  const rank = (index: number): number => {
-    const value = Math.min(key[index]!, LARGEST) >>> 0;
-    return descending ? ~value >>> 0 : value;
+export function leading(
+  indices: Uint32Array,
+  key: ArrayLike<number>,
+  wanted: number,
+  descending = true,
+): Uint32Array<ArrayBuffer> {
+  const size = Math.min(wanted, indices.length);
+  if (size <= 0) return new Uint32Array(0);
+  const sign = descending ? 1 : -1;
+  const rank = (position: number): number => sign * key[indices[position]!]!;
+  const worse = (a: number, b: number): boolean => {
+    const x = rank(a);
+    const y = rank(b);
+    return x === y ? a > b : x < y;
   };
-  for (let shift = 0; shift < 33; shift += 11) {
-    const counts = new Uint32Array(2049);
-    for (let i = 0; i < n; i++) counts[((rank(from[i]!) >>> shift) & 2047) + 1]!++;
-    for (let digit = 0; digit < 2048; digit++) counts[digit + 1]! += counts[digit]!;
-    for (let i = 0; i < n; i++) {
-      const index = from[i]!;
-      to[counts[(rank(index) >>> shift) & 2047]!++] = index;
+  const heap = new Uint32Array(size);
+  const sink = (at: number): void => {
+    for (let child = 2 * at + 1; child < size; child = 2 * at + 1) {
+      if (child + 1 < size && worse(heap[child + 1]!, heap[child]!)) child++;
+      if (!worse(heap[child]!, heap[at]!)) return;
+      const moved = heap[at]!;
+      heap[at] = heap[child]!;
+      heap[child] = moved;
+      at = child;
     }
-    [from, to] = [to, from];
+  };
+  for (let i = 0; i < size; i++) heap[i] = i;
+  for (let i = (size >>> 1) - 1; i >= 0; i--) sink(i);
+  let worst = rank(heap[0]!);
+  for (let i = size; i < indices.length; i++) {
+    if (sign * key[indices[i]!]! <= worst) continue;
+    heap[0] = i;
+    sink(0);
+    worst = rank(heap[0]!);
   }
-  orderHuge(from, key, descending);
-  return from;
-}
-
-/** Keys beyond 32 bits all look the same to the radix sort; there are few of them, at one end. */
-function orderHuge(sorted: Uint32Array, key: ArrayLike<number>, descending: boolean): void {
-  const huge = sorted.filter((index) => key[index]! >= LARGEST);
-  if (huge.length < 2) return;
-  huge.sort((a, b) => (descending ? key[b]! - key[a]! : key[a]! - key[b]!));
-  sorted.set(huge, descending ? 0 : sorted.length - huge.length);
+  return heap.sort((a, b) => (worse(a, b) ? 1 : -1)).map((position) => indices[position]!);
 }
 
 /** Indices 0..count-1 for which the predicate holds. */

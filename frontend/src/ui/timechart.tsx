@@ -43,6 +43,7 @@ export function TimeChart({
   height = 150,
   fromZero = true,
   binary = false,
+  bare = false,
 }: Props) {
   const host = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot | null>(null);
