@@ -300,6 +300,9 @@ def test_memory_is_watched_over_time(chromium: Chrome) -> None:
         stats = {row[0]: row for row in page.rows("Collector statistics")}
         assert "Python's allocator" in stats["allocated_blocks"][2]
         assert all(row[2] for row in stats.values()), "every key has a meaning"
+        if page.find("main button", "Trace births and deaths"):
+            page.press("Trace births and deaths")
+        page.wait(lambda: leaked() and page.find(".figures .box", "Born")[0].text.splitlines()[1].endswith("/s"), "births")
         page.press("Class", "th button")
         page.wait(lambda: page.rows("Live objects by class")[0][0] == min(row[0] for row in page.rows("Live objects by class")), "order")
         page.type("Filter classes by name", "Leaked")

@@ -194,17 +194,25 @@ describe("the store", () => {
     expect(store.version.value).toBe(version);
   });
 
-  it("takes only statistics from events where memory_profile tells the rest", () => {
+  it("takes from events only what memory_profile does not tell", () => {
     const store = new MemoryStore();
-    store.events(
-      [
-        { 0: 0, 1: T, 2: { 3: 16, 4: "A" } },
-        { 0: 6, 1: T, 2: { rss: 5 } },
-      ],
-      false,
-    );
-    expect(store.classes.size).toBe(0);
+    const events = [
+      { 0: 0, 1: T, 2: { 3: 16, 4: "A" } },
+      { 0: 1, 1: T, 2: { 3: 16 } },
+      { 0: 6, 1: T, 2: { rss: 5 } },
+      { 0: 2, 1: T },
+    ];
+    const unknown = { span_us: 2e6, classes: [[0, 100, null, null, 1]] };
+    store.take(readMemory(answer(unknown)));
+    store.events(events, false);
+    expect(store.classes.size).toBe(1);
+    expect(store.classes.live).toBe(100);
     expect(store.series.rss.last).toBe(5);
+    const sum = (metric: "born" | "died") => store.series[metric].read(T - 5000, T).sum.reduce((a, b) => a + b, 0);
+    expect([sum("born"), sum("died")]).toEqual([1, 1]);
+    store.take(readMemory(answer()));
+    store.events(events, false);
+    expect([sum("born"), sum("died")]).toEqual([31, 6]);
   });
 
   it("starts afresh with another process", () => {

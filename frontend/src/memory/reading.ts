@@ -20,6 +20,8 @@ export interface MemoryAnswer {
   readonly cursor: number;
   readonly time: number;
   readonly seconds: number;
+  /** Whether begin and end of objects are traced. */
+  readonly running: boolean;
   readonly classes: readonly (readonly [string, number, number | null, number | null, number | null])[];
   readonly totalLive: number | null;
   /** How the census is made, in the server's words. */
@@ -49,6 +51,7 @@ export function readMemory(answer: Packed): MemoryAnswer {
     cursor,
     time: number(answer.timestamp) ?? Date.now(),
     seconds: (number(answer.span_us) ?? 0) / 1e6,
+    running: answer.running === true,
     classes: list(answer.classes).flatMap((row) => {
       if (!Array.isArray(row)) return [];
       return [[named(row[0]), number(row[1]) ?? 0, number(row[2]), number(row[3]), number(row[4])] as const];

@@ -28,6 +28,8 @@ export class MemoryStore {
   readonly stats: Signal<ReadonlyMap<string, number>> = signal(new Map());
   readonly census: Signal<Census | null> = signal(null);
   readonly sites: Signal<readonly Site[]> = signal([]);
+  /** Whether the server traces the begin and end of objects, as `memory_profile` last told. */
+  readonly traced = signal(false);
   /** Rises with each change of series and classes: views that read it follow them. */
   readonly version = signal(0);
   /** Time of the last data, by the server's clock. */
@@ -38,6 +40,8 @@ export class MemoryStore {
   collections = 0;
   longestPause = 0;
   private gcBegan: number | null = null;
+  /** Whether `memory_profile` knows births and deaths; else what is published of them is counted. */
+  private exact = false;
 
   /** Forgets everything: another process is watched. */
   clear(): void {
@@ -46,6 +50,7 @@ export class MemoryStore {
     this.stats.value = new Map();
     this.census.value = null;
     this.sites.value = [];
+    this.traced.value = false;
     this.latest = this.earliest = this.gcBegan = null;
     this.collections = this.longestPause = 0;
     this.version.value++;
@@ -61,11 +66,13 @@ export class MemoryStore {
       const total = (column: 2 | 3) => answer.classes.reduce((sum, row) => sum + (row[column] ?? 0), 0);
       const known = (column: 2 | 3) => answer.classes.some((row) => row[column] !== null);
       const begin = time - seconds * 1000;
+      this.exact = known(2) || known(3);
       if (known(2)) this.series.born.spread(begin, time, total(2));
       if (known(3)) this.series.died.spread(begin, time, total(3));
     }
     for (const collection of answer.collections) this.paused(collection.time, collection.ms);
     this.census.value = answer.census;
+    this.traced.value = answer.running;
     this.sites.value = answer.sites;
     if (answer.gc.size) this.statistics(time, answer.gc);
     this.version.value++;
@@ -74,7 +81,8 @@ export class MemoryStore {
   /**
    * Takes in published events.
    *
-   * @param objects whether births, deaths and pauses count: not where `memory_profile` tells them already.
+   * @param objects whether classes and pauses come from events: not where `memory_profile` tells them. Births and
+   *   deaths do even there, as long as it does not know them.
    */
   events(events: readonly Event[], objects: boolean): void {
     let changed = false;
@@ -90,7 +98,7 @@ export class MemoryStore {
       this.statistics(time, readStats(payload));
       return true;
     }
-    if (!objects) return false;
+    if (!objects) return !this.exact && this.counted(kind, time);
     switch (kind) {
       case EventType.objectCreated: {
         const id = isMap(payload) ? number(payload[Field.objectId]) : null;
@@ -117,6 +125,13 @@ export class MemoryStore {
         return false;
     }
     this.moved(time);
+    return true;
+  }
+
+  /** A birth or death beside a census that knows neither. */
+  private counted(kind: unknown, time: number): boolean {
+    if (kind !== EventType.objectCreated && kind !== EventType.objectDestroyed) return false;
+    this.series[kind === EventType.objectCreated ? "born" : "died"].add(time, 1);
     return true;
   }
 

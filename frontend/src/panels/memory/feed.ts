@@ -77,6 +77,11 @@ export class MemoryFeed {
     if (this.source.peek() === "events") await this.switch("stop_memory_profile");
   }
 
+  /** Has births and deaths traced or not, for every client. */
+  async traceAll(on: boolean): Promise<void> {
+    await this.switch(on ? "start_memory_profile" : "stop_memory_profile");
+  }
+
   private async switch(command: string): Promise<void> {
     try {
       await this.link.command(command);

@@ -1,7 +1,16 @@
 import { useSignal } from "@preact/signals";
 import { bytes, clean, count, duration } from "../../ui/format.ts";
 import { Segments } from "../../ui/segments.tsx";
-import { BlocksChart, BytesChart, LiveChart, PausesChart, perSecond, RatesChart, spanOf } from "./charts.tsx";
+import {
+  BlocksChart,
+  BytesChart,
+  LiveChart,
+  PausesChart,
+  perSecond,
+  RatesChart,
+  type Span,
+  spanOf,
+} from "./charts.tsx";
 import { Classes } from "./classes.tsx";
 import type { MemoryFeed } from "./feed.ts";
 import { GcStats } from "./gcstats.tsx";
@@ -33,6 +42,11 @@ export function MemoryView({ feed }: { feed: MemoryFeed }) {
               minutes.value = length;
             }}
           />
+          {feed.source.value === "profile" && store.traced.value && (
+            <button class="button" type="button" onClick={() => void feed.traceAll(false)}>
+              Stop tracing
+            </button>
+          )}
           <Switch feed={feed} />
         </div>
       </div>
@@ -55,7 +69,7 @@ export function MemoryView({ feed }: { feed: MemoryFeed }) {
               <LiveChart store={store} span={span} />
             </div>
             <div class="box">
-              <RatesChart store={store} span={span} />
+              <Rates feed={feed} span={span} />
             </div>
             <div class="box">
               <PausesChart store={store} span={span} />
@@ -67,6 +81,31 @@ export function MemoryView({ feed }: { feed: MemoryFeed }) {
           <Classes feed={feed} />
           <Sites feed={feed} />
           <GcStats feed={feed} />
+        </>
+      )}
+    </div>
+  );
+}
+
+/** Births and deaths, or how to have them counted. */
+function Rates({ feed, span }: { feed: MemoryFeed; span: Span }) {
+  const { store } = feed;
+  const known = store.series.born.last !== null || store.series.died.last !== null;
+  if (known || feed.source.value === "events") return <RatesChart store={store} span={span} />;
+  return (
+    <div class="empty">
+      <h3>Births and deaths</h3>
+      {store.traced.value ? (
+        <p>No traced object has been born or has died yet.</p>
+      ) : (
+        <>
+          <p>
+            They are not traced. Tracing switches on object events for every client; where many objects are made it
+            takes the application a few per cent.
+          </p>
+          <button class="button small" type="button" onClick={() => void feed.traceAll(true)}>
+            Trace births and deaths
+          </button>
         </>
       )}
     </div>
