@@ -10,12 +10,13 @@ export function memoryCards(feed: MemoryFeed): Card[] {
   const { store } = feed;
   const Chart = () => {
     store.version.value;
-    if (store.series.rss.last === null) return <p class="soft">{waiting(feed)}</p>;
+    if (store.series.rss.last === null) return <Waiting feed={feed} />;
     return <BytesChart store={store} span={spanOf(store, TEN_MINUTES)} height={150} bare />;
   };
   const Collector = () => {
     store.version.value;
-    if (!store.collections) return <p class="soft">{feed.watching.value ? "No collection yet." : waiting(feed)}</p>;
+    if (!store.collections)
+      return feed.watching.value ? <p class="soft">No collection yet.</p> : <Waiting feed={feed} />;
     return (
       <dl class="card-facts">
         <dt>Longest pause</dt>
@@ -33,6 +34,14 @@ export function memoryCards(feed: MemoryFeed): Card[] {
   ];
 }
 
-function waiting(feed: MemoryFeed): string {
-  return feed.watching.value ? "Waiting for the first figures…" : "Not watched: start it in the Memory panel.";
+function Waiting({ feed }: { feed: MemoryFeed }) {
+  if (feed.watching.value) return <p class="soft">Waiting for the first figures…</p>;
+  return (
+    <div class="card-off">
+      <p class="soft">Memory is not watched.</p>
+      <button class="button small" type="button" disabled={!feed.link.open} onClick={() => void feed.start()}>
+        Start watching
+      </button>
+    </div>
+  );
 }

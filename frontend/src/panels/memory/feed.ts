@@ -34,9 +34,8 @@ export class MemoryFeed {
       this.cursor = null;
       this.problem.value = "";
       this.tracing.value = null;
-      if (this.source.peek() === "profile") this.watching.value = !this.paused;
+      if (handshake.objectTrace && !this.paused) this.watching.value = true;
       else if (this.watching.peek()) void this.start();
-      else this.watching.value = handshake.objectTrace && !this.paused;
     });
     link.onEvents((events) => this.store.events(events, this.source.peek() === "events"));
     poll(

@@ -27,35 +27,37 @@ export function MemoryView({ feed }: { feed: MemoryFeed }) {
   const minutes = useSignal<(typeof SPANS)[number][0]>("5");
   const { store, watching } = feed;
   store.version.value;
-  const nothing = store.latest === null;
+  const off = store.latest === null && !watching.value;
   const span = spanOf(store, Number(minutes.value) * 60_000);
   return (
     <div class="panel memory">
       <div class="title">
         <h1>Memory</h1>
-        <div class="toolbar">
-          <Segments
-            label="Time shown"
-            value={minutes.value}
-            choices={SPANS}
-            onChoose={(length) => {
-              minutes.value = length;
-            }}
-          />
-          {feed.source.value === "profile" && store.traced.value && (
-            <button class="button" type="button" onClick={() => void feed.traceAll(false)}>
-              Stop tracing
-            </button>
-          )}
-          <Switch feed={feed} />
-        </div>
+        {!off && (
+          <div class="toolbar">
+            <Segments
+              label="Time shown"
+              value={minutes.value}
+              choices={SPANS}
+              onChoose={(length) => {
+                minutes.value = length;
+              }}
+            />
+            {feed.source.value === "profile" && store.traced.value && (
+              <button class="button" type="button" onClick={() => void feed.traceAll(false)}>
+                Stop tracing
+              </button>
+            )}
+            <Switch feed={feed} />
+          </div>
+        )}
       </div>
       {feed.problem.value && (
         <p class="notice bad" role="alert">
           {clean(feed.problem.value)}
         </p>
       )}
-      {nothing && !watching.value ? (
+      {off ? (
         <Beginning feed={feed} />
       ) : (
         <>

@@ -4,7 +4,6 @@ import { type Signal, signal } from "@preact/signals";
 import type { Link } from "../../connection/link.ts";
 import { type RemoteHeaps, remoteHeaps } from "../../heap/remote.ts";
 import type { Summary } from "../../heap/service.ts";
-import { clock } from "../../ui/format.ts";
 import { type Progress, takeSnapshot } from "./take.ts";
 
 /** One step of what is looked at; the steps before it are the way back. */
@@ -56,7 +55,7 @@ export class SnapshotStore {
       const summary = await takeSnapshot({
         link: this.link,
         heaps: this.heaps,
-        name: `Snapshot ${number}, ${clock(Date.now())}`,
+        name: `Snapshot ${number}`,
         progress: (progress) => {
           this.progress.value = progress;
         },
