@@ -22,6 +22,9 @@ export type ClassCountOrder = "name" | "live" | "growth" | "born" | "died" | "bo
 /** At most so many objects are followed by id; what is born beyond that is counted, but its death is not recognised. */
 export const MAX_FOLLOWED = 500_000;
 
+/** Beyond so many classes those without a living object are forgotten: code that makes classes on the fly has no end. */
+export const MAX_CLASSES = 20_000;
+
 export class ClassCounts {
   private readonly rows = new Map<string, ClassCount>();
   private readonly classOfId = new Map<number, ClassCount>();
@@ -77,6 +80,12 @@ export class ClassCounts {
       row.bornRate = row.bornRate === null ? null : 0;
       row.diedRate = row.diedRate === null ? null : 0;
     }
+    this.prune();
+  }
+
+  private prune(): void {
+    if (this.rows.size <= MAX_CLASSES) return;
+    for (const [name, row] of this.rows) if (row.live <= 0) this.rows.delete(name);
   }
 
   /** An `obj_created` event. */
@@ -117,6 +126,7 @@ export class ClassCounts {
     }
     this.windowBorn.clear();
     this.windowDied.clear();
+    this.prune();
   }
 
   clear(): void {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ClassCounts, MAX_FOLLOWED } from "./classes.ts";
+import { ClassCounts, MAX_CLASSES, MAX_FOLLOWED } from "./classes.ts";
 import { isBytes, meaning } from "./gckeys.ts";
 import { readMemory, readTracing } from "./reading.ts";
 import { Series } from "./series.ts";
@@ -72,6 +72,17 @@ describe("classes", () => {
     for (let id = 0; id < MAX_FOLLOWED + 10; id++) counts.created(id, "A");
     expect(counts.unfollowed).toBe(10);
     expect(counts.live).toBe(MAX_FOLLOWED + 10);
+  });
+
+  it("forgets classes without objects when there are too many", () => {
+    const counts = new ClassCounts();
+    const census = (first: number) =>
+      Array.from({ length: MAX_CLASSES - 1 }, (_, i) => [`C${first + i}`, 1, null, null, null] as const);
+    counts.census(census(0), 0);
+    counts.census([["kept", 0, null, null, null]], 0);
+    expect(counts.size).toBe(MAX_CLASSES);
+    counts.census(census(1_000_000), 0);
+    expect(counts.size).toBe(MAX_CLASSES - 1);
   });
 
   it("adds censuses up, and knows a class that is gone", () => {
