@@ -323,7 +323,7 @@ def test_memory_is_watched_over_time(chromium: Chrome) -> None:
         page.fill("Filter classes by name", " \b")
         page.pictures("memory")
         page.go("")
-        page.wait_for("Garbage collector")
+        page.wait_for("Longest pause")
         page.pictures("overview-memory")
         page.go("memory")
         page.click("Stop watching")

@@ -1,4 +1,4 @@
-import { bytes, count, duration } from "../../ui/format.ts";
+import { count, duration } from "../../ui/format.ts";
 import type { Card } from "../panel.ts";
 import { BytesChart, spanOf } from "./charts.tsx";
 import type { MemoryFeed } from "./feed.ts";
@@ -11,27 +11,17 @@ export function memoryCards(feed: MemoryFeed): Card[] {
   const Chart = () => {
     store.version.value;
     if (store.series.rss.last === null) return <Waiting feed={feed} />;
-    return <BytesChart store={store} span={spanOf(store, TEN_MINUTES)} height={150} bare />;
-  };
-  const Collector = () => {
-    store.version.value;
-    if (!store.collections)
-      return feed.watching.value ? <p class="soft">No collection yet.</p> : <Waiting feed={feed} />;
+    const pauses = store.collections
+      ? `Longest pause ${duration(store.longestPause * 1000)} in ${count(store.collections)} garbage collections`
+      : "No garbage collection yet";
     return (
-      <dl class="card-facts">
-        <dt>Longest pause</dt>
-        <dd>{duration(store.longestPause * 1000)}</dd>
-        <dt>Collections</dt>
-        <dd>{count(store.collections)}</dd>
-        <dt>Resident</dt>
-        <dd>{store.series.rss.last === null ? "–" : bytes(store.series.rss.last)}</dd>
-      </dl>
+      <>
+        <BytesChart store={store} span={spanOf(store, TEN_MINUTES)} height={120} bare />
+        <p class="soft">{pauses}</p>
+      </>
     );
   };
-  return [
-    { title: "Memory", width: 2, order: 20, View: Chart },
-    { title: "Garbage collector", width: 1, order: 40, View: Collector },
-  ];
+  return [{ title: "Memory", width: 2, order: 20, View: Chart }];
 }
 
 function Waiting({ feed }: { feed: MemoryFeed }) {

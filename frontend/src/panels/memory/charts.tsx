@@ -3,7 +3,7 @@ import type { MemoryStore } from "../../memory/store.ts";
 import { bytes, count, duration } from "../../ui/format.ts";
 import { TimeChart } from "../../ui/timechart.tsx";
 
-const SHORTEST_MS = 60_000;
+const SHORTEST_MS = 30_000;
 
 export interface Span {
   readonly from: number;
@@ -18,7 +18,8 @@ export function spanOf(store: MemoryStore, lengthMs: number): Span {
 }
 
 const whole = (value: number): string => count(Math.round(value));
-export const perSecond = (value: number): string => `${value < 10 ? value.toFixed(1) : count(Math.round(value))}/s`;
+export const perSecond = (value: number): string =>
+  `${value > 0 && value < 10 ? value.toFixed(1) : count(Math.round(value))}/s`;
 const milliseconds = (value: number): string => duration(value * 1000);
 
 interface Props {
