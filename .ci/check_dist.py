@@ -9,6 +9,7 @@ import sys
 import tarfile
 import zipfile
 
+DASHBOARD = tuple(f"rbkit_websocket/dashboard/static/{name}" for name in ("index.html", "app.js", "app.css"))
 REQUIRED = {
     ".whl": (
         "rbkit_websocket/py.typed",
@@ -16,6 +17,7 @@ REQUIRED = {
         "rbkit_websocket/profilers/_native.pyi",
         "rbkit_websocket/profilers/_heap.pyi",
         "rbkit_websocket/profilers/_trace.pyi",
+        *DASHBOARD,
         "entry_points.txt",
     ),
     ".gz": (
@@ -42,6 +44,14 @@ REQUIRED = {
         "rbkit_websocket/profilers/_heap_types.h",
         "rbkit_websocket/profilers/_heap_walk.h",
         "rbkit_websocket/profilers/_heap.pyi",
+        *DASHBOARD,
+        "build_backend.py",
+        "frontend/.npmrc",
+        "frontend/build.mjs",
+        "frontend/built-from.txt",
+        "frontend/package-lock.json",
+        "frontend/public/index.html",
+        "frontend/src/main.tsx",
         "tests/conftest.py",
         "docs/servers/nginx/plain.conf",
         "examples/flask_app.py",

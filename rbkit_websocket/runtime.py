@@ -173,19 +173,17 @@ class Runtime:
 
     def _announce(self, token: str, environ: Mapping[str, Any]) -> None:
         # Printed, not logged: log files are kept and read by others. The token is in the runtime directory as well.
-        print(
-            f"rbkit: watch this application at {_url(environ)}?token={token} (subprotocol rbkit)",
-            file=sys.stderr,
-            flush=True,
-        )
+        # Behind #, the token reaches no proxy's and no server's log when the address is opened.
+        address = f"{_url(environ)}{self.settings.mount}/#token={token}"
+        print(f"rbkit: watch this application at {address}", file=sys.stderr, flush=True)
 
 
 def _url(environ: Mapping[str, Any]) -> str:
-    """The WebSocket's address: below what the application is mounted at, over TLS where this server speaks it."""
+    """The application's address: below what it is mounted at, over TLS where this server speaks it."""
     # A proxy's word on the scheme is about its own connections, and the address below is not the proxy's.
     forwarded = any(key.startswith("HTTP_X_FORWARDED_") for key in environ)
-    scheme = "wss" if environ.get("wsgi.url_scheme") == "https" and not forwarded else "ws"
-    return f"{scheme}://{_address(environ)}{quote(environ.get('SCRIPT_NAME', ''), encoding='latin-1')}/"
+    scheme = "https" if environ.get("wsgi.url_scheme") == "https" and not forwarded else "http"
+    return f"{scheme}://{_address(environ)}{quote(environ.get('SCRIPT_NAME', ''), encoding='latin-1')}"
 
 
 def _address(environ: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import click
 
+from ..dashboard import bundle
 from ..errors import ConnectionClosed
 from .demo_process import DemoProcess
 
@@ -39,6 +40,8 @@ def command(port: int, seconds: float | None, no_load: bool) -> None:
         server = stack.enter_context(DemoProcess(port, f"rbkit-demo-{os.getpid()}", token))
         url = f"ws://127.0.0.1:{server.port}/?token={quote(token)}"
         click.echo(f"application http://127.0.0.1:{server.port}/")
+        missing = "" if bundle.names() else "  (not in this installation: open it to see how to get it)"
+        click.echo(f"dashboard   http://127.0.0.1:{server.port}/__rbkit__/#token={quote(token)}{missing}")
         click.echo(f"websocket   {url}  (subprotocol rbkit)")
         try:
             _watch(stack, server, url, seconds, stop, load=not no_load)

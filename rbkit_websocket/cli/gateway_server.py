@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import click
@@ -88,7 +88,10 @@ def serve(address: tuple[str, int], servers: Sequence[str], servers_file: Path |
         gevent.signal_handler(number, finished.set)
     if servers_file is not None:
         gevent.signal_handler(signal.SIGHUP, _reload, runtime, read)
-    click.echo(f"websocket {_url(address[0], int(server.server_port or 0), token)}  (subprotocol rbkit)")
+    location = _location(address[0], int(server.server_port or 0))
+    quoted = quote(token, safe="") if token else None
+    click.echo(f"websocket ws://{location}/" + (f"?token={quoted}" if quoted else "") + "  (subprotocol rbkit)")
+    click.echo(f"dashboard http://{location}{settings.mount}/" + (f"#token={quoted}" if quoted else ""))
     _tell(runtime)
     finished.wait()
     # The sessions first: stop() would drop their connections without a word.
@@ -149,8 +152,7 @@ def _resolved(address: tuple[str, int]) -> tuple[str, int]:
     return str(found[0][4][0]), port
 
 
-def _url(host: str, port: int, token: str | Literal[False] | None) -> str:
+def _location(host: str, port: int) -> str:
     # Every interface: this machine's own is one to show.
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    location = f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
-    return f"ws://{location}/" + (f"?token={quote(token, safe='')}" if token else "")
+    return f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"

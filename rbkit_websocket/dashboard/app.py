@@ -1,4 +1,4 @@
-"""Pages under ``mount``: the list of servers, and the login that turns a token into a cookie."""
+"""Pages under ``mount``: the dashboard, the list of servers, and the login that turns a token into a cookie."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from ..errors import Rejected, RuntimeDirectoryError, ServerStartError
 from ..redaction import redact
 from ..responses import StartResponse, as_json, refuse, respond
 from ..runtime import Runtime
+from . import bundle, page
 
 __all__ = ["pages", "respond_at_mount"]
 
 _MAX_BODY: Final = 4096
 
-_HINT: Final = (
-    "rbkit: connect a WebSocket with the subprotocol rbkit to any path of this application, with ?token=...\n"
-    "GET servers lists the workers; server=<id> on the WebSocket's URL chooses one.\n"
-)
-
 
 def pages(mount: str) -> frozenset[str]:
     """The paths that are answered here; every other one is the application's."""
-    return frozenset(mount + path for path in _PAGES)
+    # Exact names: that is all the middleware compares, and nothing but the bundle's files can be asked for.
+    return frozenset(mount + path for path in (*_PAGES, *(f"/{name}" for name in bundle.names())))
 
 
 def respond_at_mount(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
@@ -37,7 +34,7 @@ def _respond(environ: dict[str, Any], start_response: StartResponse, runtime: Ru
     path = environ.get("PATH_INFO", "")[len(runtime.settings.mount) :]
     method = environ.get("REQUEST_METHOD", "")
     try:
-        allowed, handler = _PAGES[path]
+        allowed, handler = _PAGES.get(path) or _FILE
         if method not in allowed:
             raise Rejected("405 Method Not Allowed", f"use {allowed[0]} here", (("Allow", ", ".join(allowed)),))
         return handler(environ, start_response, runtime)
@@ -47,8 +44,12 @@ def _respond(environ: dict[str, Any], start_response: StartResponse, runtime: Ru
         return refuse(start_response, Rejected("503 Service Unavailable", str(error)))
 
 
-def _hint(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
-    return respond(start_response, "200 OK", _HINT.encode())
+def _redirect(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
+    return page.redirect(environ, start_response, runtime.settings.mount)
+
+
+def _file(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
+    return page.serve(environ, start_response, environ["PATH_INFO"][len(runtime.settings.mount) + 1 :])
 
 
 def _servers(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
@@ -83,9 +84,11 @@ def _login(environ: dict[str, Any], start_response: StartResponse, runtime: Runt
     return respond(start_response, "200 OK", b"ok\n", headers=[("Set-Cookie", "; ".join(attributes))])
 
 
+_FILE: Final = (("GET", "HEAD"), _file)
+
 _PAGES: Final = {
-    "": (("GET",), _hint),
-    "/": (("GET",), _hint),
+    "": (("GET", "HEAD"), _redirect),
+    "/": _FILE,
     "/servers": (("GET",), _servers),
     "/login": (("POST",), _login),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from selenium import webdriver
@@ -41,3 +42,23 @@ def chromium() -> Iterator[webdriver.Chrome]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     with webdriver.Chrome(options=options, service=Service(driver)) as session:
         yield session
+
+
+@pytest.fixture
+def downloads(chromium: webdriver.Chrome, tmp_path: Path) -> Path:
+    """Where the browser puts what it saves."""
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    chromium.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle() -> None:
+    """The built dashboard; without it these tests skip, except in CI."""
+    from rbkit_websocket.dashboard import bundle
+
+    if not (bundle.FOLDER / "index.html").exists():
+        if os.environ.get("CI"):
+            pytest.fail("the dashboard is not built, and CI must not skip its tests")
+        pytest.skip("the dashboard is not built (npm ci && npm run build in frontend/)")

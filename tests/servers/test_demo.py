@@ -40,7 +40,11 @@ def test_the_demo_shows_a_real_profile_and_ends_by_itself():
     assert (code, errors) == (0, "")
     assert time.monotonic() - began < scaled(7 + 6)
     assert re.fullmatch(r"application http://127\.0\.0\.1:\d+/", lines[0])
-    assert re.fullmatch(r"websocket   ws://127\.0\.0\.1:\d+/\?token=\S+  \(subprotocol rbkit\)", lines[1])
+    dashboard = re.fullmatch(r"dashboard   (http://127\.0\.0\.1:\d+/__rbkit__/)#token=(\S+)( .*)?", lines[1])
+    assert dashboard
+    websocket = re.fullmatch(r"websocket   ws://127\.0\.0\.1:\d+/\?token=(\S+)  \(subprotocol rbkit\)", lines[2])
+    assert websocket
+    assert dashboard[2] == websocket[1]
 
     seconds = [dict(pair.split("=", 1) for pair in line.split()) for line in lines if line.startswith("second=")]
     assert 4 <= len(seconds) <= 7  # a busy machine may miss one
@@ -55,7 +59,8 @@ def test_the_demo_shows_a_real_profile_and_ends_by_itself():
     assert (last["connection"], last["lost"]) == ("open", "0")
 
     hot = re.compile(r"hot self=(\d\.\d{3}) total=(\d\.\d{3}) where=(\S+):(\d+) function=(.+)")
-    rows = [hot.fullmatch(line) for line in lines if not line.startswith(("second=", "application", "websocket"))]
+    others = ("second=", "application", "dashboard", "websocket")
+    rows = [hot.fullmatch(line) for line in lines if not line.startswith(others)]
     assert all(rows)
     functions = {row[5] for row in rows}
     assert functions & {"sieve", "edit_distance"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import signal
 import socket
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.cliprocess import Running, run, running
 from support.standin import StandIn
-from support.waiting import scaled
+from support.waiting import scaled, wait_until
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as independent_connect
 
@@ -34,6 +35,17 @@ def gateway(stand_in: StandIn, *options: str, env: dict[str, str] | None = None)
     endpoints = ["--pub-endpoint", stand_in.pub_endpoint, "--req-endpoint", stand_in.req_endpoint]
     with running("gateway", "--bind", "127.0.0.1:0", *endpoints, *options, env=env) as process:
         yield process
+
+
+def test_the_gateway_serves_the_dashboard_at_the_address_it_prints(stand_in):
+    with gateway(stand_in) as process:
+        token = process.url.partition("token=")[2]
+        address = f"http://127.0.0.1:{process.port}/__rbkit__/"
+        wait_until(lambda: f"dashboard {address}#token={token}" in process.lines, "the dashboard's address")
+        with urllib.request.urlopen(address, timeout=scaled(10)) as response:
+            assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+            assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert process.end() == (0, "")
 
 
 @pytest.mark.smoke

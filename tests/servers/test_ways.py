@@ -184,7 +184,10 @@ def test_the_servers_end_is_told(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("tls", "env", "address"),
-    [(True, {}, "wss://127.0.0.1:{}/?token="), (False, {"SCRIPT_NAME": "/shop"}, "ws://127.0.0.1:{}/shop/?token=")],
+    [
+        (True, {}, "https://127.0.0.1:{}/__rbkit__/#token="),
+        (False, {"SCRIPT_NAME": "/shop"}, "http://127.0.0.1:{}/shop/__rbkit__/#token="),
+    ],
     ids=["TLS", "prefix"],
 )
 def test_the_address_that_is_printed(tls: bool, env: dict[str, str], address: str, tmp_path: Path) -> None:

@@ -106,6 +106,8 @@ class StandIn:
         """Subscriptions at the publishing socket now."""
         self.answers: dict[bytes, bytes | Callable[[], bytes]] = {b"handshake": self.handshake}
         """Answers other than ``ok``; tests may add to it."""
+        self.snapshot: Callable[[int], Iterator[bytes]] = snapshot
+        """The messages of the dump of that number."""
         self._profiling: dict[str, int] = {"object_trace_enabled": 0, "cpu_profiling_enabled": 0}
         self._clock = "cpu"
         self._snapshots = itertools.count(1)
@@ -268,7 +270,7 @@ class StandIn:
             self.on_death()
             return None
         if command == b"objectspace_snapshot":
-            self._jobs.append([0.0, self._batch(snapshot(next(self._snapshots)))])
+            self._jobs.append([0.0, self._batch(self.snapshot(next(self._snapshots)))])
         switch = {
             b"start_memory_profile": ("object_trace_enabled", 1),
             b"stop_memory_profile": ("object_trace_enabled", 0),

@@ -1,0 +1,103 @@
+/** The pages beside the dashboard; every address is relative, since the application may be mounted under a prefix. */
+
+export interface Server {
+  readonly id: string;
+  readonly pid: number | null;
+  readonly application: string;
+  /** Seconds since the epoch. */
+  readonly started: number | null;
+  readonly alive: boolean;
+  /** Bytes; null where the server list does not say. */
+  readonly rss: number | null;
+  /** Requests that run now; null where not said. */
+  readonly requests: number | null;
+  readonly sessions: number | null;
+  /** The configured name, behind a gateway. */
+  readonly name: string | null;
+}
+
+export type Access =
+  | { kind: "open"; application: string; servers: readonly Server[] }
+  | { kind: "locked" }
+  | { kind: "forbidden"; why: string }
+  | { kind: "unreachable"; why: string };
+
+type Fetch = typeof fetch;
+
+/** Asks for the list of servers, which also tells whether the page is let in. */
+export async function listServers(fetcher: Fetch = fetch): Promise<Access> {
+  let response: Response;
+  try {
+    response = await fetcher("servers", { credentials: "same-origin", cache: "no-store" });
+  } catch {
+    return { kind: "unreachable", why: "The application does not answer." };
+  }
+  if (response.status === 401) return { kind: "locked" };
+  if (response.status === 403) return { kind: "forbidden", why: (await response.text()).trim() };
+  if (!response.ok) return { kind: "unreachable", why: (await response.text()).trim() || `status ${response.status}` };
+  try {
+    return readServers(await response.json());
+  } catch {
+    return { kind: "unreachable", why: "The list of servers cannot be read; is something else answering here?" };
+  }
+}
+
+export function readServers(body: unknown): Access {
+  const map = body as { application?: unknown; servers?: unknown };
+  if (typeof map !== "object" || map === null || !Array.isArray(map.servers)) throw new Error("no list of servers");
+  const servers = map.servers.filter((entry) => typeof entry?.id === "string").map(readServer);
+  return { kind: "open", application: typeof map.application === "string" ? map.application : "", servers };
+}
+
+function readServer(entry: { [key: string]: unknown }): Server {
+  const figure = (key: string) => (typeof entry[key] === "number" ? (entry[key] as number) : null);
+  const word = (key: string) => (typeof entry[key] === "string" ? (entry[key] as string) : null);
+  return {
+    id: entry.id as string,
+    pid: figure("pid"),
+    application: word("application") ?? "",
+    started: figure("started"),
+    alive: entry.alive !== false,
+    rss: figure("rss"),
+    requests: figure("requests"),
+    sessions: figure("sessions"),
+    name: word("name"),
+  };
+}
+
+/** Turns a token into the cookie. Answers whether it was right; throws with words for people if it could not be asked. */
+export async function login(token: string, fetcher: Fetch = fetch): Promise<boolean> {
+  let response: Response;
+  try {
+    response = await fetcher("login", {
+      method: "POST",
+      body: new URLSearchParams({ token }),
+      credentials: "same-origin",
+    });
+  } catch {
+    throw new Error("The application does not answer. Is it running?");
+  }
+  if (response.ok) return true;
+  if (response.status === 401) return false;
+  throw new Error((await response.text()).trim() || `The application answered with status ${response.status}.`);
+}
+
+/** Takes `token=` out of the address's fragment: the token, and the address without it. */
+export function tokenOf(address: string): { token: string | null; address: string } {
+  const [page = "", fragment = ""] = address.split("#", 2);
+  const parameters = new URLSearchParams(fragment);
+  const token = parameters.get("token");
+  if (token === null) return { token: null, address };
+  parameters.delete("token");
+  const rest = parameters.toString();
+  return { token, address: rest ? `${page}#${rest}` : page };
+}
+
+/** The WebSocket's address: this page's own, since any path of the application will do. */
+export function socketAddress(page: string, server: string | null): string {
+  const url = new URL(".", page);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  url.search = server ? new URLSearchParams({ server }).toString() : "";
+  url.hash = "";
+  return url.href;
+}

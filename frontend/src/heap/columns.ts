@@ -1,0 +1,57 @@
+/** Columns that grow: what a snapshot is collected into before its size is known. */
+
+type Numbers = Float64Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
+
+/** A typed array that doubles when it is full. */
+export class Column<T extends Numbers> {
+  length = 0;
+  private data: T;
+
+  constructor(
+    private readonly make: (length: number) => T,
+    capacity = 1024,
+  ) {
+    this.data = make(capacity);
+  }
+
+  push(value: number): void {
+    if (this.length === this.data.length) {
+      const larger = this.make(this.data.length * 2);
+      larger.set(this.data);
+      this.data = larger;
+    }
+    this.data[this.length++] = value;
+  }
+
+  get(index: number): number {
+    return this.data[index] as number;
+  }
+
+  /** What has been collected, in an array of its own size. */
+  done(): T {
+    return this.data.slice(0, this.length) as T;
+  }
+}
+
+export const floats = (capacity?: number): Column<Float64Array<ArrayBuffer>> =>
+  new Column((length) => new Float64Array(length), capacity);
+
+export const integers = (capacity?: number): Column<Uint32Array<ArrayBuffer>> =>
+  new Column((length) => new Uint32Array(length), capacity);
+
+/** Texts, each kept once. */
+export class Texts {
+  readonly list: string[] = [];
+  private readonly known = new Map<string, number>();
+
+  /** The number of a text; a new one gets the next. */
+  of(text: string): number {
+    let number = this.known.get(text);
+    if (number === undefined) {
+      number = this.list.length;
+      this.known.set(text, number);
+      this.list.push(text);
+    }
+    return number;
+  }
+}

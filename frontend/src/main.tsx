@@ -1,0 +1,34 @@
+import "uplot/dist/uPlot.min.css";
+import "./styles/tokens.css";
+import "./styles/base.css";
+import "./styles/controls.css";
+import "./styles/shell.css";
+import { render } from "preact";
+import { App } from "./app.tsx";
+import { login, tokenOf } from "./connection/http.ts";
+import { followAddress } from "./route.ts";
+import { Root } from "./shell/root.tsx";
+import { applyTheme } from "./theme.ts";
+
+applyTheme();
+const { token, address } = tokenOf(location.href);
+// Before anything else: not in the history, not in a screenshot.
+if (token !== null) history.replaceState(null, "", address);
+followAddress();
+
+const app = new App();
+const host = document.getElementById("app");
+if (host) render(<Root app={app} />, host);
+
+async function begin(): Promise<void> {
+  if (token) {
+    try {
+      await login(token);
+    } catch {
+      // The link says what is wrong, and tries again.
+    }
+  }
+  app.link.connect();
+}
+
+void begin();

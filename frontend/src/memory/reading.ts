@@ -1,0 +1,106 @@
+/** Answers to `memory_profile` and `trace_objects`, checked once. */
+
+import { isMap, number, type Packed, text } from "../protocol/codec.ts";
+
+export interface Collection {
+  readonly time: number;
+  readonly generation: number;
+  readonly ms: number;
+  readonly collected: number;
+}
+
+export interface Site {
+  readonly name: string;
+  readonly file: string;
+  readonly line: number;
+  readonly count: number;
+}
+
+export interface MemoryAnswer {
+  readonly cursor: number;
+  readonly time: number;
+  readonly seconds: number;
+  /** Whether begin and end of objects are traced. */
+  readonly running: boolean;
+  readonly classes: readonly (readonly [string, number, number | null, number | null, number | null])[];
+  readonly totalLive: number | null;
+  /** How the census is made, in the server's words. */
+  readonly census: {
+    readonly method: string;
+    readonly note: string;
+    readonly tookMs: number | null;
+    readonly at: number | null;
+  };
+  readonly collections: readonly Collection[];
+  readonly sites: readonly Site[];
+  readonly gc: ReadonlyMap<string, number>;
+}
+
+const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
+
+/** @throws Error if it is no such answer. */
+export function readMemory(answer: Packed): MemoryAnswer {
+  const cursor = number(answer.cursor);
+  if (cursor === null || !Array.isArray(answer.classes))
+    throw new Error("The answer to memory_profile cannot be read.");
+  const names = list(answer.names).map((name) => text(name) ?? "(no name)");
+  const named = (index: unknown): string => names[number(index) ?? -1] ?? "(no name)";
+  const census = isMap(answer.census) ? answer.census : {};
+  const took = number(census.took_us);
+  return {
+    cursor,
+    time: number(answer.timestamp) ?? Date.now(),
+    seconds: (number(answer.span_us) ?? 0) / 1e6,
+    running: answer.running === true,
+    classes: list(answer.classes).flatMap((row) => {
+      if (!Array.isArray(row)) return [];
+      return [[named(row[0]), number(row[1]) ?? 0, number(row[2]), number(row[3]), number(row[4])] as const];
+    }),
+    totalLive: number(answer.total_live),
+    census: {
+      method: text(census.method) ?? "",
+      note: text(census.note) ?? "",
+      tookMs: took === null ? null : took / 1000,
+      at: number(census.at_ms),
+    },
+    collections: list(answer.collections).flatMap((row) => {
+      if (!Array.isArray(row)) return [];
+      const time = number(row[0]);
+      if (time === null) return [];
+      return [
+        { time, generation: number(row[1]) ?? 0, ms: (number(row[2]) ?? 0) / 1000, collected: number(row[3]) ?? 0 },
+      ];
+    }),
+    sites: list(answer.sites).flatMap((row) => {
+      if (!Array.isArray(row)) return [];
+      return [{ name: named(row[0]), file: text(row[1]) ?? "", line: number(row[2]) ?? 0, count: number(row[3]) ?? 0 }];
+    }),
+    gc: readStats(answer.gc),
+  };
+}
+
+/** The numbers of a `gc_stats` payload. */
+export function readStats(payload: unknown): Map<string, number> {
+  const found = new Map<string, number>();
+  for (const [key, value] of Object.entries(isMap(payload) ? payload : {})) {
+    const figure = number(value);
+    if (figure !== null) found.set(key, figure);
+  }
+  return found;
+}
+
+export interface Tracing {
+  readonly patterns: readonly string[];
+  readonly mechanism: string;
+  readonly complete: boolean;
+  readonly note: string;
+}
+
+export function readTracing(answer: Packed): Tracing {
+  return {
+    patterns: list(answer.patterns).map((pattern) => text(pattern) ?? ""),
+    mechanism: text(answer.mechanism) ?? "",
+    complete: answer.complete === true,
+    note: text(answer.note) ?? "",
+  };
+}

@@ -1,0 +1,180 @@
+import { type Signal, useSignal } from "@preact/signals";
+import { useEffect, useMemo, useRef } from "preact/hooks";
+import { theme } from "../../theme.ts";
+import { clean, duration, percent } from "../../ui/format.ts";
+import type { Graph } from "./model/graph.ts";
+import { type Bar, barAt, layOut, neighbour, type Step } from "./model/layout.ts";
+import type { Frame } from "./model/tree.ts";
+import { paint, palette, ROW } from "./paint.ts";
+
+/** The way to a node by its frames: node numbers do not outlive a graph. */
+export type Path = readonly Frame[];
+
+const STEPS: { readonly [key: string]: Step } = {
+  ArrowUp: "up",
+  ArrowDown: "down",
+  ArrowLeft: "left",
+  ArrowRight: "right",
+};
+
+interface FlameProps {
+  graph: Graph;
+  search: string;
+  focus: Signal<Path>;
+}
+
+/** A flame graph on a canvas as high as what is seen of it; callers above, callees below. */
+export function Flame({ graph, search, focus }: FlameProps) {
+  const scroller = useRef<HTMLDivElement>(null);
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const size = useSignal({ width: 0, height: 0 });
+  const scroll = useSignal(0);
+  const selected = useSignal<Path | null>(null);
+  const hover = useSignal<{ node: number; x: number; y: number } | null>(null);
+
+  const { width, height } = size.value;
+  const focused = find(graph, focus.value);
+  const bars = useMemo(() => layOut(graph, focused, width), [graph, focused, width]);
+  const rows = bars.reduce((most, bar) => Math.max(most, bar.row), 0) + 1;
+  const chosen = selected.value ? find(graph, selected.value, true) : -1;
+
+  useEffect(() => {
+    const element = scroller.current;
+    if (!element) return;
+    const measure = () => {
+      size.value = { width: element.clientWidth, height: element.clientHeight };
+    };
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    measure();
+    return () => observer.disconnect();
+  }, [size]);
+
+  const dark = theme.value;
+  const colors = useMemo(palette, [dark]);
+  useEffect(() => {
+    const element = canvas.current;
+    const context = element?.getContext("2d");
+    if (!element || !context || !width) return;
+    const ratio = window.devicePixelRatio || 1;
+    element.width = Math.round(width * ratio);
+    element.height = Math.round(height * ratio);
+    element.style.width = `${width}px`;
+    element.style.height = `${height}px`;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    paint(context, { graph, bars, search, selected: chosen, scroll: scroll.value, width, height }, colors);
+  });
+
+  const under = (event: MouseEvent): Bar | null => {
+    const box = canvas.current?.getBoundingClientRect();
+    if (!box) return null;
+    return barAt(bars, event.clientX - box.left, Math.floor((event.clientY - box.top + scroll.value) / ROW));
+  };
+  const select = (bar: Bar) => {
+    selected.value = pathOf(graph, bar.node);
+    const element = scroller.current;
+    if (!element) return;
+    const top = bar.row * ROW;
+    if (top < element.scrollTop) element.scrollTop = top;
+    if (top + ROW > element.scrollTop + height) element.scrollTop = top + ROW - height;
+  };
+  const key = (event: KeyboardEvent) => {
+    const step = STEPS[event.key];
+    if (step) {
+      const next = neighbour(bars, chosen < 0 ? focused : chosen, step);
+      if (next) select(next);
+    } else if (event.key === "Enter" && chosen >= 0) {
+      focus.value = pathOf(graph, chosen);
+    } else if (event.key === "Escape") {
+      focus.value = focus.value.slice(0, -1);
+    } else {
+      return;
+    }
+    event.preventDefault();
+  };
+  const tip = hover.value && hover.value.node < graph.size ? hover.value : null;
+  return (
+    <div class="flame">
+      <div
+        class="flame-scroll"
+        ref={scroller}
+        role="application"
+        aria-label="Flame graph. Arrow keys move, Enter focuses, Escape goes back up. The table has the same figures."
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: it takes keys
+        tabIndex={0}
+        onScroll={(event) => {
+          scroll.value = event.currentTarget.scrollTop;
+        }}
+        onKeyDown={key}
+        onMouseMove={(event) => {
+          const bar = under(event);
+          hover.value = bar ? { node: bar.node, x: event.clientX, y: event.clientY } : null;
+        }}
+        onMouseLeave={() => {
+          hover.value = null;
+        }}
+        onClick={(event) => {
+          const bar = under(event);
+          if (!bar) return;
+          select(bar);
+          focus.value = pathOf(graph, bar.node);
+        }}
+      >
+        <canvas ref={canvas} class="flame-canvas" />
+        <div class="flame-space" style={{ height: `${Math.max(0, rows * ROW - height)}px` }} />
+      </div>
+      <p class="flame-chosen" aria-live="polite">
+        {chosen > 0 ? <Words graph={graph} node={chosen} /> : <span class="soft">Click a bar to focus on it.</span>}
+      </p>
+      {tip && (
+        <div class="tooltip" style={{ left: `${tipLeft(tip.x)}px`, top: `${tip.y + 18}px` }}>
+          <Words graph={graph} node={tip.node} />
+        </div>
+      )}
+    </div>
+  );
+}
+
+function tipLeft(x: number): number {
+  return Math.max(8, Math.min(x + 12, window.innerWidth - 380));
+}
+
+function Words({ graph, node }: { graph: Graph; node: number }) {
+  const frame = graph.frame(node);
+  const all = graph.total[0] || 1;
+  const total = graph.total[node] ?? 0;
+  const own = graph.self[node] ?? 0;
+  const before = graph.totalBefore?.[node];
+  return (
+    <>
+      <strong class="mono">{clean(frame.label)}</strong>{" "}
+      {frame.file && (
+        <span class="mono soft">
+          {clean(frame.file)}:{frame.line}
+        </span>
+      )}{" "}
+      <span class="figures">
+        total {duration(total)} ({percent(total / all)}) · self {duration(own)} ({percent(own / all)})
+        {before !== undefined && ` · before ${percent(before / (graph.totalBefore?.[0] || 1))}`}
+      </span>
+    </>
+  );
+}
+
+/** The node at the end of a path; its last caller that is there, or -1 if `exact`. */
+function find(graph: Graph, path: Path, exact = false): number {
+  let node = 0;
+  for (const { label, file, line } of path) {
+    const next = graph.children(node).find((child) => {
+      const frame = graph.frame(child);
+      return frame.label === label && frame.file === file && frame.line === line;
+    });
+    if (next === undefined) return exact ? -1 : node;
+    node = next;
+  }
+  return node;
+}
+
+function pathOf(graph: Graph, node: number): Path {
+  return graph.tree.path(node).map((frame) => graph.table.frames[frame]!);
+}

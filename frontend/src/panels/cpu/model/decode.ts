@@ -1,0 +1,109 @@
+import { isMap, number, type Packed, text } from "../../../protocol/codec.ts";
+import { EventType, Field } from "../../../protocol/constants.ts";
+import type { Delta, History, Stack } from "./history.ts";
+
+/** The state that comes with each answer of `cpu_profile`. */
+export interface ProfileAnswer {
+  readonly cursor: number;
+  readonly running: boolean;
+  readonly clock: string;
+  readonly intervalUs: number;
+  readonly effectiveIntervalUs: number;
+  readonly lostUs: number;
+  readonly threads: ReadonlyMap<number, string>;
+  /** null where nothing has been sampled since the cursor. */
+  readonly delta: Delta | null;
+}
+
+/** Reads an answer of `cpu_profile`; its frames are entered in the history's table. */
+export function readProfile(answer: Packed, history: History): ProfileAnswer {
+  const frames = list(answer.frames).map((entry) => {
+    const [, label, file, firstLine] = list(entry);
+    return history.table.number(text(label) ?? "?", text(file) ?? "", number(firstLine) ?? 0);
+  });
+  const stacks: Stack[] = [];
+  for (const entry of list(answer.stacks)) {
+    if (!isMap(entry)) continue;
+    const indices = list(entry.frames).map((index) => frames[number(index) ?? -1]);
+    stacks.push({
+      frames: indices.filter((frame) => frame !== undefined).reverse(),
+      weightUs: number(entry.weight_us) ?? 0,
+      thread: number(entry.thread) ?? 0,
+      request: text(entry.request),
+    });
+  }
+  const threads = new Map<number, string>();
+  for (const [identity, name] of Object.entries(isMap(answer.threads) ? answer.threads : {})) {
+    threads.set(Number(identity), text(name) ?? "");
+  }
+  const samples = number(answer.samples) ?? 0;
+  const since = number(answer.since) ?? 0;
+  return {
+    cursor: number(answer.cursor) ?? 0,
+    running: answer.running === true,
+    clock: text(answer.clock) ?? "",
+    intervalUs: number(answer.interval_us) ?? 0,
+    effectiveIntervalUs: number(answer.effective_interval_us) ?? 0,
+    lostUs: number(answer.lost_us) ?? 0,
+    threads,
+    delta: stacks.length ? { since, until: number(answer.until) ?? since, samples, stacks } : null,
+  };
+}
+
+/** Counts published `cpu_sample` events, for servers without `cpu_profile`. */
+export class RawSamples {
+  #stacks: Stack[] = [];
+  #since = 0;
+  #until = 0;
+
+  constructor(
+    private readonly history: History,
+    /** What a sample is worth. */
+    private readonly intervalUs: number,
+  ) {}
+
+  take(events: readonly Packed[]): void {
+    for (const event of events) {
+      if (event[Field.type] !== EventType.cpuSample) continue;
+      const stack = this.#read(list(event[Field.payload]));
+      if (!stack) continue;
+      const at = number(event[Field.timestamp]) ?? 0;
+      if (!this.#stacks.length) this.#since = this.#until && this.#until <= at ? this.#until : at;
+      this.#until = Math.max(this.#until, at);
+      this.#stacks.push(stack);
+    }
+  }
+
+  /** What has come since the last call. */
+  drain(): Delta | null {
+    const stacks = this.#stacks;
+    if (!stacks.length) return null;
+    this.#stacks = [];
+    return { since: this.#since, until: this.#until, samples: stacks.length, stacks };
+  }
+
+  #read(payload: readonly unknown[]): Stack | null {
+    const frames = payload.filter(isMap);
+    const outermost = frames.at(-1);
+    if (!outermost) return null;
+    // Where a request is known its name stands as the outermost frame, without a file.
+    const named = frames.length > 1 && !text(outermost[Field.file]) && number(outermost[Field.line]) === 0;
+    const numbers = (named ? frames.slice(0, -1) : frames).map((frame) =>
+      this.history.table.number(
+        text(frame[Field.label]) ?? text(frame[Field.methodName]) ?? "?",
+        text(frame[Field.file]) ?? "",
+        number(frame[Field.line]) ?? 0,
+      ),
+    );
+    return {
+      frames: numbers.reverse(),
+      weightUs: this.intervalUs,
+      thread: number(outermost[Field.thread]) ?? 0,
+      request: named ? text(outermost[Field.label]) : null,
+    };
+  }
+}
+
+function list(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}

@@ -1,0 +1,156 @@
+import { describe, expect, it } from "vitest";
+import { graphOf, rowsOf, weigh } from "./graph.ts";
+import { type Delta, History, LIMITS, type Stack } from "./history.ts";
+
+const EVERYTHING = { thread: null, request: null, busyOnly: false };
+const UPRIGHT = { inverse: false, group: "none", threadNames: new Map() } as const;
+
+function stackOf(history: History, names: string[], weightUs: number, more: Partial<Stack> = {}): Stack {
+  const frames = names.map((name) => history.table.number(name, "/srv/app.py", 1));
+  return { frames, weightUs, thread: 1, request: null, ...more };
+}
+
+function delta(second: number, stacks: Stack[]): Delta {
+  return { since: second * 1000, until: (second + 1) * 1000, samples: stacks.length, stacks };
+}
+
+/** A generator that gives the same figures in every run. */
+function random(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+// The numbers of a table's frames; a pruned history has another table.
+const known = new WeakMap<object, Map<string[], number[]>>();
+
+function numbers(history: History, names: string[]): number[] {
+  const stacks = known.get(history.table) ?? new Map<string[], number[]>();
+  known.set(history.table, stacks);
+  const found = stacks.get(names) ?? names.map((name) => history.table.number(name, "/srv/app.py", 1));
+  stacks.set(names, found);
+  return found;
+}
+
+function sumOf(weights: Map<number, number>): number {
+  return [...weights.values()].reduce((sum, weight) => sum + weight, 0);
+}
+
+describe("a history", () => {
+  it("adds up everything, and what lies in a window", () => {
+    const history = new History();
+    for (let second = 0; second < 10; second++) history.add(delta(second, [stackOf(history, ["main", "work"], 100)]));
+    expect(sumOf(weigh(history, "all", EVERYTHING))).toBe(1000);
+    expect(sumOf(weigh(history, { from: 7000, to: 10_000 }, EVERYTHING))).toBe(300);
+    expect(history.totalUs).toBe(1000);
+  });
+
+  it("filters by thread, by request, and what only waits", () => {
+    const history = new History();
+    const waiting = {
+      frames: [history.table.number("Condition.wait", "/usr/lib/python3.11/threading.py", 1)],
+      weightUs: 64,
+      thread: 3,
+      request: null,
+    };
+    history.add(
+      delta(0, [
+        stackOf(history, ["a"], 1, { request: "GET /" }),
+        stackOf(history, ["a"], 2, { thread: 2 }),
+        stackOf(history, ["a"], 4),
+        waiting,
+      ]),
+    );
+    const sum = (filter: Partial<typeof EVERYTHING> | object) =>
+      sumOf(weigh(history, "all", { ...EVERYTHING, ...filter }));
+    expect(sum({})).toBe(71);
+    expect(sum({ request: "GET /" })).toBe(1);
+    expect(sum({ request: "" })).toBe(70);
+    expect(sum({ thread: 2 })).toBe(2);
+    expect(sum({ busyOnly: true })).toBe(7);
+    expect(history.fine[0]?.idleUs).toBe(64);
+  });
+
+  it("merges old stretches and forgets the oldest, but keeps their sum", () => {
+    const history = new History({ ...LIMITS, fine: 10, merged: 5, coarse: 4 });
+    for (let second = 0; second < 100; second++) history.add(delta(second, [stackOf(history, ["main"], 1)]));
+    expect(history.fine.length).toBeLessThanOrEqual(10);
+    expect(history.coarse).toHaveLength(4);
+    expect(history.coarse[0]).toMatchObject({ weightUs: 5, samples: 5 });
+    expect(sumOf(history.totals)).toBe(100);
+  });
+
+  it("cuts light stacks to their callers where there are too many, without losing weight", () => {
+    const history = new History({ ...LIMITS, fine: 4, merged: 4, coarse: 10, entries: 10 });
+    for (let second = 0; second < 6; second++) {
+      const stacks = Array.from({ length: 50 }, (_, at) => stackOf(history, ["main", `f${at}`, `g${at}`], at + 1));
+      history.add(delta(second, stacks));
+    }
+    const merged = history.coarse[0]!;
+    expect(merged.entries.length).toBeLessThanOrEqual(10);
+    expect(merged.weights.reduce((sum, weight) => sum + weight, 0)).toBe(4 * 1275);
+  });
+
+  it("prunes the tree to what is heavy, and everything still adds up", () => {
+    const history = new History({ ...LIMITS, nodes: 200, totals: 10_000 });
+    for (let second = 0; second < 20; second++) {
+      history.add(
+        delta(second, [
+          stackOf(history, ["main", "hot"], 1000),
+          ...Array.from({ length: 20 }, (_, at) => stackOf(history, ["main", `cold${second}-${at}`], 1)),
+        ]),
+      );
+    }
+    expect(history.tree.size).toBeLessThanOrEqual(200);
+    expect(history.table.frames.length).toBeLessThanOrEqual(200);
+    const graph = graphOf(history, weigh(history, "all", EVERYTHING), UPRIGHT);
+    expect(graph.total[0]).toBe(20 * 1020);
+    const hot = rowsOf(graph).find((row) => row.frame.label === "hot");
+    expect(hot?.self).toBe(20_000);
+    expect(sumOf(weigh(history, { from: 0, to: 20_000 }, EVERYTHING))).toBe(20 * 1020);
+  });
+
+  it("keeps pinned weights valid when the tree is pruned", () => {
+    const history = new History({ ...LIMITS, nodes: 60 });
+    history.add(delta(0, [stackOf(history, ["main", "hot"], 500)]));
+    history.pinned = new Map(history.totals);
+    for (let at = 0; at < 100; at++) history.add(delta(at + 1, [stackOf(history, ["main", `cold${at}`], 1)]));
+    const graph = graphOf(history, history.pinned, UPRIGHT);
+    expect(rowsOf(graph).map((row) => [row.frame.label, row.self])).toContainEqual(["hot", 500]);
+  });
+
+  it("stays small over an hour at 1 kHz with stacks 100 deep", () => {
+    const history = new History();
+    const next = random(7);
+    // The thousand samples of a second fall into a hundred distinct stacks; a tenth of them has never been seen before.
+    const pool = Array.from({ length: 2000 }, (_, at) => names(at));
+    function names(at: number): string[] {
+      return Array.from({ length: 100 }, (_, depth) =>
+        depth < 40 ? `base${depth}` : `f${at % 50}.${depth}.${at % (depth * 7)}`,
+      );
+    }
+    for (let second = 0; second < 3600; second++) {
+      const stacks = Array.from({ length: 100 }, (_, at) => {
+        if (at % 10 === 0) pool[Math.floor(next() * pool.length)] = names(2000 + second * 10 + at);
+        const chosen = Math.floor(next() * pool.length);
+        return {
+          frames: numbers(history, pool[chosen]!),
+          weightUs: 10_000,
+          thread: 1,
+          request: `GET /${chosen % 300}`,
+        };
+      });
+      history.add(delta(second, stacks));
+    }
+    const kept = [...history.fine, ...history.coarse].reduce((sum, bucket) => sum + bucket.entries.length, 0);
+    expect(history.tree.size).toBeGreaterThan(10_000);
+    expect(history.tree.size).toBeLessThanOrEqual(LIMITS.nodes);
+    expect(history.table.frames.length).toBeLessThanOrEqual(LIMITS.nodes);
+    expect(history.totals.size).toBeLessThanOrEqual(LIMITS.totals);
+    expect(kept).toBeLessThanOrEqual(LIMITS.fine * 100 + LIMITS.coarse * LIMITS.entries);
+    expect(sumOf(history.totals)).toBe(3600 * 100 * 10_000);
+    expect(sumOf(weigh(history, { from: 0, to: 3600_000 }, EVERYTHING))).toBeCloseTo(3600 * 100 * 10_000, -6);
+  }, 300_000);
+});

@@ -1,0 +1,237 @@
+import { FrameTable, isIdle, StackTree } from "./tree.ts";
+
+/** One stack of a delta; frames are numbers of the history's table, outermost first. */
+export interface Stack {
+  readonly frames: readonly number[];
+  readonly weightUs: number;
+  readonly thread: number;
+  readonly request: string | null;
+}
+
+/** What was sampled in a stretch of time. */
+export interface Delta {
+  /** Wall-clock milliseconds. */
+  readonly since: number;
+  readonly until: number;
+  readonly samples: number;
+  readonly stacks: readonly Stack[];
+}
+
+/** A stretch of time: weights by entry. An entry is a stack with its thread and request, packed by `pack`. */
+export interface Bucket {
+  readonly since: number;
+  readonly until: number;
+  readonly samples: number;
+  readonly weightUs: number;
+  /** Of which the innermost function only waited. */
+  readonly idleUs: number;
+  readonly entries: Float64Array;
+  readonly weights: Float32Array;
+}
+
+export interface Limits {
+  /** Stretches kept as they came. */
+  readonly fine: number;
+  /** Of these so many are merged into one when they get old. */
+  readonly merged: number;
+  /** Merged stretches kept. */
+  readonly coarse: number;
+  /** Stacks in a merged stretch; lighter ones are cut to their callers. */
+  readonly entries: number;
+  /** Stacks since the start. */
+  readonly totals: number;
+  /** Nodes of the tree of all stacks. */
+  readonly nodes: number;
+}
+
+/** At a stretch a second: 5 minutes by the second and an hour by 10 seconds, in some 40 MB at the worst. */
+export const LIMITS: Limits = { fine: 300, merged: 10, coarse: 360, entries: 2000, totals: 20_000, nodes: 200_000 };
+
+const THREADS = 256;
+const REQUESTS = 1024;
+const OTHERS = "(other requests)";
+
+/** Everything sampled, in bounded memory: recent stretches in full, older ones merged, light old stacks cut short. */
+export class History {
+  table = new FrameTable();
+  tree = new StackTree();
+  /** Thread identities and request names by their number in an entry; the request 0 is none. */
+  readonly threads: number[] = [];
+  readonly requests: (string | null)[] = [null];
+  fine: Bucket[] = [];
+  coarse: Bucket[] = [];
+  totals = new Map<number, number>();
+  /** Weights that somebody keeps to compare with; they follow when entries get other numbers. */
+  pinned: Map<number, number> | null = null;
+  totalSamples = 0;
+  totalUs = 0;
+  /** When the first delta began; wall-clock milliseconds. */
+  since: number | null = null;
+
+  constructor(readonly limits: Limits = LIMITS) {}
+
+  add(delta: Delta): void {
+    this.since ??= delta.since;
+    const weights = new Map<number, number>();
+    for (const stack of delta.stacks) {
+      let node = 0;
+      for (const frame of stack.frames) node = this.tree.child(node, frame);
+      const entry = pack(node, this.#thread(stack.thread), this.#request(stack.request));
+      weights.set(entry, (weights.get(entry) ?? 0) + stack.weightUs);
+      this.totals.set(entry, (this.totals.get(entry) ?? 0) + stack.weightUs);
+    }
+    const bucket = this.#frozen(delta.since, delta.until, delta.samples, weights);
+    this.fine.push(bucket);
+    this.totalSamples += bucket.samples;
+    this.totalUs += bucket.weightUs;
+    if (this.fine.length > this.limits.fine) this.#age();
+    if (this.totals.size > this.limits.totals) this.totals = this.#cut(this.totals, this.limits.totals / 2);
+    if (this.tree.size > this.limits.nodes) this.#prune();
+  }
+
+  /** The stretches that lie in a span of time by at least half of their length, oldest first. */
+  between(from: number, to: number): Bucket[] {
+    return [...this.coarse, ...this.fine].filter((bucket) => {
+      const inside = Math.min(bucket.until, to) - Math.max(bucket.since, from);
+      return inside * 2 >= bucket.until - bucket.since && inside >= 0;
+    });
+  }
+
+  #thread(identity: number): number {
+    const found = this.threads.indexOf(identity);
+    if (found >= 0) return found;
+    return this.threads.length < THREADS ? this.threads.push(identity) - 1 : THREADS - 1;
+  }
+
+  #request(name: string | null): number {
+    const found = this.requests.indexOf(name);
+    if (found >= 0) return found;
+    if (this.requests.length < REQUESTS - 1) return this.requests.push(name) - 1;
+    if (this.requests.length < REQUESTS) this.requests.push(OTHERS);
+    return REQUESTS - 1;
+  }
+
+  #age(): void {
+    const old = this.fine.splice(0, this.limits.merged);
+    const weights = new Map<number, number>();
+    for (const bucket of old) addTo(weights, bucket);
+    const samples = old.reduce((sum, bucket) => sum + bucket.samples, 0);
+    this.coarse.push(this.#frozen(old[0]!.since, old.at(-1)!.until, samples, this.#cut(weights, this.limits.entries)));
+    if (this.coarse.length > this.limits.coarse) this.coarse.shift();
+  }
+
+  /** At most `most` entries: the lightest lose their innermost frame, and again, until few enough are left. */
+  #cut(weights: Map<number, number>, most: number): Map<number, number> {
+    let entries = weights;
+    while (entries.size > most) {
+      const sorted = [...entries].sort((a, b) => b[1] - a[1]);
+      const kept = new Map(sorted.slice(0, Math.floor(most / 2)));
+      for (const [entry, weight] of sorted.slice(Math.floor(most / 2))) {
+        const node = nodeOf(entry);
+        const caller = node > 0 ? this.tree.parent[node]! : 0;
+        const cut = entry - (node - caller) * (THREADS * REQUESTS);
+        kept.set(cut, (kept.get(cut) ?? 0) + weight);
+      }
+      // The roots of many threads and requests cannot be cut further.
+      if (kept.size === entries.size && sorted.every(([entry]) => nodeOf(entry) === 0)) return kept;
+      entries = kept;
+    }
+    return entries;
+  }
+
+  /** Keeps the heaviest half of the nodes that the limit allows, and of the frames only those that they name. */
+  #prune(): void {
+    const weights = new Float64Array(this.tree.size);
+    for (const [entry, weight] of this.totals) weights[nodeOf(entry)]! += weight;
+    for (const bucket of [...this.coarse, ...this.fine]) {
+      bucket.entries.forEach((entry, index) => {
+        weights[nodeOf(entry)]! += bucket.weights[index]!;
+      });
+    }
+    this.tree.accumulate(weights);
+    // A parent weighs at least what its children do and has the lower number, so this keeps whole paths.
+    const most = Math.floor(this.limits.nodes / 2);
+    const least = weights.slice().sort().at(-most) ?? 0;
+    const kept = new Uint8Array(this.tree.size);
+    let room = most - weights.reduce((heavier, weight) => heavier + (weight > least ? 1 : 0), 0);
+    weights.forEach((weight, node) => {
+      if (weight > least || (weight === least && room-- > 0)) kept[node] = 1;
+    });
+    const table = new FrameTable();
+    const tree = new StackTree();
+    const moved = new Int32Array(this.tree.size);
+    for (let node = 1; node < this.tree.size; node++) {
+      const caller = moved[this.tree.parent[node]!]!;
+      if (!kept[node]) {
+        moved[node] = caller;
+        continue;
+      }
+      const frame = this.table.frames[this.tree.frame[node]!]!;
+      moved[node] = tree.child(caller, table.number(frame.label, frame.file, frame.line, frame.kind));
+    }
+    const move = (entry: number) => {
+      const node = nodeOf(entry);
+      return entry - (node - moved[node]!) * (THREADS * REQUESTS);
+    };
+    this.tree = tree;
+    this.table = table;
+    this.totals = regrouped(this.totals, move);
+    this.pinned = this.pinned && regrouped(this.pinned, move);
+    this.fine = this.fine.map((bucket) => remapped(bucket, move));
+    this.coarse = this.coarse.map((bucket) => remapped(bucket, move));
+  }
+
+  /** Whether an entry's innermost function only waits. */
+  idle(entry: number): boolean {
+    const node = nodeOf(entry);
+    return node > 0 && isIdle(this.table.frames[this.tree.frame[node]!]!);
+  }
+
+  #frozen(since: number, until: number, samples: number, weights: Map<number, number>): Bucket {
+    let weightUs = 0;
+    let idleUs = 0;
+    for (const [entry, weight] of weights) {
+      weightUs += weight;
+      if (this.idle(entry)) idleUs += weight;
+    }
+    return { since, until, samples, weightUs, idleUs, ...packed(weights) };
+  }
+}
+
+function pack(node: number, thread: number, request: number): number {
+  return (node * THREADS + thread) * REQUESTS + request;
+}
+
+export function nodeOf(entry: number): number {
+  return Math.floor(entry / (THREADS * REQUESTS));
+}
+
+export function threadOf(entry: number): number {
+  return Math.floor(entry / REQUESTS) % THREADS;
+}
+
+export function requestOf(entry: number): number {
+  return entry % REQUESTS;
+}
+
+export function addTo(weights: Map<number, number>, bucket: Bucket): void {
+  bucket.entries.forEach((entry, index) => {
+    weights.set(entry, (weights.get(entry) ?? 0) + bucket.weights[index]!);
+  });
+}
+
+function packed(weights: Map<number, number>): { entries: Float64Array; weights: Float32Array } {
+  return { entries: Float64Array.from(weights.keys()), weights: Float32Array.from(weights.values()) };
+}
+
+function regrouped(weights: Map<number, number>, move: (entry: number) => number): Map<number, number> {
+  const moved = new Map<number, number>();
+  for (const [entry, weight] of weights) moved.set(move(entry), (moved.get(move(entry)) ?? 0) + weight);
+  return moved;
+}
+
+function remapped(bucket: Bucket, move: (entry: number) => number): Bucket {
+  const weights = new Map<number, number>();
+  addTo(weights, bucket);
+  return { ...bucket, ...packed(regrouped(weights, move)) };
+}

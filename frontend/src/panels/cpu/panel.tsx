@@ -1,0 +1,380 @@
+import { Chart } from "../../ui/chart.tsx";
+import { clean, clock, count, duration, percent } from "../../ui/format.ts";
+import { Segments } from "../../ui/segments.tsx";
+import { Controls } from "./controls.tsx";
+import { Flame } from "./flame.tsx";
+import { sum } from "./model/graph.ts";
+import { matches } from "./paint.ts";
+import { Save } from "./save.tsx";
+import { FunctionTable } from "./table.tsx";
+import type { CpuView, Window } from "./view.ts";
+
+const WINDOWS: readonly (readonly [string, string])[] = [
+  ["10", "Last 10 s"],
+  ["60", "Last minute"],
+  ["300", "Last 5 minutes"],
+  ["900", "Last 15 minutes"],
+  ["3600", "Last hour"],
+  ["all", "Since the start"],
+];
+
+/** The profile: where the time goes, over which stretch, of which requests and threads. */
+export function CpuPanel({ view }: { view: CpuView }) {
+  const { store } = view;
+  store.version.value;
+  const empty = store.history.totalUs === 0;
+  return (
+    <div class="panel">
+      <div class="title">
+        <h1>CPU</h1>
+        <Controls store={store} />
+      </div>
+      <Problems view={view} />
+      {empty ? <Empty view={view} /> : <Profile view={view} />}
+    </div>
+  );
+}
+
+function Problems({ view }: { view: CpuView }) {
+  const { problem, lostUs } = view.store;
+  return (
+    <>
+      {problem.value && (
+        <p class="notice bad" role="alert">
+          {clean(problem.value)}
+        </p>
+      )}
+      {lostUs.value > 0 && (
+        <p class="notice warn">
+          {duration(lostUs.value)} were sampled but not kept for this page: it could not ask in time.
+        </p>
+      )}
+    </>
+  );
+}
+
+function Empty({ view }: { view: CpuView }) {
+  const { store } = view;
+  return (
+    <div class="box empty">
+      {store.running.value ? (
+        <>
+          <h2>Nothing sampled yet</h2>
+          <p>
+            On the CPU clock a process that only waits gives no samples. Send it requests, or choose the wall clock to
+            see where it waits.
+          </p>
+        </>
+      ) : (
+        <>
+          <h2>See where the time goes</h2>
+          <p>
+            Sampling looks at the running code many times a second. It slows the process a little, for everybody who
+            uses it, and ends by itself when nobody watches any more.
+          </p>
+          <button
+            class="button primary"
+            type="button"
+            disabled={store.busy.value || !store.link.open}
+            onClick={() => void store.start()}
+          >
+            Start sampling
+          </button>
+        </>
+      )}
+    </div>
+  );
+}
+
+function Profile({ view }: { view: CpuView }) {
+  const graph = view.graph.value;
+  const search = view.search.value.trim().toLowerCase();
+  const all = graph.total[0] ?? 0;
+  const before = graph.totalBefore ? (graph.totalBefore[0] ?? 0) : null;
+  return (
+    <>
+      <Timeline view={view} />
+      <div class="box">
+        <header class="cpu-head">
+          <Choices view={view} />
+          <Comparing view={view} />
+        </header>
+        <div class="inside cpu-inside">
+          {all <= 0 ? (
+            <p class="empty">Nothing was sampled in this stretch with these filters.</p>
+          ) : view.display.value === "flame" ? (
+            <>
+              <Flame graph={graph} search={search} focus={view.focus} />
+              <Legend view={view} found={search ? foundShare(view, search) : null} />
+            </>
+          ) : (
+            <FunctionTable
+              rows={view.rows.value}
+              all={all}
+              allBefore={before}
+              search={search}
+              onPick={(label) => {
+                view.search.value = label;
+                view.display.value = "flame";
+              }}
+            />
+          )}
+        </div>
+      </div>
+    </>
+  );
+}
+
+function Timeline({ view }: { view: CpuView }) {
+  const { at, busy } = view.timeline.value;
+  const window = view.window.value;
+  return (
+    <div class="box">
+      <header>
+        <h2>Busy</h2>
+        <span class="soft">
+          {count(view.store.history.totalSamples)} samples, {duration(view.store.history.totalUs)}
+          {window.kind === "marked" && ` · ${clock(window.from)} to ${clock(window.to)} is shown below`}
+          {window.kind !== "marked" && " · drag to look at a stretch"}
+        </span>
+      </header>
+      <Chart
+        label={`Share of the time that code was running, now ${percent(busy.at(-1) ?? 0)}`}
+        lines={[{ label: "busy", color: "--chart-2", area: true }]}
+        data={[at, busy]}
+        height={84}
+        format={(value) => `${Math.round(value * 100)}%`}
+        range={[0, 1]}
+        onSelect={(from, to) => {
+          view.window.value = { kind: "marked", from: from * 1000, to: to * 1000 };
+        }}
+      />
+    </div>
+  );
+}
+
+function Choices({ view }: { view: CpuView }) {
+  const { store } = view;
+  const window = view.window.value;
+  const filter = view.filter.value;
+  const chosen = window.kind === "last" ? String(window.seconds) : window.kind;
+  return (
+    <div class="toolbar cpu-choices">
+      <Segments
+        label="Display"
+        value={view.display.value === "table" ? "table" : view.inverse.value ? "inverse" : "flame"}
+        choices={[
+          ["flame", "Flame graph"],
+          ["inverse", "Inverse"],
+          ["table", "Table"],
+        ]}
+        onChoose={(value) => {
+          view.display.value = value === "table" ? "table" : "flame";
+          if (value !== "table") {
+            if (view.inverse.value !== (value === "inverse")) view.focus.value = [];
+            view.inverse.value = value === "inverse";
+          }
+        }}
+      />
+      <select
+        class="field"
+        aria-label="Stretch of time"
+        value={chosen}
+        onChange={(event) => {
+          view.window.value = windowOf(event.currentTarget.value);
+        }}
+      >
+        {window.kind === "marked" && <option value="marked">Marked stretch</option>}
+        {WINDOWS.map(([id, words]) => (
+          <option key={id} value={id}>
+            {words}
+          </option>
+        ))}
+      </select>
+      {view.requests.value.length > 0 && (
+        <select
+          class="field request"
+          aria-label="Request"
+          value={filter.request === null ? "*" : `=${filter.request}`}
+          onChange={(event) => {
+            const value = event.currentTarget.value;
+            view.filter.value = { ...filter, request: value === "*" ? null : value.slice(1) };
+          }}
+        >
+          <option value="*">All requests</option>
+          <option value="=">Outside of requests</option>
+          {view.requests.value.map((name) => (
+            <option key={name} value={`=${name}`}>
+              {clean(name)}
+            </option>
+          ))}
+        </select>
+      )}
+      {store.clock.value === "wall" && (
+        <label class="labelled">
+          <input
+            type="checkbox"
+            checked={!filter.busyOnly}
+            onChange={(event) => {
+              view.filter.value = { ...filter, busyOnly: !event.currentTarget.checked };
+            }}
+          />
+          idle too
+        </label>
+      )}
+      {store.history.threads.length > 1 && (
+        <select
+          class="field"
+          aria-label="Thread"
+          value={filter.thread ?? "*"}
+          onChange={(event) => {
+            const value = event.currentTarget.value;
+            view.filter.value = { ...filter, thread: value === "*" ? null : Number(value) };
+          }}
+        >
+          <option value="*">All threads</option>
+          {store.history.threads.map((identity) => (
+            <option key={identity} value={identity}>
+              {clean(store.threads.value.get(identity) ?? `thread ${identity}`)}
+            </option>
+          ))}
+        </select>
+      )}
+      <select
+        class="field"
+        aria-label="Group by"
+        value={view.group.value}
+        onChange={(event) => {
+          const value = event.currentTarget.value;
+          view.group.value = value === "request" || value === "thread" ? value : "none";
+          view.focus.value = [];
+        }}
+      >
+        <option value="none">Not grouped</option>
+        <option value="request">By request</option>
+        <option value="thread">By thread</option>
+      </select>
+    </div>
+  );
+}
+
+function windowOf(value: string): Window {
+  return value === "all" ? { kind: "all" } : { kind: "last", seconds: Number(value) };
+}
+
+function Comparing({ view }: { view: CpuView }) {
+  const comparison = view.comparison.value;
+  const pinned = view.pinned.value;
+  const before = view.before.value;
+  return (
+    <div class="toolbar cpu-choices">
+      <input
+        class="field search"
+        type="search"
+        placeholder="Search functions and files"
+        aria-label="Search functions and files"
+        value={view.search.value}
+        onInput={(event) => {
+          view.search.value = event.currentTarget.value;
+        }}
+      />
+      <label class="labelled comparison">
+        Compare with
+        <select
+          class="field"
+          value={comparison.kind}
+          onChange={(event) => {
+            const kind = event.currentTarget.value;
+            view.comparison.value = { kind: kind === "previous" || kind === "pinned" ? kind : "none" };
+          }}
+        >
+          <option value="none">nothing</option>
+          <option value="previous">the stretch before</option>
+          {pinned !== null && <option value="pinned">{pinned}</option>}
+        </select>
+      </label>
+      {pinned === null ? (
+        <button class="button" type="button" onClick={() => view.pin(`as of ${clock(Date.now())}`)}>
+          Pin
+        </button>
+      ) : (
+        <button class="button" type="button" onClick={() => view.unpin()}>
+          Unpin
+        </button>
+      )}
+      {comparison.kind !== "none" && (!before || sum(before) === 0) && (
+        <span class="soft">There is nothing to compare with yet.</span>
+      )}
+      {view.focus.value.length > 0 && view.display.value === "flame" && (
+        <button
+          class="button small"
+          type="button"
+          onClick={() => {
+            view.focus.value = [];
+          }}
+        >
+          Show all again
+        </button>
+      )}
+      <button
+        class="button"
+        type="button"
+        aria-pressed={view.held.value !== null}
+        title="Keep the picture still while sampling goes on"
+        onClick={() => view.hold(view.held.value === null)}
+      >
+        {view.held.value === null ? "Hold" : "Go on"}
+      </button>
+      <Save view={view} />
+    </div>
+  );
+}
+
+function Legend({ view, found }: { view: CpuView; found: number | null }) {
+  const different = view.graph.value.totalBefore !== null;
+  return (
+    <ul class="legend soft">
+      {different ? (
+        <>
+          <li>
+            <i class="key more" aria-hidden="true" /> takes a greater share than before
+          </li>
+          <li>
+            <i class="key less" aria-hidden="true" /> a smaller one
+          </li>
+          <li>as wide as both together</li>
+        </>
+      ) : (
+        <>
+          <li>
+            <i class="key app" aria-hidden="true" /> application
+          </li>
+          <li>
+            <i class="key library" aria-hidden="true" /> libraries
+          </li>
+          <li>
+            <i class="key standard" aria-hidden="true" /> standard library
+          </li>
+        </>
+      )}
+      {found !== null && (
+        <li role="status">
+          <i class="key found" aria-hidden="true" /> {percent(found)} in or below what matches
+        </li>
+      )}
+    </ul>
+  );
+}
+
+/** The share of the time spent in or below a match; nested ones count once. */
+function foundShare(view: CpuView, search: string): number {
+  const graph = view.graph.value;
+  let weight = 0;
+  const open = [0];
+  while (open.length) {
+    const node = open.pop()!;
+    if (node > 0 && matches(graph.frame(node), search)) weight += graph.total[node]!;
+    else graph.unsorted(node, open);
+  }
+  return weight / (graph.total[0] || 1);
+}

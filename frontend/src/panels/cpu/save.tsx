@@ -1,0 +1,54 @@
+import { useSignal } from "@preact/signals";
+import { download } from "../../ui/download.ts";
+import { collapsed, speedscope } from "./model/export.ts";
+import { layOut } from "./model/layout.ts";
+import { paint, palette, ROW, svgOf } from "./paint.ts";
+import type { CpuView } from "./view.ts";
+
+const WIDTH = 1600;
+
+/** Saves what is shown. */
+export function Save({ view }: { view: CpuView }) {
+  const chosen = useSignal("");
+  return (
+    <select
+      class="field"
+      aria-label="Save as a file"
+      value={chosen.value}
+      onChange={(event) => {
+        save(view, event.currentTarget.value);
+        event.currentTarget.value = "";
+      }}
+    >
+      <option value="">Save…</option>
+      <option value="png">Picture (PNG)</option>
+      <option value="svg">Picture (SVG)</option>
+      <option value="speedscope">speedscope</option>
+      <option value="collapsed">Collapsed stacks</option>
+    </select>
+  );
+}
+
+function save(view: CpuView, kind: string): void {
+  const { link } = view.store;
+  const process = `${link.handshake.value?.processName ?? "process"} ${link.handshake.value?.pid ?? ""}`.trim();
+  const name = `rbkit-cpu-${process}`.slice(0, 80);
+  const search = view.search.value.trim().toLowerCase();
+  const graph = view.graph.value;
+  const bars = layOut(graph, 0, WIDTH, 0.4);
+  if (kind === "svg") download(`${name}.svg`, svgOf(graph, bars, WIDTH, search, palette()), "image/svg+xml");
+  if (kind === "speedscope") {
+    download(`${name}.speedscope.json`, speedscope(view.upright.value, process), "application/json");
+  }
+  if (kind === "collapsed") download(`${name}.collapsed.txt`, collapsed(view.upright.value));
+  if (kind === "png") {
+    const canvas = document.createElement("canvas");
+    canvas.width = WIDTH;
+    canvas.height = (bars.reduce((most, bar) => Math.max(most, bar.row), 0) + 1) * ROW;
+    const context = canvas.getContext("2d");
+    if (!context) return;
+    const scene = { graph, bars, search, selected: -1, scroll: 0, width: WIDTH, height: canvas.height };
+    paint(context, scene, palette());
+    canvas.toBlob((blob) => blob && download(`${name}.png`, blob));
+  }
+}

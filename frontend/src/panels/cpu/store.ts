@@ -1,0 +1,171 @@
+import { batch, type Signal, signal } from "@preact/signals";
+import type { Link } from "../../connection/link.ts";
+import { poll } from "../../connection/poll.ts";
+import type { Event } from "../../protocol/codec.ts";
+import type { Handshake } from "../../protocol/handshake.ts";
+import { type ProfileAnswer, RawSamples, readProfile } from "./model/decode.ts";
+import { History } from "./model/history.ts";
+
+const PERIOD_MS = 1000;
+/** While nothing is sampled only the switch is looked at: somebody else may start it. */
+const IDLE_PERIOD_MS = 3000;
+
+export interface Settings {
+  readonly clock: "cpu" | "wall";
+  readonly intervalUs: number;
+  /** Whether parked greenlets are sampled too; on the wall clock only. */
+  readonly waits: boolean;
+}
+
+/** The CPU profile of the connected server: polled where it has `cpu_profile`, else counted from published samples. */
+export class CpuStore {
+  history = new History();
+  /** Rises with each addition to the history. */
+  readonly version = signal(0);
+  readonly running = signal(false);
+  readonly clock = signal("");
+  readonly intervalUs = signal(0);
+  readonly effectiveIntervalUs = signal(0);
+  /** Weight that was sampled but not kept for us. */
+  readonly lostUs = signal(0);
+  readonly threads: Signal<ReadonlyMap<number, string>> = signal(new Map());
+  readonly problem: Signal<string | null> = signal(null);
+  readonly busy = signal(false);
+  readonly settings: Signal<Settings> = signal({ clock: "cpu", intervalUs: 1000, waits: false });
+
+  #cursor: number | null = null;
+  #raw: RawSamples | null = null;
+  #server = "";
+  /** What this page asked for: done again when the connection comes back. */
+  #wanted = false;
+
+  constructor(readonly link: Link) {
+    link.onConnect((handshake) => this.#connected(handshake));
+    link.onEvents((events) => this.#take(events));
+    poll(
+      link,
+      () => (this.running.peek() ? PERIOD_MS : IDLE_PERIOD_MS),
+      () => this.#turn(),
+      (error) => {
+        this.problem.value = error.message;
+      },
+    );
+  }
+
+  /** Begins to sample, for everybody who watches this server. */
+  async start(): Promise<void> {
+    await this.#switch(async () => {
+      const { clock, intervalUs, waits } = this.settings.peek();
+      await this.link.command(clock === "wall" ? "use_wall_time" : "use_cpu_time");
+      if (this.link.has("set_cpu_interval")) await this.link.command(`set_cpu_interval ${intervalUs}`);
+      if (this.link.has("wait_profile")) await this.link.command(`wait_profile ${waits ? "on" : "off"}`);
+      await this.link.command(this.link.has("start_cpu_polling") ? "start_cpu_polling" : "start_cpu_profiling");
+      this.#wanted = true;
+      this.running.value = true;
+      this.clock.value = clock;
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.#switch(async () => {
+      this.#wanted = false;
+      await this.link.command("stop_cpu_profiling");
+      this.running.value = false;
+    });
+  }
+
+  /** Starts again with other settings if it runs; else they are those of the next start. */
+  async configure(settings: Settings): Promise<void> {
+    this.settings.value = settings;
+    if (!this.running.peek()) return;
+    await this.stop();
+    await this.start();
+  }
+
+  /** Forgets what has been sampled. */
+  clear(): void {
+    this.history = new History();
+    if (this.#raw) this.#raw = new RawSamples(this.history, this.intervalUs.peek() || 1000);
+    this.lostUs.value = 0;
+    this.version.value++;
+  }
+
+  async #switch(work: () => Promise<void>): Promise<void> {
+    this.busy.value = true;
+    this.problem.value = null;
+    try {
+      await work();
+      await this.#turn();
+      await this.link.refreshHandshake();
+    } catch (error) {
+      this.problem.value = (error as Error).message;
+    } finally {
+      this.busy.value = false;
+    }
+  }
+
+  #connected(handshake: Handshake): void {
+    const server = handshake.facts.get("server_id") ?? `${handshake.processName} ${handshake.pid}`;
+    const polled = handshake.extensions.has("cpu_profile");
+    batch(() => {
+      this.problem.value = null;
+      this.running.value = handshake.cpuProfiling;
+      this.clock.value = handshake.clock;
+      this.intervalUs.value = handshake.intervalUs;
+      this.effectiveIntervalUs.value = handshake.intervalUs;
+      if (server !== this.#server) {
+        // Another process: its stacks are not this one's.
+        this.#cursor = null;
+        this.clear();
+      }
+    });
+    this.#server = server;
+    this.#raw = polled ? null : new RawSamples(this.history, handshake.intervalUs);
+    if (this.#wanted && !handshake.cpuProfiling) void this.start();
+  }
+
+  #take(events: readonly Event[]): void {
+    if (!this.#raw) return;
+    this.#raw.take(events);
+  }
+
+  async #turn(): Promise<void> {
+    if (this.#raw) {
+      const delta = this.#raw.drain();
+      if (delta) {
+        this.history.add(delta);
+        this.running.value = true;
+        this.version.value++;
+      }
+      return;
+    }
+    const history = this.history;
+    const command = this.#cursor === null ? "cpu_profile" : `cpu_profile ${this.#cursor}`;
+    const answer = readProfile(await this.link.ask(command), history);
+    // Cleared or reconnected meanwhile: the answer belongs to what is gone.
+    if (history === this.history) this.#add(answer);
+  }
+
+  #add(answer: ProfileAnswer): void {
+    const first = this.#cursor === null;
+    this.#cursor = answer.cursor;
+    batch(() => {
+      if (!this.busy.peek()) this.running.value = answer.running;
+      this.clock.value = answer.clock;
+      this.intervalUs.value = answer.intervalUs;
+      this.effectiveIntervalUs.value = answer.effectiveIntervalUs;
+      if (!first) this.lostUs.value += answer.lostUs;
+      if (answer.threads.size) this.threads.value = merged(this.threads.peek(), answer.threads);
+      if (answer.delta) {
+        this.history.add(answer.delta);
+        this.version.value++;
+      }
+    });
+  }
+}
+
+function merged(known: ReadonlyMap<number, string>, more: ReadonlyMap<number, string>): ReadonlyMap<number, string> {
+  // Identities are used again and again by the system: bounded by dropping the oldest.
+  const all = [...new Map([...known, ...more])];
+  return new Map(all.slice(-256));
+}

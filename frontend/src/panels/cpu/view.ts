@@ -1,0 +1,120 @@
+import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import type { Path } from "./flame.tsx";
+import {
+  busyOver,
+  differenceOf,
+  type Filter,
+  type Graph,
+  type Grouping,
+  graphOf,
+  type Row,
+  rowsOf,
+  type Shape,
+  type Span,
+  sum,
+  type Weights,
+  weigh,
+} from "./model/graph.ts";
+import type { History } from "./model/history.ts";
+import type { CpuStore } from "./store.ts";
+
+/** Seconds back from now, everything, or a stretch marked on the chart. */
+export type Window = { kind: "last"; seconds: number } | { kind: "all" } | { kind: "marked"; from: number; to: number };
+
+/** What the shown window is compared with. */
+export type Comparison = { kind: "none" } | { kind: "previous" } | { kind: "pinned" };
+
+/** What is chosen in the panel, and what follows from that and the samples. */
+export class CpuView {
+  readonly window: Signal<Window> = signal({ kind: "last", seconds: 60 });
+  readonly filter: Signal<Filter> = signal({ thread: null, request: null, busyOnly: true });
+  readonly group: Signal<Grouping> = signal("none");
+  readonly inverse = signal(false);
+  readonly display: Signal<"flame" | "table"> = signal("flame");
+  readonly search = signal("");
+  readonly comparison: Signal<Comparison> = signal({ kind: "none" });
+  readonly focus: Signal<Path> = signal([]);
+  /** The version that is shown while the picture is held; null: the newest. */
+  readonly held: Signal<number | null> = signal(null);
+  /** What the pinned window was, in words; null where none is. */
+  readonly pinned: Signal<string | null> = signal(null);
+
+  readonly span: ReadonlySignal<Span>;
+  readonly weights: ReadonlySignal<Weights>;
+  readonly before: ReadonlySignal<Weights | null>;
+  readonly graph: ReadonlySignal<Graph>;
+  /** Callers on top and no groups, whatever is shown: for the table and the files. */
+  readonly upright: ReadonlySignal<Graph>;
+  readonly rows: ReadonlySignal<readonly Row[]>;
+  readonly timeline: ReadonlySignal<{ at: number[]; busy: number[] }>;
+  readonly requests: ReadonlySignal<readonly string[]>;
+
+  constructor(readonly store: CpuStore) {
+    const version = computed(() => this.held.value ?? store.version.value);
+    this.span = computed(() => {
+      version.value;
+      const window = this.window.value;
+      if (window.kind === "all") return "all";
+      if (window.kind === "marked") return { from: window.from, to: window.to };
+      const newest = store.history.fine.at(-1)?.until ?? 0;
+      return { from: newest - window.seconds * 1000, to: newest };
+    });
+    this.weights = computed(() => weigh(store.history, this.span.value, this.filter.value));
+    this.before = computed(() => this.#before());
+    this.graph = computed(() => this.#graph(this.inverse.value, this.group.value));
+    this.upright = computed(() => {
+      const same = !this.inverse.value && this.group.value === "none";
+      return same ? this.graph.value : this.#graph(false, "none");
+    });
+    this.rows = computed(() => rowsOf(this.upright.value));
+    this.timeline = computed(() => {
+      store.version.value;
+      return busyOver([...store.history.coarse, ...store.history.fine]);
+    });
+    this.requests = computed(() => {
+      store.version.value;
+      return store.history.requests.filter((name) => name !== null).sort();
+    });
+  }
+
+  hold(on: boolean): void {
+    this.held.value = on ? this.store.version.peek() : null;
+  }
+
+  /** Keeps what is shown now, to be compared with later. */
+  pin(words: string): void {
+    this.store.history.pinned = new Map(this.weights.peek());
+    this.pinned.value = words;
+    this.comparison.value = { kind: "pinned" };
+  }
+
+  unpin(): void {
+    this.store.history.pinned = null;
+    this.pinned.value = null;
+    this.comparison.value = { kind: "none" };
+  }
+
+  #before(): Weights | null {
+    const comparison = this.comparison.value;
+    if (comparison.kind === "none") return null;
+    if (comparison.kind === "pinned") return this.pinned.value ? this.#newest().pinned : null;
+    const span = this.span.value;
+    if (span === "all") return null;
+    return weigh(this.store.history, { from: 2 * span.from - span.to, to: span.from }, this.filter.value);
+  }
+
+  /** The history; a computed that reads it runs again when there is more. */
+  #newest(): History {
+    this.span.value;
+    return this.store.history;
+  }
+
+  #graph(inverse: boolean, group: Grouping): Graph {
+    const shape: Shape = { inverse, group, threadNames: this.store.threads.value };
+    const before = this.before.value;
+    const { history } = this.store;
+    return before && sum(before) > 0
+      ? differenceOf(history, before, this.weights.value, shape)
+      : graphOf(history, this.weights.value, shape);
+  }
+}

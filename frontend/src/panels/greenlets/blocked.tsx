@@ -1,0 +1,74 @@
+import { clean, clock, count, duration } from "../../ui/format.ts";
+import { type Culprit, ownFrame } from "./reading.ts";
+import { Stack } from "./stack.tsx";
+import type { TaskStore } from "./store.ts";
+
+const seconds = (value: number) => duration(value * 1e6);
+
+/** Who kept the event loop from all other greenlets. */
+export function BlockedLoop({ store }: { store: TaskStore }) {
+  const blocked = store.blocked.value;
+  return (
+    <section class="box" aria-label="Blocked event loop">
+      <header>
+        <h2>Blocked event loop</h2>
+        {blocked && (
+          <span class="soft">
+            {blocked.count
+              ? `${count(blocked.count)} ${blocked.count === 1 ? "block" : "blocks"}, ${seconds(blocked.total)} in all, longest ${seconds(blocked.longest)}`
+              : "no block yet"}
+            {blocked.since !== null && ` since ${clock(blocked.since)}`}
+          </span>
+        )}
+      </header>
+      {blocked?.now && (
+        <p class="notice bad inset" role="alert">
+          Blocked now for {seconds(blocked.now.seconds)} by{" "}
+          <strong class="name">{clean(blocked.now.request || ownFrame(blocked.now.stack)?.label || "?")}</strong>
+        </p>
+      )}
+      {store.blockedProblem.value && <p class="inside soft">{clean(store.blockedProblem.value)}</p>}
+      {blocked && !blocked.culprits.length && (
+        <p class="inside soft">
+          No greenlet has kept the loop for {blocked.limit ? seconds(blocked.limit) : "long"}. Whatever does (a
+          computation, a call that was not patched) makes every other request wait; it is listed here with its stack.
+        </p>
+      )}
+      {blocked && blocked.culprits.length > 0 && (
+        <ul class="groups">
+          {blocked.culprits.map((one) => (
+            <Entry key={keyOf(one)} culprit={one} />
+          ))}
+        </ul>
+      )}
+    </section>
+  );
+}
+
+function keyOf(one: Culprit): string {
+  return [one.request, ...one.stack.map((frame) => `${frame.file}:${frame.line}`)].join(" ");
+}
+
+function Entry({ culprit: one }: { culprit: Culprit }) {
+  const place = ownFrame(one.stack);
+  return (
+    <li>
+      <details>
+        <summary>
+          <span class="times">{count(one.count)}×</span>
+          <span class="about">
+            <strong class="name">{clean(one.request || place?.label || "outside of requests")}</strong>
+            <span class="soft mono name">
+              {place ? `${clean(place.label)}  ${clean(place.file)}:${place.line}` : "no stack"}
+            </span>
+          </span>
+          <span class="pill bad">longest {seconds(one.longest)}</span>
+          <span class="soft age">
+            {seconds(one.total)} in all{one.last === null ? "" : `, last ${clock(one.last)}`}
+          </span>
+        </summary>
+        <Stack frames={one.stack} />
+      </details>
+    </li>
+  );
+}

@@ -1,0 +1,163 @@
+/** Answers to `stacks` and `blocked`, checked once, and stacks grouped. */
+
+import { isMap, number, type Packed, text } from "../../protocol/codec.ts";
+
+/** One level of a stack: `line` was executing. */
+export interface StackFrame {
+  readonly label: string;
+  readonly file: string;
+  readonly line: number;
+}
+
+export type State = "running" | "waiting" | "new" | "unknown";
+
+/** A thread or a greenlet. */
+export interface Task {
+  readonly kind: "thread" | "greenlet";
+  readonly id: number;
+  readonly name: string;
+  readonly state: State;
+  readonly waitingOn: string;
+  /** Seconds since it was spawned; null where not known. */
+  readonly age: number | null;
+  readonly request: string;
+  /** Innermost first. */
+  readonly stack: readonly StackFrame[];
+}
+
+/** Tasks with one stack, state and request. */
+export interface Group {
+  readonly key: string;
+  readonly kind: Task["kind"];
+  readonly state: State;
+  readonly waitingOn: string;
+  readonly request: string;
+  readonly names: readonly string[];
+  readonly count: number;
+  /** Ages of the oldest and the youngest; null where none is known. */
+  readonly oldest: number | null;
+  readonly youngest: number | null;
+  readonly stack: readonly StackFrame[];
+}
+
+const STATES: readonly string[] = ["running", "waiting", "new"];
+
+function readStack(value: unknown): StackFrame[] {
+  return (Array.isArray(value) ? value : []).flatMap((frame) => {
+    if (!Array.isArray(frame)) return [];
+    return [
+      { label: text(frame[1]) ?? text(frame[0]) ?? "?", file: text(frame[2]) ?? "", line: number(frame[4]) ?? 0 },
+    ];
+  });
+}
+
+/** Threads and greenlets of an answer to `stacks`. */
+export function readStacks(answer: Packed): Task[] {
+  const read = (kind: Task["kind"], list: unknown): Task[] =>
+    (Array.isArray(list) ? list : []).filter(isMap).map((task) => ({
+      kind,
+      id: number(task.id) ?? 0,
+      name: text(task.name) ?? "",
+      state: (STATES.includes(text(task.state) ?? "") ? text(task.state) : "unknown") as State,
+      waitingOn: text(task.waiting_on) ?? "",
+      age: number(task.age),
+      request: text(task.request) ?? "",
+      stack: readStack(task.stack),
+    }));
+  const greenlets = read("greenlet", answer.greenlets);
+  const threads = read("thread", answer.threads);
+  return [...greenlets, ...threads];
+}
+
+/** Groups tasks that stand at the same place for the same request; running ones first, then the oldest. */
+export function group(tasks: readonly Task[], filter = ""): Group[] {
+  const wanted = filter.toLowerCase();
+  const groups = new Map<string, Task[]>();
+  for (const task of tasks) {
+    if (wanted && !mentions(task, wanted)) continue;
+    const place = task.stack.map((frame) => `${frame.file}:${frame.line}:${frame.label}`).join("\n");
+    const key = [task.kind, task.state, task.waitingOn, task.request, place].join("\0");
+    const found = groups.get(key);
+    if (found) found.push(task);
+    else groups.set(key, [task]);
+  }
+  return [...groups].map(([key, members]) => joined(key, members)).sort(order);
+}
+
+function joined(key: string, members: readonly Task[]): Group {
+  const first = members[0]!;
+  const ages = members.flatMap((task) => (task.age === null ? [] : [task.age]));
+  return {
+    key,
+    kind: first.kind,
+    state: first.state,
+    waitingOn: first.waitingOn,
+    request: first.request,
+    names: [...new Set(members.map((task) => task.name))].slice(0, 20),
+    count: members.length,
+    oldest: ages.length ? Math.max(...ages) : null,
+    youngest: ages.length ? Math.min(...ages) : null,
+    stack: first.stack,
+  };
+}
+
+function mentions(task: Task, wanted: string): boolean {
+  const has = (words: string) => words.toLowerCase().includes(wanted);
+  return has(task.name) || has(task.request) || task.stack.some((frame) => has(frame.label) || has(frame.file));
+}
+
+// What serves a request matters most, then what runs, then what is old.
+function order(a: Group, b: Group): number {
+  const rank = (one: Group) => (one.request ? 2 : 0) + (one.state === "running" ? 1 : 0);
+  return rank(b) - rank(a) || (b.oldest ?? -1) - (a.oldest ?? -1) || b.count - a.count;
+}
+
+/** Blocks of the event loop with one stack and request. */
+export interface Culprit {
+  readonly request: string;
+  readonly count: number;
+  /** Seconds. */
+  readonly total: number;
+  readonly longest: number;
+  /** Milliseconds since the epoch. */
+  readonly last: number | null;
+  readonly stack: readonly StackFrame[];
+}
+
+export interface Blocked {
+  /** Seconds from which on a block counts. */
+  readonly limit: number;
+  readonly since: number | null;
+  readonly count: number;
+  readonly total: number;
+  readonly longest: number;
+  /** The block that lasts still. */
+  readonly now: { readonly seconds: number; readonly request: string; readonly stack: readonly StackFrame[] } | null;
+  readonly culprits: readonly Culprit[];
+}
+
+export function readBlocked(answer: Packed): Blocked {
+  const now = isMap(answer.now) ? answer.now : null;
+  return {
+    limit: number(answer.limit) ?? 0,
+    since: number(answer.since),
+    count: number(answer.count) ?? 0,
+    total: number(answer.total) ?? 0,
+    longest: number(answer.longest) ?? 0,
+    now: now && { seconds: number(now.seconds) ?? 0, request: text(now.request) ?? "", stack: readStack(now.stack) },
+    culprits: (Array.isArray(answer.stacks) ? answer.stacks : []).filter(isMap).map((one) => ({
+      request: text(one.request) ?? "",
+      count: number(one.count) ?? 0,
+      total: number(one.total) ?? 0,
+      longest: number(one.longest) ?? 0,
+      last: number(one.last),
+      stack: readStack(one.stack),
+    })),
+  };
+}
+
+/** The innermost frame that is the application's own: neither a library's nor the interpreter's. */
+export function ownFrame(stack: readonly StackFrame[]): StackFrame | null {
+  const foreign = /site-packages|dist-packages|[/\\]lib[/\\]python\d|^<|rbkit_websocket[/\\]/;
+  return stack.find((frame) => frame.file && !foreign.test(frame.file)) ?? stack[0] ?? null;
+}

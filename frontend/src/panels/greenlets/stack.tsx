@@ -1,0 +1,21 @@
+import { clean } from "../../ui/format.ts";
+import { ownFrame, type StackFrame } from "./reading.ts";
+
+/** A stack, innermost frame first; the application's own innermost frame stands out. */
+export function Stack({ frames }: { frames: readonly StackFrame[] }) {
+  const own = ownFrame(frames);
+  if (!frames.length) return <p class="soft names">It has no frame of Python.</p>;
+  return (
+    <ol class="stack">
+      {frames.map((frame, depth) => (
+        <li key={`${depth} ${frame.label}`} class={frame === own ? "own" : ""}>
+          <span class="mono name">{clean(frame.label)}</span>{" "}
+          <span class="soft mono name">
+            {clean(frame.file)}
+            {frame.line ? `:${frame.line}` : ""}
+          </span>
+        </li>
+      ))}
+    </ol>
+  );
+}

@@ -1,0 +1,75 @@
+/** What runs and waits in the process, asked for while somebody looks; and what blocks its event loop. */
+
+import { type Signal, signal } from "@preact/signals";
+import { CommandError, type Link } from "../../connection/link.ts";
+import { type Poll, poll } from "../../connection/poll.ts";
+import { type Blocked, readBlocked, readStacks, type Task } from "./reading.ts";
+
+const PERIOD_MS = 2000;
+
+export class TaskStore {
+  readonly tasks: Signal<readonly Task[] | null> = signal(null);
+  readonly blocked: Signal<Blocked | null> = signal(null);
+  /** Why there is nothing to show; empty when there is. */
+  readonly problem = signal("");
+  readonly blockedProblem = signal("");
+  /** Still, so that one can read. */
+  readonly frozen = signal(false);
+  readonly waits: Signal<{ wanted: boolean; active: boolean } | null> = signal(null);
+  private watchers = 0;
+  private polling: Poll | null = null;
+
+  constructor(readonly link: Link) {
+    link.onConnect(() => {
+      this.tasks.value = this.blocked.value = this.waits.value = null;
+      this.problem.value = this.blockedProblem.value = "";
+    });
+  }
+
+  /** Asks for as long as the caller looks; returns what ends it. */
+  watch(): () => void {
+    if (!this.watchers++)
+      this.polling = poll(
+        this.link,
+        () => PERIOD_MS,
+        () => this.turn(),
+      );
+    return () => {
+      if (!--this.watchers) this.polling?.stop();
+    };
+  }
+
+  private async turn(): Promise<void> {
+    if (this.frozen.peek()) return;
+    if (this.link.has("stacks")) {
+      await this.asked(this.problem, async () => {
+        this.tasks.value = readStacks(await this.link.ask("stacks"));
+      });
+    }
+    if (this.link.has("blocked")) {
+      await this.asked(this.blockedProblem, async () => {
+        this.blocked.value = readBlocked(await this.link.ask("blocked"));
+      });
+    }
+  }
+
+  private async asked(problem: Signal<string>, ask: () => Promise<void>): Promise<void> {
+    try {
+      await ask();
+      problem.value = "";
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error;
+      problem.value = error.message;
+    }
+  }
+
+  /** Switches samples of waiting requests on or off, for every client. */
+  async setWaits(on: boolean): Promise<void> {
+    try {
+      const answer = await this.link.ask(`wait_profile ${on ? "on" : "off"}`);
+      this.waits.value = { wanted: answer.wanted === true, active: answer.active === true };
+    } catch (error) {
+      this.problem.value = (error as Error).message;
+    }
+  }
+}

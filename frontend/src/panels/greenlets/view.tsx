@@ -1,0 +1,188 @@
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { clean, count, duration } from "../../ui/format.ts";
+import { Segments } from "../../ui/segments.tsx";
+import { BlockedLoop } from "./blocked.tsx";
+import { type Group, group, ownFrame, type Task } from "./reading.ts";
+import { Stack } from "./stack.tsx";
+import type { TaskStore } from "./store.ts";
+
+type Shown = "requests" | "greenlets" | "threads";
+
+const SHOWN: readonly (readonly [Shown, string])[] = [
+  ["requests", "Requests"],
+  ["greenlets", "All greenlets"],
+  ["threads", "Threads"],
+];
+
+const FITS: { readonly [kind in Shown]: (task: Task) => boolean } = {
+  requests: (task) => task.request !== "",
+  greenlets: (task) => task.kind === "greenlet",
+  threads: (task) => task.kind === "thread",
+};
+
+const MOST = 200;
+
+export function GreenletsView({ store }: { store: TaskStore }) {
+  useEffect(() => store.watch(), [store]);
+  const knowsStacks = store.link.has("stacks");
+  const knowsBlocked = store.link.has("blocked");
+  const open = store.link.state.value.kind === "open";
+  return (
+    <div class="panel greenlets">
+      <div class="title">
+        <h1>Greenlets and requests</h1>
+        <div class="toolbar">
+          {knowsStacks && <Waits store={store} />}
+          {(knowsStacks || knowsBlocked) && <Freeze store={store} />}
+        </div>
+      </div>
+      {!open && <p class="notice">Not connected: what is shown, if anything, is from before.</p>}
+      {open && !knowsStacks && !knowsBlocked && (
+        <div class="box empty">
+          <h2>This server does not tell</h2>
+          <p>
+            What runs and waits is told by the Python server of rbkit_websocket; this one speaks Rbkit's own protocol
+            only. All other panels work as far as it answers.
+          </p>
+        </div>
+      )}
+      {knowsBlocked && <BlockedLoop store={store} />}
+      {knowsStacks && <Tasks store={store} />}
+    </div>
+  );
+}
+
+function Freeze({ store }: { store: TaskStore }) {
+  const frozen = store.frozen.value;
+  return (
+    <button
+      class="button"
+      type="button"
+      aria-pressed={frozen}
+      onClick={() => {
+        store.frozen.value = !frozen;
+      }}
+    >
+      {frozen ? "Go on" : "Hold still"}
+    </button>
+  );
+}
+
+function Waits({ store }: { store: TaskStore }) {
+  if (!store.link.has("wait_profile")) return null;
+  const on = store.waits.value?.wanted ?? false;
+  return (
+    <>
+      <button
+        class="button"
+        type="button"
+        aria-pressed={on}
+        title="Adds waiting requests to the CPU panel's samples on the wall clock, for every client"
+        onClick={() => void store.setWaits(!on)}
+      >
+        {on ? "Waits are sampled" : "Sample waits"}
+      </button>
+      {on && !store.waits.value?.active && <span class="soft">begins with CPU sampling on the wall clock</span>}
+    </>
+  );
+}
+
+function Tasks({ store }: { store: TaskStore }) {
+  const shown = useSignal<Shown | null>(null);
+  const filter = useSignal("");
+  const tasks = store.tasks.value;
+  const numbers = Object.fromEntries(SHOWN.map(([kind]) => [kind, tasks?.filter(FITS[kind]).length ?? 0]));
+  // Requests are what one comes for; without any, all that lives. Then it stays, or the list would jump.
+  useEffect(() => {
+    if (tasks && !shown.value)
+      shown.value = numbers.requests ? "requests" : numbers.greenlets ? "greenlets" : "threads";
+  }, [tasks]);
+  const kind: Shown = shown.value ?? "requests";
+  const listed = tasks?.filter(FITS[kind]) ?? [];
+  const doubled = kind === "requests" && listed.some((task) => task.kind === "greenlet");
+  const groups = group(doubled ? listed.filter((task) => task.kind === "greenlet") : listed, filter.value);
+  return (
+    <section class="box" aria-label="What runs and waits now">
+      <header>
+        <Segments
+          label="What is listed"
+          value={kind}
+          choices={SHOWN.map(([one, words]) => [one, `${words} ${count(numbers[one] ?? 0)}`] as const)}
+          onChoose={(one) => {
+            shown.value = one;
+          }}
+        />
+        <input
+          class="field"
+          type="search"
+          placeholder="Filter by request, function or file"
+          aria-label="Filter by request, function or file"
+          value={filter.value}
+          onInput={(event) => {
+            filter.value = event.currentTarget.value;
+          }}
+        />
+      </header>
+      {store.problem.value && <p class="notice bad inset">{clean(store.problem.value)}</p>}
+      {!tasks && !store.problem.value && <p class="empty">Asking…</p>}
+      {tasks && !groups.length && (
+        <p class="empty">
+          {filter.value ? "Nothing that fits." : kind === "requests" ? "No request runs now." : "None."}
+        </p>
+      )}
+      <ul class="groups">
+        {groups.slice(0, MOST).map((one) => (
+          <Entry key={one.key} group={one} />
+        ))}
+      </ul>
+      {groups.length > MOST && (
+        <p class="inside soft">{count(groups.length - MOST)} more groups; filter to see them.</p>
+      )}
+    </section>
+  );
+}
+
+const WAITS: { readonly [on: string]: string } = {
+  socket: "waits for a socket",
+  sleep: "sleeps",
+  zeromq: "waits for ZeroMQ",
+  threadpool: "waits for the thread pool",
+  hub: "is the event loop, waiting",
+  lock: "waits for another greenlet or thread",
+};
+
+function doing(one: Group): string {
+  if (one.state === "running") return "runs";
+  if (one.state === "new") return "has not begun";
+  return WAITS[one.waitingOn] ?? (one.state === "waiting" ? "waits" : "state unknown");
+}
+
+function ageWords({ oldest, youngest, count: number }: Group): string {
+  if (oldest === null || youngest === null) return "";
+  if (number === 1 || duration(oldest * 1e6) === duration(youngest * 1e6)) return `${duration(oldest * 1e6)} old`;
+  return `${duration(youngest * 1e6)} to ${duration(oldest * 1e6)} old`;
+}
+
+function Entry({ group: one }: { group: Group }) {
+  const place = ownFrame(one.stack);
+  return (
+    <li>
+      <details>
+        <summary>
+          <span class="times">{count(one.count)}×</span>
+          <span class="about">
+            <strong class="name">{clean(one.request || one.names[0] || one.kind)}</strong>
+            <span class="soft mono name">
+              {place ? `${clean(place.label)}  ${clean(place.file)}:${place.line}` : "no stack"}
+            </span>
+          </span>
+          <span class={`pill ${one.state === "running" ? "good" : ""}`}>{doing(one)}</span>
+          <span class="soft age">{ageWords(one)}</span>
+        </summary>
+        <Stack frames={one.stack} />
+        {one.names.length > 0 && <p class="soft names">{clean(one.names.join(", "))}</p>}
+      </details>
+    </li>
+  );
+}

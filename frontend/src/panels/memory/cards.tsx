@@ -1,0 +1,37 @@
+import { count, duration } from "../../ui/format.ts";
+import type { Card } from "../panel.ts";
+import { BytesChart, spanOf } from "./charts.tsx";
+import type { MemoryFeed } from "./feed.ts";
+
+const TEN_MINUTES = 600_000;
+
+/** The overview's share: memory over the last ten minutes, and what the collector takes. */
+export function memoryCards(feed: MemoryFeed): Card[] {
+  const { store } = feed;
+  const Chart = () => {
+    store.version.value;
+    if (store.series.rss.last === null) return <Waiting feed={feed} />;
+    const pauses = store.collections
+      ? `Longest pause ${duration(store.longestPause * 1000)} in ${count(store.collections)} garbage collections`
+      : "No garbage collection yet";
+    return (
+      <>
+        <BytesChart store={store} span={spanOf(store, TEN_MINUTES)} height={120} bare />
+        <p class="soft">{pauses}</p>
+      </>
+    );
+  };
+  return [{ title: "Memory", width: 2, order: 20, View: Chart }];
+}
+
+function Waiting({ feed }: { feed: MemoryFeed }) {
+  if (feed.watching.value) return <p class="soft">Waiting for the first figures…</p>;
+  return (
+    <div class="card-off">
+      <p class="soft">Memory is not watched.</p>
+      <button class="button small" type="button" disabled={!feed.link.open} onClick={() => void feed.start()}>
+        Start watching
+      </button>
+    </div>
+  );
+}

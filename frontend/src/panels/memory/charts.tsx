@@ -1,0 +1,93 @@
+import { levels, rates } from "../../memory/chartdata.ts";
+import type { MemoryStore } from "../../memory/store.ts";
+import { bytes, count, duration } from "../../ui/format.ts";
+import { TimeChart } from "../../ui/timechart.tsx";
+
+const SHORTEST_MS = 30_000;
+
+export interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** The span of that length that ends with the last data; shorter while there are not so many yet. */
+export function spanOf(store: MemoryStore, lengthMs: number): Span {
+  const to = store.latest ?? Date.now();
+  const first = Math.min(store.earliest ?? to, to - SHORTEST_MS);
+  return { from: Math.max(to - lengthMs, first), to };
+}
+
+const whole = (value: number): string => count(Math.round(value));
+export const perSecond = (value: number): string =>
+  `${value > 0 && value < 10 ? value.toFixed(1) : count(Math.round(value))}/s`;
+const milliseconds = (value: number): string => duration(value * 1000);
+
+interface Props {
+  readonly store: MemoryStore;
+  readonly span: Span;
+  readonly height?: number;
+  /** Without its title: it stands in a card that has one. */
+  readonly bare?: boolean;
+}
+
+export function BytesChart({ store, span, height, bare = false }: Props) {
+  store.version.value;
+  const { times, columns } = levels([store.series.rss, store.series.heap], span.from, span.to);
+  const lines = [
+    { label: "resident", color: "--chart-1", values: columns[0]!, shape: "area" },
+    { label: "heap", color: "--chart-4", values: columns[1]!, shape: "line" },
+  ] as const;
+  return (
+    <TimeChart
+      title="Memory"
+      {...span}
+      times={times}
+      lines={lines.filter((line) => line.values.some((value) => value !== null))}
+      format={bytes}
+      binary
+      bare={bare}
+      fromZero={false}
+      {...(height ? { height } : {})}
+    />
+  );
+}
+
+export function LiveChart({ store, span }: Props) {
+  store.version.value;
+  const { times, columns } = levels([store.series.live], span.from, span.to);
+  const line = { label: "live", color: "--chart-3", values: columns[0]!, shape: "area" } as const;
+  return <TimeChart title="Live objects" {...span} times={times} lines={[line]} format={whole} fromZero={false} />;
+}
+
+export function BlocksChart({ store, span }: Props) {
+  store.version.value;
+  const { times, columns } = levels([store.series.blocks], span.from, span.to);
+  const line = { label: "allocated", color: "--chart-5", values: columns[0]!, shape: "line" } as const;
+  return <TimeChart title="Heap blocks" {...span} times={times} lines={[line]} format={whole} fromZero={false} />;
+}
+
+export function RatesChart({ store, span }: Props) {
+  store.version.value;
+  const { times, columns } = rates([store.series.born, store.series.died], span.from, span.to);
+  const lines = [
+    { label: "born", color: "--chart-1", values: columns[0]!, shape: "line" },
+    { label: "died", color: "--chart-2", values: columns[1]!, shape: "line" },
+  ] as const;
+  return <TimeChart title="Births and deaths" {...span} times={times} lines={lines} format={perSecond} />;
+}
+
+export function PausesChart({ store, span, height }: Props) {
+  store.version.value;
+  const { times, columns } = levels([store.series.pause], span.from, span.to, "max");
+  const line = { label: "longest pause", color: "--chart-2", values: columns[0]!, shape: "bars" } as const;
+  return (
+    <TimeChart
+      title="Garbage collections"
+      {...span}
+      times={times}
+      lines={[line]}
+      format={milliseconds}
+      {...(height ? { height } : {})}
+    />
+  );
+}

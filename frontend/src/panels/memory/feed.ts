@@ -1,0 +1,105 @@
+/** Fills the memory store from the connected server, by whichever means that server has. */
+
+import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import { CommandError, type Link } from "../../connection/link.ts";
+import { poll } from "../../connection/poll.ts";
+import { readMemory, readTracing, type Tracing } from "../../memory/reading.ts";
+import { MemoryStore } from "../../memory/store.ts";
+import { isMap } from "../../protocol/codec.ts";
+
+const PERIOD_MS = 2000;
+
+/** Where the figures come from: our own command, or the events every Rbkit server publishes. */
+export type Source = "profile" | "events";
+
+export class MemoryFeed {
+  readonly store = new MemoryStore();
+  readonly source: ReadonlySignal<Source>;
+  /** Whether figures are being gathered. */
+  readonly watching = signal(false);
+  /** What the server said when it could not do as asked; empty when all is well. */
+  readonly problem = signal("");
+  readonly tracing: Signal<Tracing | null> = signal(null);
+  private cursor: number | null = null;
+  private process = "";
+  /** The user has stopped it: a reconnect does not start it again. */
+  private paused = false;
+
+  constructor(readonly link: Link) {
+    this.source = computed(() => (link.has("memory_profile") ? "profile" : "events"));
+    link.onConnect((handshake) => {
+      const process = `${handshake.pid} ${handshake.facts.get("server_id") ?? ""}`;
+      if (this.process && this.process !== process) this.store.clear();
+      this.process = process;
+      this.cursor = null;
+      this.problem.value = "";
+      this.tracing.value = null;
+      if (handshake.objectTrace && !this.paused) this.watching.value = true;
+      else if (this.watching.peek()) void this.start();
+    });
+    link.onEvents((events) => this.store.events(events, this.source.peek() === "events"));
+    poll(
+      link,
+      () => PERIOD_MS,
+      () => this.turn(),
+      (error) => {
+        this.problem.value = error.message;
+      },
+    );
+  }
+
+  private async turn(): Promise<void> {
+    if (!this.watching.peek()) return;
+    if (this.source.peek() === "events") {
+      this.store.turn(Date.now());
+      return;
+    }
+    const answer = readMemory(
+      await this.link.ask(this.cursor === null ? "memory_profile" : `memory_profile ${this.cursor}`),
+    );
+    this.cursor = answer.cursor;
+    this.store.take(answer);
+    this.problem.value = "";
+  }
+
+  /** Begins to gather; where events are all there is, switches them on for every client. */
+  async start(): Promise<void> {
+    this.paused = false;
+    this.watching.value = true;
+    if (this.source.peek() === "events") await this.switch("start_memory_profile");
+  }
+
+  async stop(): Promise<void> {
+    this.paused = true;
+    this.watching.value = false;
+    this.cursor = null;
+    if (this.source.peek() === "events") await this.switch("stop_memory_profile");
+  }
+
+  /** Has births and deaths traced or not, for every client. */
+  async traceAll(on: boolean): Promise<void> {
+    await this.switch(on ? "start_memory_profile" : "stop_memory_profile");
+  }
+
+  private async switch(command: string): Promise<void> {
+    try {
+      await this.link.command(command);
+      await this.link.refreshHandshake();
+    } catch (error) {
+      this.problem.value = (error as Error).message;
+    }
+  }
+
+  /** Traces the objects of classes like `app.models.*`; an empty text traces none. */
+  async trace(patterns: string): Promise<void> {
+    const words = patterns.split(/[\s,]+/).filter(Boolean);
+    try {
+      const answer = await this.link.command(["trace_objects", ...words].join(" "));
+      if (!isMap(answer)) throw new CommandError("unknown_command", "This server does not know trace_objects.");
+      this.tracing.value = readTracing(answer);
+      this.problem.value = "";
+    } catch (error) {
+      this.problem.value = (error as Error).message;
+    }
+  }
+}

@@ -1,0 +1,227 @@
+import { useSignal } from "@preact/signals";
+import type { ObjectOrder } from "../../heap/analysis.ts";
+import { Change, type DiffRow } from "../../heap/diff.ts";
+import type { DiffOrder } from "../../heap/service.ts";
+import { useAnswer } from "../../ui/ask.ts";
+import { bytes, clean, count } from "../../ui/format.ts";
+import { Segments } from "../../ui/segments.tsx";
+import { type Column, type Sorting, Table } from "../../ui/table.tsx";
+import { ObjectTable } from "./objects.tsx";
+import type { Place, SnapshotStore } from "./store.ts";
+
+const MOST = 1000;
+
+type At<Kind extends Place["kind"]> = Extract<Place, { kind: Kind }>;
+
+/** Two snapshots, class by class. */
+export function Diff({ store, place }: { store: SnapshotStore; place: At<"diff"> }) {
+  const filter = useSignal("");
+  const all = useSignal(false);
+  const sorting = useSignal<Sorting<DiffOrder>>({ key: "size", ascending: false });
+  const limit = useSignal(100);
+  const { before, after } = place;
+  const { key: order, ascending } = sorting.value;
+  const asked = useAnswer(
+    () =>
+      store.heaps.diff(before, after, {
+        filter: filter.value,
+        all: all.value,
+        order,
+        ascending,
+        limit: limit.value,
+      }),
+    [before, after, filter.value, all.value, order, ascending, limit.value],
+  );
+  return (
+    <section class="box" aria-label="Comparison">
+      <header>
+        <h2>What has changed</h2>
+        <div class="toolbar">
+          <input
+            class="field"
+            type="search"
+            placeholder="Filter by name"
+            aria-label="Filter"
+            value={filter.value}
+            onInput={(event) => {
+              filter.value = event.currentTarget.value;
+            }}
+          />
+          <label class="labelled">
+            <input
+              type="checkbox"
+              checked={all.value}
+              onChange={(event) => {
+                all.value = event.currentTarget.checked;
+              }}
+            />
+            unchanged, too
+          </label>
+        </div>
+      </header>
+      {asked.error && <p class="notice bad inset">{clean(asked.error)}</p>}
+      {!asked.answer && !asked.error && <p class="empty">Comparing…</p>}
+      {asked.answer?.total === 0 && <p class="empty">No class has changed.</p>}
+      {asked.answer && asked.answer.total > 0 && (
+        <Table
+          label="Changes by class"
+          columns={columnsOf(store, before, after)}
+          rows={asked.answer.rows}
+          rowKey={(row) => row.name}
+          sorting={sorting.value}
+          onSort={(next) => {
+            sorting.value = next;
+          }}
+        />
+      )}
+      {asked.answer && asked.answer.total > asked.answer.rows.length && limit.value < MOST && (
+        <div class="more-rows">
+          <button
+            class="button small"
+            type="button"
+            onClick={() => {
+              limit.value += 300;
+            }}
+          >
+            Show more of {count(asked.answer.total)}
+          </button>
+        </div>
+      )}
+      <p class="inside soft">
+        An object is the same if its address and class are. One that took the place of a dead object of its class counts
+        as the same, so “new” and “gone” may be a little low.
+      </p>
+    </section>
+  );
+}
+
+function columnsOf(store: SnapshotStore, before: number, after: number): Column<DiffRow, DiffOrder>[] {
+  const enter = (row: DiffRow, change: Shown) =>
+    store.enter({ kind: "changed", before, after, change, name: row.name });
+  const counted = (row: DiffRow, change: Shown, amount: number, words: string) =>
+    amount ? (
+      <button
+        class="link"
+        type="button"
+        aria-label={`${count(amount)} ${words} of ${clean(row.name)}`}
+        onClick={() => enter(row, change)}
+      >
+        {count(amount)}
+      </button>
+    ) : (
+      "0"
+    );
+  return [
+    {
+      key: "name",
+      title: "Class",
+      cell: (row) => (
+        <button
+          class="link mono name"
+          type="button"
+          onClick={() => enter(row, row.created ? "created" : row.grown ? "grown" : "gone")}
+        >
+          {clean(row.name)}
+        </button>
+      ),
+    },
+    {
+      key: "size",
+      title: "Size ±",
+      number: true,
+      cell: (row) => <Signed by={row.sizeAfter - row.sizeBefore} words={bytes} />,
+    },
+    {
+      key: "count",
+      title: "Objects ±",
+      number: true,
+      cell: (row) => <Signed by={row.countAfter - row.countBefore} words={count} />,
+    },
+    {
+      key: "created",
+      title: "New",
+      number: true,
+      cell: (row) => counted(row, "created", row.created, "new objects"),
+    },
+    {
+      key: "gone",
+      title: "Gone",
+      number: true,
+      wide: true,
+      cell: (row) => counted(row, "gone", row.gone, "gone objects"),
+    },
+    {
+      key: "grown",
+      title: "Grown",
+      number: true,
+      wide: true,
+      cell: (row) => counted(row, "grown", row.grown, "grown objects"),
+    },
+  ];
+}
+
+function Signed({ by, words }: { by: number; words: (value: number) => string }) {
+  if (!by) return <>0</>;
+  return <span class={by > 0 ? "more" : "less"}>{`${by > 0 ? "+" : "−"}${words(Math.abs(by))}`}</span>;
+}
+
+const CHANGES = [
+  ["created", "New"],
+  ["grown", "Grown"],
+  ["gone", "Gone"],
+] as const;
+
+type Shown = (typeof CHANGES)[number][0];
+
+const MARKS = { created: Change.created, grown: Change.grown, gone: Change.gone } as const;
+
+/** The objects of one class that are new, grown or gone. */
+export function Changed({ store, place }: { store: SnapshotStore; place: At<"changed"> }) {
+  const shown = useSignal<Shown>(place.change);
+  const change = MARKS[shown.value];
+  const sorting = useSignal<Sorting<ObjectOrder>>({ key: "size", ascending: false });
+  const limit = useSignal(100);
+  const { key: order, ascending } = sorting.value;
+  const { before, after, name } = place;
+  const snapshot = change === Change.gone ? before : after;
+  const asked = useAnswer(
+    () =>
+      store.heaps.changed(before, after, change, {
+        className: name,
+        order,
+        ascending,
+        limit: limit.value,
+      }),
+    [before, after, name, change, order, ascending, limit.value],
+  );
+  return (
+    <section class="box" aria-label="Changed objects">
+      <header>
+        <h2 class="mono name">{clean(name)}</h2>
+        <Segments
+          label="Which objects"
+          value={shown.value}
+          choices={CHANGES}
+          onChoose={(one) => {
+            shown.value = one;
+          }}
+        />
+      </header>
+      <ObjectTable
+        store={store}
+        snapshot={snapshot}
+        label={`Changed objects of ${clean(name)}`}
+        asked={asked}
+        sorting={sorting.value}
+        onSort={(next) => {
+          sorting.value = next;
+        }}
+        limit={limit.value}
+        onMore={() => {
+          limit.value = Math.min(limit.value + 300, MOST);
+        }}
+        empty={<p>None.</p>}
+      />
+    </section>
+  );
+}

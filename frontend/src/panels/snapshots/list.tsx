@@ -1,0 +1,115 @@
+import { useSignal } from "@preact/signals";
+import type { Summary } from "../../heap/service.ts";
+import { download } from "../../ui/download.ts";
+import { bytes, clean, clock, count } from "../../ui/format.ts";
+import { lossOf } from "./loss.ts";
+import { keysOf, type SnapshotStore } from "./store.ts";
+
+/** The snapshots that are kept, and which two to compare. */
+export function SnapshotList({ store }: { store: SnapshotStore }) {
+  const list = store.list.value;
+  return (
+    <aside class="kept" aria-label="Snapshots kept">
+      {list.length > 1 && <Compare store={store} />}
+      <ul>
+        {list.map((summary) => (
+          <Entry key={summary.key} store={store} summary={summary} />
+        ))}
+      </ul>
+    </aside>
+  );
+}
+
+function Entry({ store, summary }: { store: SnapshotStore; summary: Summary }) {
+  const { key, name, facts } = summary;
+  const place = store.trail.value[0];
+  const current = place !== undefined && keysOf(place).includes(key);
+  const lost = lossOf(facts.expected, summary.count);
+  const save = async () => {
+    const file = await store.save(key);
+    if (file) download(`${name}.rbkitheap`, file);
+  };
+  return (
+    <li class={`box ${current ? "current" : ""}`}>
+      <input
+        class="field name-field"
+        aria-label={`Name of ${clean(name)}`}
+        value={name}
+        onChange={(event) => void store.rename(key, event.currentTarget.value)}
+      />
+      <p class="soft">
+        {count(summary.count)} objects · {bytes(summary.size)}
+        <br />
+        {clean(facts.origin)} · {clock(facts.time)}
+      </p>
+      {lost && <p class="notice warn">{lost}</p>}
+      <div class="toolbar">
+        <button class="button small" type="button" onClick={() => store.show({ kind: "classes", key })}>
+          Look at it
+        </button>
+        <button class="button small plain" type="button" onClick={() => void save()}>
+          Export
+        </button>
+        <button
+          class="button small plain"
+          type="button"
+          aria-label={`Forget ${clean(name)}`}
+          onClick={() => void store.drop(key)}
+        >
+          Forget
+        </button>
+      </div>
+    </li>
+  );
+}
+
+function Compare({ store }: { store: SnapshotStore }) {
+  const list = store.list.value;
+  const chosenBefore = useSignal<number | null>(null);
+  const chosenAfter = useSignal<number | null>(null);
+  const there = (key: number | null) => (key !== null && store.find(key) ? key : null);
+  const before = there(chosenBefore.value) ?? list.at(-2)!.key;
+  const after = there(chosenAfter.value) ?? list.at(-1)!.key;
+  const choices = list.map((summary) => (
+    <option key={summary.key} value={summary.key}>
+      {clean(summary.name)}
+    </option>
+  ));
+  return (
+    <form
+      class="box compare"
+      onSubmit={(event) => {
+        event.preventDefault();
+        store.show({ kind: "diff", before, after });
+      }}
+    >
+      <label class="labelled">
+        From
+        <select
+          class="field"
+          value={before}
+          onChange={(event) => {
+            chosenBefore.value = Number(event.currentTarget.value);
+          }}
+        >
+          {choices}
+        </select>
+      </label>
+      <label class="labelled">
+        To
+        <select
+          class="field"
+          value={after}
+          onChange={(event) => {
+            chosenAfter.value = Number(event.currentTarget.value);
+          }}
+        >
+          {choices}
+        </select>
+      </label>
+      <button class="button primary" type="submit" disabled={before === after}>
+        Compare
+      </button>
+    </form>
+  );
+}

@@ -1,0 +1,281 @@
+import { useSignal } from "@preact/signals";
+import type { ObjectOrder } from "../../heap/analysis.ts";
+import type { ClassRow, SiteRow } from "../../heap/histogram.ts";
+import type { ClassOrder, Summary } from "../../heap/service.ts";
+import { useAnswer } from "../../ui/ask.ts";
+import { bytes, clean, count } from "../../ui/format.ts";
+import { Segments } from "../../ui/segments.tsx";
+import { type Column, type Sorting, Table } from "../../ui/table.tsx";
+import { ObjectTable, place as placeWords } from "./objects.tsx";
+import type { Place, SnapshotStore } from "./store.ts";
+
+const LISTED = [
+  ["classes", "Classes"],
+  ["objects", "Objects"],
+] as const;
+
+const PAGE = 100;
+const MOST = 1000;
+
+type At<Kind extends Place["kind"]> = Extract<Place, { kind: Kind }>;
+
+/** A snapshot: its classes, or its objects. */
+export function Snapshot({ store, place }: { store: SnapshotStore; place: At<"classes"> | At<"objects"> }) {
+  const filter = useSignal("");
+  const summary = store.find(place.key);
+  if (!summary) return null;
+  return (
+    <section class="box" aria-label="Contents of the snapshot">
+      <header>
+        <Segments
+          label="What is listed"
+          value={place.kind}
+          choices={LISTED}
+          onChoose={(kind) => store.show({ kind, key: place.key })}
+        />
+        <div class="toolbar">
+          <input
+            class="field"
+            type="search"
+            placeholder={place.kind === "classes" ? "Filter by name" : "Filter by class or file"}
+            aria-label="Filter"
+            value={filter.value}
+            onInput={(event) => {
+              filter.value = event.currentTarget.value;
+            }}
+          />
+          <Retain store={store} summary={summary} />
+        </div>
+      </header>
+      {place.kind === "classes" ? (
+        <Classes store={store} summary={summary} filter={filter.value} />
+      ) : (
+        <Objects store={store} summary={summary} filter={filter.value} />
+      )}
+    </section>
+  );
+}
+
+function Retain({ store, summary }: { store: SnapshotStore; summary: Summary }) {
+  if (summary.retained) return null;
+  return (
+    <button
+      class="button small"
+      type="button"
+      title="Which objects would be freed with each (dominators); takes seconds for a million objects, in this browser only"
+      disabled={!!store.busy.value}
+      onClick={() => void store.retain(summary.key)}
+    >
+      Retained sizes
+    </button>
+  );
+}
+
+interface Listed {
+  readonly store: SnapshotStore;
+  readonly summary: Summary;
+  readonly filter: string;
+}
+
+function Classes({ store, summary, filter }: Listed) {
+  const sorting = useSignal<Sorting<ClassOrder>>({ key: "size", ascending: false });
+  const limit = useSignal(PAGE);
+  const { key: order, ascending } = sorting.value;
+  const asked = useAnswer(
+    () => store.heaps.classes(summary.key, { filter, order, ascending, limit: limit.value }),
+    [summary, filter, order, ascending, limit.value],
+  );
+  const columns: Column<ClassRow, ClassOrder>[] = [
+    {
+      key: "name",
+      title: "Class",
+      cell: (row) => (
+        <button
+          class="link mono name"
+          type="button"
+          title={placeWords(row.file, row.line)}
+          onClick={() => store.enter({ kind: "class", key: summary.key, number: row.number, name: row.name })}
+        >
+          {clean(row.name)}
+        </button>
+      ),
+    },
+    { key: "count", title: "Objects", number: true, cell: (row) => count(row.count) },
+    { key: "size", title: "Size", number: true, cell: (row) => <Share of={summary.size} size={row.size} /> },
+    { key: "references", title: "References", number: true, wide: true, cell: (row) => count(row.references) },
+  ];
+  if (summary.retained) {
+    columns.push({
+      key: "retained",
+      title: "Retained",
+      number: true,
+      hint: "What would be freed with all of its objects",
+      cell: (row) => (row.retained === null ? "–" : <Share of={summary.size} size={row.retained} />),
+    });
+  }
+  if (asked.error) return <p class="notice bad inset">{clean(asked.error)}</p>;
+  if (!asked.answer) return <p class="empty">Counting…</p>;
+  if (!asked.answer.total) return <p class="empty">No class has this in its name.</p>;
+  return (
+    <>
+      <Table
+        label="Objects by class"
+        columns={columns}
+        rows={asked.answer.rows}
+        rowKey={(row) => row.number}
+        sorting={sorting.value}
+        onSort={(next) => {
+          sorting.value = next;
+        }}
+      />
+      {asked.answer.total > asked.answer.rows.length && limit.value < MOST && (
+        <div class="more-rows">
+          <button
+            class="button small"
+            type="button"
+            onClick={() => {
+              limit.value += 300;
+            }}
+          >
+            Show more of {count(asked.answer.total)}
+          </button>
+        </div>
+      )}
+    </>
+  );
+}
+
+/** Bytes, and how much of the whole they are. */
+function Share({ size, of }: { size: number; of: number }) {
+  const share = of ? Math.min(size / of, 1) : 0;
+  return (
+    <span class="portion">
+      {bytes(size)}
+      <span class="bar" aria-hidden="true">
+        <span style={{ width: `${share * 100}%` }} />
+      </span>
+    </span>
+  );
+}
+
+function Objects({ store, summary, filter }: Listed) {
+  const sorting = useSignal<Sorting<ObjectOrder>>({ key: summary.retained ? "retained" : "size", ascending: false });
+  const limit = useSignal(PAGE);
+  const { key: order, ascending } = sorting.value;
+  const asked = useAnswer(
+    () => store.heaps.objects(summary.key, { filter, order, ascending, limit: limit.value }),
+    [summary, filter, order, ascending, limit.value],
+  );
+  return (
+    <ObjectTable
+      store={store}
+      snapshot={summary.key}
+      label="Objects"
+      asked={asked}
+      sorting={sorting.value}
+      onSort={(next) => {
+        sorting.value = next;
+      }}
+      limit={limit.value}
+      onMore={() => {
+        limit.value = Math.min(limit.value + 300, MOST);
+      }}
+      empty={<p>No object's class or file has this in its name.</p>}
+    />
+  );
+}
+
+/** The objects of a class, by where they are from. */
+export function ClassView({ store, place }: { store: SnapshotStore; place: At<"class"> }) {
+  const site = useSignal<SiteRow | null>(null);
+  const sorting = useSignal<Sorting<ObjectOrder>>({ key: "size", ascending: false });
+  const limit = useSignal(PAGE);
+  const { key: order, ascending } = sorting.value;
+  const sites = useAnswer(() => store.heaps.sites(place.key, place.number), [place.key, place.number]);
+  const chosen = site.value;
+  const asked = useAnswer(
+    () =>
+      store.heaps.objects(place.key, {
+        classNumber: place.number,
+        order,
+        ascending,
+        limit: limit.value,
+        ...(chosen ? { site: { fileNumber: chosen.fileNumber, line: chosen.line } } : {}),
+      }),
+    [place.key, place.number, order, ascending, limit.value, chosen, store.find(place.key)],
+  );
+  return (
+    <>
+      <section class="box" aria-label="Where its objects are from">
+        <header>
+          <h2 class="mono name">{clean(place.name)}</h2>
+        </header>
+        {sites.answer && <Sites rows={sites.answer.rows} chosen={chosen} choose={(row) => (site.value = row)} />}
+      </section>
+      <section class="box" aria-label="Its objects">
+        <header>
+          <h2>
+            {chosen ? `Objects from ${placeWords(chosen.file, chosen.line) || "an unknown place"}` : "All its objects"}
+          </h2>
+          {chosen && (
+            <button
+              class="button small"
+              type="button"
+              onClick={() => {
+                site.value = null;
+              }}
+            >
+              All places
+            </button>
+          )}
+        </header>
+        <ObjectTable
+          store={store}
+          snapshot={place.key}
+          label={`Objects of ${clean(place.name)}`}
+          asked={asked}
+          sorting={sorting.value}
+          onSort={(next) => {
+            sorting.value = next;
+          }}
+          limit={limit.value}
+          onMore={() => {
+            limit.value = Math.min(limit.value + 300, MOST);
+          }}
+          empty={<p>It has none.</p>}
+        />
+      </section>
+    </>
+  );
+}
+
+interface SitesProps {
+  readonly rows: readonly SiteRow[];
+  readonly chosen: SiteRow | null;
+  readonly choose: (row: SiteRow) => void;
+}
+
+function Sites({ rows, chosen, choose }: SitesProps) {
+  if (rows.every((row) => !row.file)) {
+    return (
+      <p class="inside soft">
+        The dump does not say where these were made. In Python it knows the place of functions, code, frames,
+        generators, modules and classes only.
+      </p>
+    );
+  }
+  const columns: readonly Column<SiteRow>[] = [
+    {
+      key: "place",
+      title: "File and line",
+      cell: (row) => (
+        <button class="link mono name" type="button" aria-pressed={row === chosen} onClick={() => choose(row)}>
+          {placeWords(row.file, row.line) || "unknown"}
+        </button>
+      ),
+    },
+    { key: "count", title: "Objects", number: true, cell: (row) => count(row.count) },
+    { key: "size", title: "Size", number: true, cell: (row) => bytes(row.size) },
+  ];
+  return <Table label="Places" columns={columns} rows={rows} rowKey={(row) => `${row.fileNumber}:${row.line}`} />;
+}

@@ -1,0 +1,35 @@
+import { Decoder } from "@msgpack/msgpack";
+
+/** A decoded MessagePack map; integer keys are strings here, as with every JavaScript object. */
+export type Packed = { readonly [key: string | number]: unknown };
+
+/** One event: `{0: type, 1: timestamp, 2: payload, ...}` (see Field). */
+export type Event = Packed;
+
+// A map with the key "__proto__" is refused by the decoder itself.
+const decoder = new Decoder({ useBigInt64: false });
+
+/**
+ * Decodes one MessagePack value.
+ *
+ * @throws Error if the bytes are not one whole value.
+ */
+export function decode(bytes: Uint8Array): unknown {
+  return decoder.decode(bytes);
+}
+
+export function isMap(value: unknown): value is Packed {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
+}
+
+/** `value` as text; null for what is no text. Old servers send raw bytes for text. */
+export function text(value: unknown): string | null {
+  if (typeof value === "string") return value;
+  if (value instanceof Uint8Array) return new TextDecoder().decode(value);
+  return null;
+}
+
+export function number(value: unknown): number | null {
+  if (typeof value === "number") return value;
+  return typeof value === "bigint" ? Number(value) : null;
+}

@@ -1,0 +1,47 @@
+import { isMap, number, text } from "./codec.ts";
+import { Field } from "./constants.ts";
+import type { Answer } from "./frames.ts";
+
+/** What a server says of itself; see "Handshake" in docs/protocol.rst. */
+export interface Handshake {
+  readonly serverVersion: string;
+  readonly protocolVersion: string;
+  readonly processName: string;
+  readonly directory: string;
+  readonly pid: number | null;
+  readonly objectTrace: boolean;
+  readonly cpuProfiling: boolean;
+  readonly clock: string;
+  /** Commands beyond the protocol; empty for a server that is not ours. */
+  readonly extensions: ReadonlySet<string>;
+  readonly language: string;
+  /** Microseconds between CPU samples. */
+  readonly intervalUs: number;
+  /** Every key as text, for display. */
+  readonly facts: ReadonlyMap<string, string>;
+}
+
+/** null if the answer is no handshake. */
+export function readHandshake(answer: Answer): Handshake | null {
+  const payload = isMap(answer) ? answer[Field.payload] : null;
+  if (!isMap(payload)) return null;
+  const facts = new Map<string, string>();
+  for (const [key, value] of Object.entries(payload)) facts.set(key, text(value) ?? String(value));
+  const fact = (key: string) => facts.get(key) ?? "";
+  const extensions = fact("extensions").split(",");
+  return {
+    serverVersion: fact("rbkit_server_version"),
+    protocolVersion: fact("rbkit_protocol_version"),
+    processName: fact("process_name"),
+    directory: fact("pwd"),
+    pid: number(payload.pid),
+    objectTrace: fact("object_trace_enabled") === "1",
+    cpuProfiling: fact("cpu_profiling_enabled") === "1",
+    clock: fact("clock_type"),
+    extensions: new Set(extensions.map((name) => name.trim()).filter(Boolean)),
+    // Servers that do not say are Ruby ones.
+    language: fact("language") || "ruby",
+    intervalUs: Number(fact("cpu_interval_us")) || 1000,
+    facts,
+  };
+}

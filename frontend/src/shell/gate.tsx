@@ -1,0 +1,88 @@
+import { useSignal } from "@preact/signals";
+import { login } from "../connection/http.ts";
+import type { Link } from "../connection/link.ts";
+import { clean } from "../ui/format.ts";
+
+/** Asks for the token and says where it is to be had. */
+export function Gate({ link }: { link: Link }) {
+  const token = useSignal("");
+  const problem = useSignal("");
+  const busy = useSignal(false);
+
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    busy.value = true;
+    problem.value = "";
+    try {
+      if (await login(token.value.trim())) link.connect();
+      else problem.value = "This token is not the right one.";
+    } catch (error) {
+      problem.value = (error as Error).message;
+    } finally {
+      busy.value = false;
+    }
+  };
+
+  return (
+    <main class="gate">
+      <div class="box">
+        <h1>A token opens this page</h1>
+        <p class="soft">
+          Whoever watches a process can read what is in its memory, so the dashboard asks who you are. The token is
+          missing, or not the right one.
+        </p>
+        <form onSubmit={submit}>
+          <input
+            class="field mono"
+            type="password"
+            autocomplete="off"
+            aria-label="Token"
+            placeholder="Token"
+            required
+            value={token.value}
+            onInput={(event) => {
+              token.value = event.currentTarget.value;
+            }}
+          />
+          <button class="button primary" type="submit" disabled={busy.value}>
+            Open
+          </button>
+        </form>
+        <div role="alert">{problem.value && <p class="notice bad">{problem.value}</p>}</div>
+        <h2>Where to get it</h2>
+        <ul class="soft">
+          <li>
+            The application printed the whole address, token included, on stderr when it started first:{" "}
+            <code>rbkit: watch this application at …/#token=…</code>
+          </li>
+          <li>
+            It is kept in the runtime directory (<code>$RBKIT_RUNTIME_DIR</code>, else{" "}
+            <code>$XDG_RUNTIME_DIR/rbkit</code> or <code>/tmp/rbkit-&lt;uid&gt;</code>) in a file that ends in{" "}
+            <code>.token</code>.
+          </li>
+          <li>
+            If it was set with <code>RBKIT_TOKEN</code> or the option <code>token</code>, it is what was set there.
+          </li>
+        </ul>
+      </div>
+    </main>
+  );
+}
+
+/** The application's own `authorize` said no, or this page's origin is not allowed. */
+export function Forbidden({ link, why }: { link: Link; why: string }) {
+  return (
+    <main class="gate">
+      <div class="box">
+        <h1>You may not watch this application</h1>
+        <p class="notice bad">{clean(why)}</p>
+        <p class="soft">Sign in to the application if it asks for that, then try again.</p>
+        <div>
+          <button class="button primary" type="button" onClick={() => link.connect()}>
+            Try again
+          </button>
+        </div>
+      </div>
+    </main>
+  );
+}

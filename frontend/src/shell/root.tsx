@@ -1,0 +1,11 @@
+import type { App } from "../app.tsx";
+import { Forbidden, Gate } from "./gate.tsx";
+import { Shell } from "./shell.tsx";
+
+/** The whole page: the door while it is shut, the shell with its panels else. */
+export function Root({ app }: { app: App }) {
+  const state = app.link.state.value;
+  if (state.kind === "locked") return <Gate link={app.link} />;
+  if (state.kind === "forbidden") return <Forbidden link={app.link} why={state.why} />;
+  return <Shell app={app} />;
+}

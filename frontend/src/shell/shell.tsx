@@ -1,0 +1,100 @@
+import { useEffect, useRef } from "preact/hooks";
+import type { App } from "../app.tsx";
+import type { Link } from "../connection/link.ts";
+import { Overview } from "../panels/overview/overview.tsx";
+import { route } from "../route.ts";
+import { clean } from "../ui/format.ts";
+import { Top } from "./top.tsx";
+
+const OVERVIEW_ICON = "M4 13h6V4H4zM14 20h6v-9h-6zM4 20h6v-3H4zM14 7h6V4h-6z";
+
+/** Navigation, status bar, and the panel that the address names. */
+export function Shell({ app }: { app: App }) {
+  const main = useRef<HTMLElement>(null);
+  const current = app.mounted.find(({ module }) => module.id === route.value);
+  const title = current?.module.title ?? "Overview";
+  useEffect(() => {
+    document.title = `${title} · rbkit`;
+  }, [title]);
+  return (
+    <div class="shell">
+      <button class="skip" type="button" onClick={() => main.current?.focus()}>
+        Skip to the panel
+      </button>
+      <nav class="side" aria-label="Panels">
+        <div class="brand">
+          <img src="icon.svg" alt="" />
+          rbkit
+        </div>
+        <ul>
+          <Entry id="" title="Overview" icon={OVERVIEW_ICON} current={!current} badge={null} />
+          {app.mounted.map(({ module, panel }) => (
+            <Entry
+              key={module.id}
+              id={module.id}
+              title={module.title}
+              icon={module.icon}
+              current={current?.module === module}
+              badge={panel.badge?.value ?? null}
+            />
+          ))}
+        </ul>
+      </nav>
+      <Top link={app.link} />
+      <main class="main" id="main" ref={main} tabIndex={-1}>
+        <Troubles link={app.link} />
+        {current ? <current.panel.View key={current.module.id} /> : <Overview app={app} />}
+      </main>
+    </div>
+  );
+}
+
+/** Why there is no connection, in words; or that it is to another worker now. */
+function Troubles({ link }: { link: Link }) {
+  const state = link.state.value;
+  if (state.kind === "waiting") {
+    return (
+      <p class="notice bad" role="alert">
+        <strong>{clean(state.why)}</strong> What you see is what was last known; the page goes on when the connection is
+        back.
+      </p>
+    );
+  }
+  if (state.kind !== "open" || !link.replaced.value) return null;
+  return (
+    <p class="notice warn" role="status">
+      The worker that was watched has ended. This is another one of the same application.
+      <button
+        class="button small"
+        type="button"
+        onClick={() => {
+          link.replaced.value = false;
+        }}
+      >
+        All right
+      </button>
+    </p>
+  );
+}
+
+interface EntryProps {
+  id: string;
+  title: string;
+  icon: string;
+  current: boolean;
+  badge: string | null;
+}
+
+function Entry({ id, title, icon, current, badge }: EntryProps) {
+  return (
+    <li>
+      <a href={`#/${id}`} aria-current={current ? "page" : undefined}>
+        <svg viewBox="0 0 24 24" aria-hidden="true">
+          <path d={icon} />
+        </svg>
+        {title}
+        {badge && <span class="badge">{badge}</span>}
+      </a>
+    </li>
+  );
+}

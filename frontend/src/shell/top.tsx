@@ -1,0 +1,128 @@
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import type { Server } from "../connection/http.ts";
+import type { Link, LinkState } from "../connection/link.ts";
+import { theme, toggleTheme } from "../theme.ts";
+import { bytes, clean, count } from "../ui/format.ts";
+
+const SERVERS_PERIOD_MS = 5000;
+
+/** What is watched, how the connection is, and which worker. */
+export function Top({ link }: { link: Link }) {
+  useEffect(() => {
+    const timer = window.setInterval(() => link.open && void link.refreshServers(), SERVERS_PERIOD_MS);
+    return () => window.clearInterval(timer);
+  }, [link]);
+  const handshake = link.handshake.value;
+  return (
+    <header class="top">
+      <div class="who">
+        <strong>{clean(handshake?.processName || link.application.value || "rbkit")}</strong>
+        <span>
+          {handshake?.pid ? `pid ${handshake.pid}` : "no process yet"}
+          {handshake?.directory ? ` · ${clean(handshake.directory)}` : ""}
+        </span>
+      </div>
+      <Workers link={link} />
+      <Losses link={link} />
+      <Status link={link} />
+      <button
+        class="button small"
+        type="button"
+        aria-label={theme.value === "dark" ? "Light theme" : "Dark theme"}
+        title={theme.value === "dark" ? "Light theme" : "Dark theme"}
+        onClick={toggleTheme}
+      >
+        <span aria-hidden="true">{theme.value === "dark" ? "☀" : "☾"}</span>
+      </button>
+    </header>
+  );
+}
+
+function Workers({ link }: { link: Link }) {
+  const servers = link.servers.value;
+  if (servers.length < 2) return null;
+  return (
+    <label class="labelled">
+      Worker
+      <select
+        class="field"
+        value={link.server.value ?? ""}
+        onChange={(event) => link.connect(event.currentTarget.value || null)}
+      >
+        {link.server.value === null && <option value="">any</option>}
+        {servers.map((server) => (
+          <option key={server.id} value={server.id}>
+            {describe(server)}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+export function describe(server: Server): string {
+  const parts = [server.name ? clean(server.name) : null, `pid ${server.pid ?? "?"}`];
+  if (server.rss !== null) parts.push(bytes(server.rss));
+  if (server.requests !== null) parts.push(`${server.requests} running`);
+  if (!server.alive) parts.push("ended");
+  return parts.filter(Boolean).join(" · ");
+}
+
+function Losses({ link }: { link: Link }) {
+  const lost = link.lost.value;
+  const others = (link.clients.value ?? 1) - 1;
+  return (
+    <>
+      {others > 0 && (
+        <span class="pill" title="What is switched on here is switched on for them as well">
+          {others === 1 ? "1 other client" : `${count(others)} other clients`}
+        </span>
+      )}
+      {lost > 0 && (
+        <span class="pill warn" title="Publications that did not arrive: the figures that count them are too low">
+          {count(lost)} lost
+        </span>
+      )}
+    </>
+  );
+}
+
+function Status({ link }: { link: Link }) {
+  const state = link.state.value;
+  return (
+    <>
+      <span class={`pill ${tone(state)}`} role="status">
+        {words(state)}
+        {state.kind === "waiting" && <Countdown until={state.retryAt} />}
+      </span>
+      {state.kind === "waiting" && (
+        <button class="button small" type="button" onClick={() => link.connect()}>
+          Now
+        </button>
+      )}
+    </>
+  );
+}
+
+function tone(state: LinkState): string {
+  return state.kind === "open" ? "good" : state.kind === "connecting" ? "warn" : "bad";
+}
+
+function words(state: LinkState): string {
+  return state.kind === "open" ? "Live" : state.kind === "connecting" ? "Connecting" : "Disconnected";
+}
+
+// Not read out: a screen reader that counted down would say nothing else.
+function Countdown({ until }: { until: number }) {
+  const left = useSignal(0);
+  useEffect(() => {
+    const tell = () => {
+      left.value = Math.max(0, Math.ceil((until - Date.now()) / 1000));
+    };
+    tell();
+    const timer = window.setInterval(tell, 250);
+    return () => window.clearInterval(timer);
+  }, [until, left]);
+  return <span aria-hidden="true">· again in {left.value} s</span>;
+}

@@ -1,0 +1,123 @@
+import { useEffect, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import { cssColor, theme } from "../theme.ts";
+import { clock } from "./format.ts";
+
+export interface Line {
+  readonly label: string;
+  readonly color: `--${string}`;
+  /** Filled down to zero. */
+  readonly area?: boolean;
+}
+
+// No finer than the labels tell.
+const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400];
+
+interface ChartProps {
+  /** Said by screen readers; a table twin or a sentence elsewhere has to tell the figures. */
+  label: string;
+  lines: readonly Line[];
+  /** Seconds since the epoch, then a column for each line. */
+  data: readonly (readonly (number | null)[])[];
+  height: number;
+  format: (value: number) => string;
+  /** The y axis shows at least this. */
+  range?: [number, number];
+  /** Called with seconds since the epoch when a stretch has been marked. */
+  onSelect?: (from: number, to: number) => void;
+}
+
+/** Lines over time. Drag to mark a stretch where `onSelect` is given. */
+export function Chart(props: ChartProps) {
+  const host = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const select = useRef(props.onSelect);
+  select.current = props.onSelect;
+  const dark = theme.value;
+  const kind = props.lines.map((line) => line.label + line.color).join();
+
+  useEffect(() => {
+    const element = host.current;
+    if (!element) return;
+    const made = new uPlot(optionsOf(props, element.clientWidth, select), columns(props.data), element);
+    plot.current = made;
+    const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: props.height }));
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      made.destroy();
+      plot.current = null;
+    };
+  }, [dark, kind, props.height]);
+
+  useEffect(() => {
+    plot.current?.setData(columns(props.data));
+  }, [props.data]);
+
+  return <div class="chart" role="img" aria-label={props.label} ref={host} />;
+}
+
+function columns(data: ChartProps["data"]): uPlot.AlignedData {
+  return data as unknown as uPlot.AlignedData;
+}
+
+function optionsOf(
+  props: ChartProps,
+  width: number,
+  select: { current: ChartProps["onSelect"] | undefined },
+): uPlot.Options {
+  const { lines, height, format, range } = props;
+  const axis: uPlot.Axis = {
+    stroke: cssColor("--text-soft"),
+    grid: { stroke: cssColor("--chart-grid"), width: 1 },
+    ticks: { show: false },
+    font: "11px sans-serif",
+  };
+  return {
+    width,
+    height,
+    legend: { show: false },
+    cursor: { drag: { x: Boolean(props.onSelect), y: false, setScale: false }, points: { size: 6 } },
+    scales: {
+      x: { time: true },
+      y: {
+        range: (_self, low, high) => (range ? [range[0], Math.max(high * 1.05, range[1])] : [low, high]),
+      },
+    },
+    axes: [
+      {
+        ...axis,
+        space: 90,
+        size: 26,
+        incrs: SECONDS,
+        values: (_self, values) => values.map((value) => clock(value * 1000)),
+      },
+      { ...axis, size: 54, space: 24, values: (_self, values) => values.map(format) },
+    ],
+    series: [
+      { value: (_self, value) => (value === null ? "–" : clock(value * 1000)) },
+      ...lines.map((line): uPlot.Series => {
+        const color = cssColor(line.color);
+        return {
+          label: line.label,
+          stroke: color,
+          width: 1.5,
+          points: { show: false },
+          value: (_self, value) => (value === null ? "–" : format(value)),
+          ...(line.area && { fill: color + "30" }),
+        };
+      }),
+    ],
+    hooks: {
+      setSelect: [
+        (self) => {
+          if (self.select.width < 4) return;
+          const from = self.posToVal(self.select.left, "x");
+          const to = self.posToVal(self.select.left + self.select.width, "x");
+          self.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+          select.current?.(from, to);
+        },
+      ],
+    },
+  };
+}
