@@ -136,6 +136,18 @@ def reconnected(client: Client, web: WebServer) -> Client:
     assert isinstance(ended, ConnectionClosed)
     assert ended.code == 1001
     client.close()
-    fresh = connect(web.url(), token=TOKEN)
-    assert fresh.handshake()["pid"]
+
+    def connected() -> Client | None:
+        fresh = connect(web.url(), token=TOKEN)
+        try:
+            assert fresh.handshake()["pid"]
+        except ConnectionClosed as error:
+            fresh.close()
+            if error.code != 1001:
+                raise
+            return None  # it was the other worker, which leaves as well
+        return fresh
+
+    fresh = wait_until(connected, "a server that stays")
+    assert fresh is not None
     return fresh
