@@ -98,7 +98,9 @@ class Census:
             return
         if self._steps is None:
             if self._host.behind():
-                self._due = now + SHORTEST_INTERVAL  # what earlier ones hold has not been let go of yet
+                # What earlier ones hold has not been let go of yet. Looked at often: other profilers let go of things
+                # every second too, and at that pace their calls would be the ones that wait each time.
+                self._due = now + _BETWEEN_SLICES
                 return
             self._spent = 0.0
             self._steps = self._by_slices() if self._native is not None else self._by_listing()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.embeddedpeer import Peer
-from support.waiting import wait_until
+from support.waiting import scaled, wait_until
 
 PRELUDE = """
 from gevent import monkey; monkey.patch_all()
@@ -210,22 +210,27 @@ def test_a_snapshot_is_whole_and_its_objects_die_in_the_main_thread(run: Any) ->
         stdin_line()
     """)
     peer.subscribe()
-    wait_until(lambda: dump(peer), "a whole dump", timeout=20)
+    # One that is asked for before the subscription is known is not published.
+    wait_until(lambda: peer.ask("objectspace_snapshot") == b"ok" and peer.quiet(0.1), "the subscription", timeout=20)
+    assert peer.ask("objectspace_snapshot") == b"ok"
+    read_dump(peer)
     say(process)
     assert line_of(process) == "done"
 
 
-def dump(peer: Peer) -> bool:
-    """Asks for a snapshot and reads it; False when it went out before the subscription was known."""
-    assert peer.ask("objectspace_snapshot") == b"ok"
-    ids: set[int] = set()
-    total = None
-    for message in peer.quiet(0.5):
+def read_dump(peer: Peer, timeout: float = 20.0) -> None:
+    """Reads until all objects of one snapshot are there."""
+    seen: dict[int, set[int]] = {}
+    deadline = time.monotonic() + scaled(timeout)
+    for message in peer.messages(timeout):
         for event in message[2]:
             if event[0] == 5:
-                total = event[11]
+                ids = seen.setdefault(event[10], set())
                 ids |= {item[3] for item in event[2]}
-    return total is not None and len(ids) == total
+                if len(ids) == event[11]:
+                    return
+        found = {snapshot: len(ids) for snapshot, ids in seen.items()}
+        assert time.monotonic() < deadline, f"no snapshot came to its end: {found} objects"
 
 
 def test_greenlets_are_listed_with_what_they_wait_on(run: Any) -> None:
