@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 import click
 
-from ..dashboard import bundle
 from ..errors import ConnectionClosed
 from .demo_process import DemoProcess
 
@@ -40,6 +39,8 @@ def command(port: int, seconds: float | None, no_load: bool) -> None:
         server = stack.enter_context(DemoProcess(port, f"rbkit-demo-{os.getpid()}", token))
         url = f"ws://127.0.0.1:{server.port}/?token={quote(token)}"
         click.echo(f"application http://127.0.0.1:{server.port}/")
+        from ..dashboard import bundle  # with what serves it, which the other subcommands do not need
+
         missing = "" if bundle.names() else "  (not in this installation: open it to see how to get it)"
         click.echo(f"dashboard   http://127.0.0.1:{server.port}/__rbkit__/#token={quote(token)}{missing}")
         click.echo(f"websocket   {url}  (subprotocol rbkit)")

@@ -234,9 +234,14 @@ size_of(Kind *kind, PyObject *object)
     Py_ssize_t size = -1;
     size_t overhead = kind->overhead;
     PyObject *answer = NULL;
-#if (PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030D0000) && !defined(Py_GIL_DISABLED)
+#if PY_VERSION_HEX < 0x030B0000
     if (kind->collected == GC_ASK && !PyObject_IS_GC(object)) {
-        overhead -= 2 * sizeof(uintptr_t); /* a static type has no header; 3.11 and 3.12 count one nevertheless */
+        overhead -= 2 * sizeof(uintptr_t);
+    }
+#elif PY_VERSION_HEX >= 0x030D0000 && !defined(Py_GIL_DISABLED)
+    /* Other objects that may have no header (a greenlet that runs) are counted as if they had one, as in 3.11. */
+    if (PyType_Check(object) && !PyType_HasFeature((PyTypeObject *)object, Py_TPFLAGS_HEAPTYPE)) {
+        overhead -= 2 * sizeof(uintptr_t); /* a static type has none; 3.11 and 3.12 count one nevertheless */
     }
 #endif
     switch (kind->size) {
