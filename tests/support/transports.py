@@ -43,8 +43,8 @@ class Authority:
     def client_context(self) -> ssl.SSLContext:
         """For a client that trusts this authority alone."""
         context = ssl.create_default_context(cafile=str(self.ca_file))
-        # The blocking client of websockets reads in a thread of its own while it writes, on one TLS connection that
-        # Python guards by no lock: the session tickets that TLS 1.3 sends behind the handshake collide with the request.
+        # The blocking client of websockets reads in a thread of its own while it writes, on a TLS connection that
+        # Python guards by no lock: the session tickets behind the handshake of TLS 1.3 collide with the request.
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         return context
 
