@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -148,7 +149,11 @@ def write_key_pair(directory: Path, name: str) -> tuple[Path, Path]:
 def _load(path: Path) -> tuple[bytes, bytes | None]:
     public, secret = load_certificate(path)
     for key in (public, secret):
-        if key is not None and (len(key) != 40 or len(z85.decode(key)) != 32):
+        try:
+            sound = key is None or (len(key) == 40 and len(z85.decode(key)) == 32)
+        except struct.error:  # five characters that stand for more than 32 bits
+            sound = False
+        if not sound:
             raise ValueError("a key is 40 characters of Z85")
     return public, secret
 

@@ -278,12 +278,28 @@ def test_others_get_nothing(guarded: Settings, keys: Path, server: str | None, o
 def test_a_key_that_is_added_or_removed_counts_for_the_next_connection(guarded: Settings, keys: Path) -> None:
     listed = keys / "clients" / "stranger.key"
     (keys / "clients" / "broken.key").write_text("not a key")
+    # Forty characters of Z85 that stand for more than 32 bytes hold.
+    (keys / "clients" / "huge.key").write_text(f'curve\n    public-key = "{"#" * 40}"\n')
     listed.write_bytes((keys / "stranger.key").read_bytes())
     with Asker(guarded.req_port, load(keys, "server", "stranger")) as asker:
         assert asker.ask("ping") == b"ok"
     listed.unlink()
     with Asker(guarded.req_port, load(keys, "server", "stranger")) as asker:
         assert asker.ask("ping", 0.5) is None
+
+
+@pytest.mark.parametrize("port", ["pub_port", "req_port"])
+def test_a_stranger_cannot_fill_the_memory(guarded: Settings, port: str) -> None:
+    """libzmq takes a command in before it has seen any key: one of a gibibyte ends the connection at once."""
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + bytes(32)
+    with socket.create_connection(("127.0.0.1", getattr(guarded, port)), timeout=scaled(10)) as stranger:
+        stranger.sendall(greeting)
+        stranger.sendall(b"\x06" + (1 << 30).to_bytes(8, "big") + b"x")
+        try:
+            while stranger.recv(1000):
+                pass
+        except ConnectionResetError:
+            pass
 
 
 def test_siblings_reach_a_guarded_server_through_the_runtime_directory(guarded: Settings) -> None:
