@@ -50,25 +50,29 @@ class _Question:
     def __init__(self, endpoint: str, keys: ClientKeys | None) -> None:
         self.status = Status()
         self.done = False
-        self.socket = bridge_socket(zmq.REQ, endpoint, keys)
+        self.socket: zmq.Socket[bytes] | None = None
         self.link: Link | None = None
         try:
+            self.socket = bridge_socket(zmq.REQ, endpoint, keys)
             self.link = Link(self.socket, endpoint, keys)
             self.socket.connect(endpoint)
             # Queued until the server is there: a REQ without peer takes one message and no more.
             self.socket.send(_COMMAND, zmq.NOBLOCK)
-        except zmq.ZMQError:  # out of descriptors, or no endpoint
+        except zmq.ZMQError as error:  # out of descriptors, or no endpoint
             self.done = True
+            self.status.problem = f"cannot be asked: {error.strerror}"
 
     @property
     def sockets(self) -> list[zmq.Socket[bytes]]:
-        return [self.socket] if self.link is None else [self.socket, self.link.monitor]
+        return [] if self.socket is None or self.link is None else [self.socket, self.link.monitor]
 
     def look(self) -> None:
         """Takes in what has come; both sockets are quiet afterwards and may be waited for."""
-        if self.link is None or self.done:
+        if self.socket is None or self.link is None:
             return
-        self.link.look()
+        self.link.look()  # when done as well: libzmq tries again and again, and news that nobody reads end each wait
+        if self.done:
+            return
         self.status.reachable = self.status.reachable or self.link.up
         try:
             answer = decode_answer(self.socket.recv(zmq.NOBLOCK))
@@ -85,7 +89,8 @@ class _Question:
     def close(self) -> None:
         if self.link is not None:
             self.link.close()
-        self.socket.close(0)
+        if self.socket is not None:
+            self.socket.close(0)
 
 
 def ask_status(servers: Sequence[tuple[str, ClientKeys | None]], timeout: float) -> list[Status]:

@@ -37,13 +37,15 @@ class GatewayRuntime(Runtime):
 
     def replace(self, servers: Sequence[NamedServer]) -> None:
         """Other servers from now on. Sessions of those that have left or changed are closed with 1001."""
-        names = {_endpoints(server): server.name for server in self.named}
+        before = self.named
         self.named = tuple(servers)
-        still = {_endpoints(server): server.name for server in self.named}
+        names = {_endpoints(server): server.name for server in before}
+        # Several names may stand for one server: it stays as long as one of them does.
+        stay = {_endpoints(server) for server in self.named if server in before}
         for session, endpoints in tuple(self._sessions.items()):
             name = names.get(endpoints)
-            if name is not None and still.get(endpoints) != name:
-                left = name not in still.values()
+            if name is not None and endpoints not in stay:
+                left = name not in {server.name for server in self.named}
                 verb = "has left" if left else "has changed in"
                 session.close(1001, f"server {name!r} {verb} the gateway's list{'' if left else '; connect again'}")
 
@@ -51,7 +53,7 @@ class GatewayRuntime(Runtime):
         """Of whoever names no server: the first that is there."""
         if len(self.named) > 1:
             for server, status in zip(self.named, self._ask(), strict=True):
-                if status.reachable:
+                if status.reachable and server in self.named:  # there may be others by now
                     return _endpoints(server)
         return _endpoints(self.named[0])
 
