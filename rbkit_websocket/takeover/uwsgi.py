@@ -34,6 +34,14 @@ _ROUTER = (
     "uWSGI's http router passes nothing on to a WebSocket unless it is told to: add --http-websockets, or use "
     "--http-socket"
 )
+_TLS = (
+    "uWSGI's own TLS is not in the connection that it hands over: use --http-socket behind a proxy that does TLS, or "
+    "--https with --http-websockets, where its router does"
+)
+_ONE_CORE = (
+    "the only gevent core would be kept from the application by a session. Start this server with --gevent 2 at least, "
+    "a session each: uwsgi --gevent 100"
+)
 
 
 class Uwsgi(Takeover):
@@ -41,11 +49,11 @@ class Uwsgi(Takeover):
 
     name = "uwsgi --gevent"
     reads_on = True
-    more_threads = "--gevent 2 at least, a session each: uwsgi --gevent 100"
 
     def __init__(self, uwsgi: Any, environ: dict[str, Any]) -> None:
         self._uwsgi = uwsgi
         self._router = environ.get("UWSGI_ROUTER") == "http"
+        self._https = environ.get("wsgi.url_scheme") == "https"
         self._taken: socket | None = None
         self.threads = uwsgi.cores
 
@@ -59,7 +67,9 @@ class Uwsgi(Takeover):
             return _NO_GEVENT
         if self._router and "http-websockets" not in map(_text, self._uwsgi.opt):
             return _ROUTER
-        return None
+        if not self._router and self._https:
+            return _TLS
+        return _ONE_CORE if self.threads == 1 else None
 
     def leaving(self) -> Callable[[], bool]:
         return _Reload.watch()
