@@ -171,9 +171,6 @@ forget_live(Slot *slot)
 static void
 note_birth(PyTypeObject *type, PyObject *object)
 {
-    if (muted) {
-        return;
-    }
     Slot *known = table_find(&trace.by_type, (uintptr_t)type);
     if (known == NULL) {
         return;
@@ -183,7 +180,11 @@ note_birth(PyTypeObject *type, PyObject *object)
     uint64_t id = (uintptr_t)object;
     Slot *before = trace.live.used > 0 ? table_find(&trace.live, id) : NULL;
     if (before != NULL) {
+        trace.classes[before->value >> 32].died++;
         forget_live(before); /* its end has been hidden from us, but it has ended */
+    }
+    if (muted) {
+        return; /* counted, since it may end in another thread, and the other way round */
     }
     if (--trace.until_next > 0) {
         trace.skipped++;
@@ -219,7 +220,7 @@ note_death(PyTypeObject *type, uint64_t id)
         forget_live(slot);
         return;
     }
-    if (type != NULL && !muted && (slot = table_find(&trace.by_type, (uintptr_t)type)) != NULL) {
+    if (type != NULL && (slot = table_find(&trace.by_type, (uintptr_t)type)) != NULL) {
         trace.classes[slot->value].died++;
     }
 }
