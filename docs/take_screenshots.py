@@ -22,12 +22,17 @@ SWITCHES = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-device-scale-factor=1"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"),
 )
-SAMPLES = 2000
+SAMPLES = 20_000
 """Enough for a graph that looks like the demo's always does."""
 
 
 def main() -> None:
-    demo = subprocess.Popen([sys.executable, "-m", "rbkit_websocket", "demo"], stdout=subprocess.PIPE, text=True)
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "rbkit_websocket", "demo"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd="/",  # the page shows it: in no directory of anybody's
+    )
     assert demo.stdout is not None
     try:
         address = next(line.split()[1] for line in demo.stdout if line.startswith("dashboard"))
