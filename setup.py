@@ -16,6 +16,7 @@ SOURCES = {
     "rbkit_websocket.profilers._native": ["_native.c", "_native_ask.h", "_native_store.h", "_native_walk.h"],
     "rbkit_websocket.profilers._heap": [
         "_heap.c",
+        "_gc_lists.h",
         "_heap_child.h",
         "_heap_pack.h",
         "_heap_places.h",
@@ -24,7 +25,13 @@ SOURCES = {
         "_heap_types.h",
         "_heap_walk.h",
     ],
-    "rbkit_websocket.profilers._trace": ["_trace.c", "_trace_table.h", "_trace_census.h", "_native_walk.h"],
+    "rbkit_websocket.profilers._trace": [
+        "_trace.c",
+        "_gc_lists.h",
+        "_trace_table.h",
+        "_trace_census.h",
+        "_native_walk.h",
+    ],
 }
 
 

@@ -1003,7 +1003,7 @@ module_exec(PyObject *module)
         hooks_work = find_originals();
         internal_walk = walks_agree();
 #if KNOWN_LISTS
-        lists_are_known = census_check();
+        lists_are_known = check_lists();
 #endif
     }
     int sites_work = PY_VERSION_HEX < 0x030B0000 || internal_walk;

@@ -11,34 +11,11 @@
 #include <Python.h>
 #include <time.h>
 
+#include "_gc_lists.h"
 #include "_trace_table.h"
-
-#if PY_VERSION_HEX < 0x030E0000 && !defined(Py_GIL_DISABLED) && !defined(PYPY_VERSION)
-#define KNOWN_LISTS 1
-#else
-#define KNOWN_LISTS 0
-#endif
 
 #if KNOWN_LISTS
 
-/* Include/internal/pycore_gc.h, the same from 3.9 to 3.13: generations[3], a pointer, and the permanent generation. */
-typedef struct GcHead {
-    uintptr_t next, previous;
-} GcHead;
-
-typedef struct {
-    GcHead head;
-    int threshold, count;
-} GcGeneration;
-
-typedef struct {
-    GcGeneration generations[3];
-    GcHead *generation0;
-    GcGeneration permanent;
-} GcLists;
-
-#define GC_NODE(value) ((GcHead *)((value) & ~(uintptr_t)3))
-#define NODE_OF(object) ((GcHead *)(object)-1)
 #define NODES_BETWEEN_CLOCKS 64
 
 typedef struct {
@@ -49,7 +26,6 @@ typedef struct {
 } Census;
 
 static Census census;
-static int lists_are_known = 0;
 
 static GcHead *
 census_head(int stage)
@@ -88,13 +64,6 @@ bookmark_behind(GcHead *node)
     mark->previous = (uintptr_t)node | (mark->previous & 3);
     node->next = (uintptr_t)mark | (node->next & 3);
     next->previous = (uintptr_t)mark | (next->previous & 3);
-}
-
-/* A new object comes last in the youngest list, so its successor is the head of that. */
-static GcLists *
-lists_before(PyObject *newest)
-{
-    return (GcLists *)GC_NODE(NODE_OF(newest)->next);
 }
 
 static int
@@ -241,32 +210,6 @@ census_end(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     census_clear(NULL); /* the rows hold them now */
     Py_CLEAR(census.bookmark);
     return result;
-}
-
-/* Whether the lists look as this file thinks they do: thresholds are where they should be, and lists are rings. */
-static int
-census_check(void)
-{
-    PyObject *gc = PyImport_ImportModule("gc");
-    PyObject *threshold = gc != NULL ? PyObject_CallMethod(gc, "get_threshold", NULL) : NULL;
-    long expected[3];
-    int good = threshold != NULL && PyArg_ParseTuple(threshold, "lll", &expected[0], &expected[1], &expected[2]);
-    PyObject *probe = PyList_New(0);
-    if (good && probe != NULL) {
-        GcLists *lists = lists_before(probe);
-        good = lists->generation0 == &lists->generations[0].head;
-        for (int i = 0; good && i < 4; i++) {
-            GcGeneration *generation = i < 3 ? &lists->generations[i] : &lists->permanent;
-            GcHead *head = &generation->head, *next = GC_NODE(head->next), *previous = GC_NODE(head->previous);
-            good = next != NULL && previous != NULL && GC_NODE(next->previous) == head &&
-                   GC_NODE(previous->next) == head && (i == 3 || generation->threshold == (int)expected[i]);
-        }
-    }
-    PyErr_Clear();
-    Py_XDECREF(probe);
-    Py_XDECREF(threshold);
-    Py_XDECREF(gc);
-    return good && probe != NULL;
 }
 
 #endif
