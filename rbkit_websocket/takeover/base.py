@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from gevent.socket import socket
 
-__all__ = ["StartResponse", "Takeover", "gunicorn_worker", "worker_leaving"]
+__all__ = ["BufferedTakeover", "StartResponse", "Takeover", "gunicorn_worker", "worker_leaving"]
 
 StartResponse = Callable[..., Any]
 
@@ -29,13 +29,11 @@ class Takeover(ABC):
         name: the server, as people call it.
         reads_on: the server does not let the application end the connection, so that has to be done under it.
         threads: worker threads among which the application and the sessions are divided; None: a session takes none.
-        more_threads: what to say to the server for more of them.
         sock: the connected socket; gevent's, once ``open()`` has been called.
     """
 
     name: ClassVar[str]
     reads_on: ClassVar[bool] = False
-    more_threads: ClassVar[str] = ""
     threads: int | None = None
 
     def __init__(self, sock: socket) -> None:
@@ -88,6 +86,25 @@ class Takeover(ABC):
 
         Bytes behind a close frame travel past every proxy's checks, so a request smuggled in there must not run.
         """
+
+
+class BufferedTakeover(Takeover):
+    """One that keeps what has been read ahead of the session, by the web server or by itself, in ``_buffer``."""
+
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self._buffer = bytearray()
+
+    def read(self, size: int) -> bytes:
+        buffer = self._buffer
+        while len(buffer) < size:
+            data = self.sock.recv(max(size - len(buffer), 4096))
+            if not data:
+                break
+            buffer += data
+        taken = bytes(buffer[:size])
+        del buffer[:size]
+        return taken
 
 
 def worker_leaving() -> Callable[[], bool]:

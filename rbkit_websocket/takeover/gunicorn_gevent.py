@@ -11,7 +11,7 @@ from typing import Any
 
 from gevent.socket import socket
 
-from .base import Takeover
+from .base import BufferedTakeover
 
 __all__ = ["GunicornGevent", "pipelined"]
 
@@ -33,7 +33,7 @@ def pipelined(environ: dict[str, Any]) -> Callable[[], bytes] | None:
     return take
 
 
-class GunicornGevent(Takeover):
+class GunicornGevent(BufferedTakeover):
     """Takes ``gunicorn.socket``; the 101 goes through gunicorn's response."""
 
     name = "gunicorn -k gevent"
@@ -42,7 +42,6 @@ class GunicornGevent(Takeover):
     def __init__(self, sock: socket, take_pipelined: Callable[[], bytes]) -> None:
         super().__init__(sock)
         self._take_pipelined = take_pipelined
-        self._buffer = bytearray()
 
     @classmethod
     def claim(cls, environ: dict[str, Any]) -> GunicornGevent | None:
@@ -56,17 +55,6 @@ class GunicornGevent(Takeover):
     def open(self, start_response: Any, headers: list[tuple[str, str]]) -> None:
         self._buffer += self._take_pipelined()
         super().open(start_response, headers)
-
-    def read(self, size: int) -> bytes:
-        buffer = self._buffer
-        while len(buffer) < size:
-            data = self.sock.recv(max(size - len(buffer), 4096))
-            if not data:
-                break
-            buffer += data
-        taken = bytes(buffer[:size])
-        del buffer[:size]
-        return taken
 
     def _discard(self) -> None:
         self._take_pipelined()  # still there when the request was refused

@@ -12,14 +12,14 @@ import socket as _socket
 import sys
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import gevent
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
 from gevent.socket import socket
 
-from .base import StartResponse, Takeover, worker_leaving
+from .base import BufferedTakeover, StartResponse, worker_leaving
 
 __all__ = ["ThreadTakeover", "read_ahead"]
 
@@ -31,15 +31,19 @@ _TLS: Final = (
 _ONE_THREAD: Final = "the only worker thread would be kept from the application by a session. Start this server with "
 
 
-class ThreadTakeover(Takeover):
-    """Takes the connection of a worker thread."""
+class ThreadTakeover(BufferedTakeover):
+    """Takes the connection of a worker thread.
+
+    Attributes:
+        more_threads: what to say to the server for more of them.
+    """
 
     reads_on = True
+    more_threads: ClassVar[str] = ""
 
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
         self._server_sock = sock
-        self._buffer = bytearray()
         self._hub: Hub | None = None
 
     def obstacle(self) -> str | None:
@@ -78,17 +82,6 @@ class ThreadTakeover(Takeover):
     @abstractmethod
     def _read_ahead(self) -> bytes:
         """Takes the bytes that the server has read beyond the request, without waiting for more."""
-
-    def read(self, size: int) -> bytes:
-        buffer = self._buffer
-        while len(buffer) < size:
-            data = self.sock.recv(max(size - len(buffer), 4096))
-            if not data:
-                break
-            buffer += data
-        taken = bytes(buffer[:size])
-        del buffer[:size]
-        return taken
 
     def finish(self) -> None:
         try:
