@@ -2,6 +2,7 @@ import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import { cssColor, theme } from "../theme.ts";
 import { clock } from "./format.ts";
+import { usePlot } from "./plot.ts";
 
 export interface Line {
   readonly label: string;
@@ -29,26 +30,16 @@ interface ChartProps {
 
 /** Lines over time. Drag to mark a stretch where `onSelect` is given. */
 export function Chart(props: ChartProps) {
-  const host = useRef<HTMLDivElement>(null);
-  const plot = useRef<uPlot | null>(null);
   const select = useRef(props.onSelect);
   select.current = props.onSelect;
   const dark = theme.value;
   const kind = props.lines.map((line) => line.label + line.color).join();
 
-  useEffect(() => {
-    const element = host.current;
-    if (!element) return;
-    const made = new uPlot(optionsOf(props, element.clientWidth, select), columns(props.data), element);
-    plot.current = made;
-    const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: props.height }));
-    observer.observe(element);
-    return () => {
-      observer.disconnect();
-      made.destroy();
-      plot.current = null;
-    };
-  }, [dark, kind, props.height]);
+  const { host, plot } = usePlot(
+    props.height,
+    [dark, kind],
+    (element) => new uPlot(optionsOf(props, element.clientWidth, select), columns(props.data), element),
+  );
 
   useEffect(() => {
     plot.current?.setData(columns(props.data));

@@ -1,4 +1,5 @@
 import type { ComponentChildren } from "preact";
+import { count } from "./format.ts";
 
 export interface Column<Row, Key extends string = string> {
   readonly key: Key;
@@ -92,5 +93,16 @@ function Head<Row, Key extends string>({ column, sorting, onSort }: HeadProps<Ro
         </span>
       </button>
     </th>
+  );
+}
+
+/** Below a table that does not show all of its rows. */
+export function ShowMore({ of, onMore }: { of: number; onMore: () => void }) {
+  return (
+    <div class="more-rows">
+      <button class="button small" type="button" onClick={onMore}>
+        Show more of {count(of)}
+      </button>
+    </div>
   );
 }

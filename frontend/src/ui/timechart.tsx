@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import { cssColor, theme } from "../theme.ts";
 import { clock } from "./format.ts";
+import { usePlot } from "./plot.ts";
 import "./timechart.css";
 
 export interface Line {
@@ -45,8 +46,6 @@ export function TimeChart({
   binary = false,
   bare = false,
 }: Props) {
-  const host = useRef<HTMLDivElement>(null);
-  const chart = useRef<uPlot | null>(null);
   const [hovered, setHovered] = useState<number | null>(null);
   const shape = lines.map((line) => `${line.label} ${line.color} ${line.shape}`).join("|");
   const seconds = times.map((time) => time / 1000);
@@ -57,34 +56,27 @@ export function TimeChart({
   range.current = [from / 1000, to / 1000];
 
   // Made anew when its looks change; data come below.
-  useEffect(() => {
-    const element = host.current;
-    if (!element) return;
-    const made = new uPlot(
-      options(
+  const { host, plot } = usePlot(
+    height,
+    [shape, theme.value, fromZero, binary],
+    (element) =>
+      new uPlot(
+        options(
+          element,
+          lines,
+          height,
+          fromZero,
+          binary,
+          () => range.current,
+          (value) => format_.current(value),
+          setHovered,
+        ),
+        data,
         element,
-        lines,
-        height,
-        fromZero,
-        binary,
-        () => range.current,
-        (value) => format_.current(value),
-        setHovered,
       ),
-      data,
-      element,
-    );
-    chart.current = made;
-    const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height }));
-    observer.observe(element);
-    return () => {
-      observer.disconnect();
-      made.destroy();
-      chart.current = null;
-    };
-  }, [shape, theme.value, height, fromZero, binary]);
+  );
 
-  useEffect(() => chart.current?.setData(data));
+  useEffect(() => plot.current?.setData(data));
 
   const at = hovered !== null && hovered < times.length ? hovered : times.length - 1;
   return (

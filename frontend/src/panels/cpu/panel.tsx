@@ -1,5 +1,6 @@
 import { Chart } from "../../ui/chart.tsx";
 import { clean, clock, count, duration, percent } from "../../ui/format.ts";
+import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
 import { Controls } from "./controls.tsx";
 import { Flame } from "./flame.tsx";
@@ -268,16 +269,7 @@ function Comparing({ view }: { view: CpuView }) {
   const before = view.before.value;
   return (
     <div class="toolbar cpu-choices">
-      <input
-        class="field search"
-        type="search"
-        placeholder="Search functions and files"
-        aria-label="Search functions and files"
-        value={view.search.value}
-        onInput={(event) => {
-          view.search.value = event.currentTarget.value;
-        }}
-      />
+      <SearchField text={view.search} words="Search functions and files" class="search" />
       <label class="labelled comparison">
         Compare with
         <select

@@ -1,6 +1,6 @@
 import { clean, clock, count, duration } from "../../ui/format.ts";
 import { type Culprit, ownFrame } from "./reading.ts";
-import { Stack } from "./stack.tsx";
+import { About, Stack } from "./stack.tsx";
 import type { TaskStore } from "./store.ts";
 
 const seconds = (value: number) => duration(value * 1e6);
@@ -56,12 +56,7 @@ function Entry({ culprit: one }: { culprit: Culprit }) {
       <details>
         <summary>
           <span class="times">{count(one.count)}×</span>
-          <span class="about">
-            <strong class="name">{clean(one.request || place?.label || "outside of requests")}</strong>
-            <span class="soft mono name">
-              {place ? `${clean(place.label)}  ${clean(place.file)}:${place.line}` : "no stack"}
-            </span>
-          </span>
+          <About name={one.request || place?.label || "outside of requests"} place={place} />
           <span class="pill bad">longest {seconds(one.longest)}</span>
           <span class="soft age">
             {seconds(one.total)} in all{one.last === null ? "" : `, last ${clock(one.last)}`}

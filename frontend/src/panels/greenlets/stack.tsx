@@ -19,3 +19,15 @@ export function Stack({ frames }: { frames: readonly StackFrame[] }) {
     </ol>
   );
 }
+
+/** What an entry of a list is about, and the application's own innermost frame there. */
+export function About({ name, place }: { name: string; place: ReturnType<typeof ownFrame> }) {
+  return (
+    <span class="about">
+      <strong class="name">{clean(name)}</strong>
+      <span class="soft mono name">
+        {place ? `${clean(place.label)}  ${clean(place.file)}:${place.line}` : "no stack"}
+      </span>
+    </span>
+  );
+}

@@ -1,10 +1,11 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { clean, count, duration } from "../../ui/format.ts";
+import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
 import { BlockedLoop } from "./blocked.tsx";
 import { type Group, group, ownFrame, type Task } from "./reading.ts";
-import { Stack } from "./stack.tsx";
+import { About, Stack } from "./stack.tsx";
 import type { TaskStore } from "./store.ts";
 
 type Shown = "requests" | "greenlets" | "threads";
@@ -113,16 +114,7 @@ function Tasks({ store }: { store: TaskStore }) {
             shown.value = one;
           }}
         />
-        <input
-          class="field"
-          type="search"
-          placeholder="Filter by request, function or file"
-          aria-label="Filter by request, function or file"
-          value={filter.value}
-          onInput={(event) => {
-            filter.value = event.currentTarget.value;
-          }}
-        />
+        <SearchField text={filter} words="Filter by request, function or file" />
       </header>
       {store.problem.value && <p class="notice bad inset">{clean(store.problem.value)}</p>}
       {!tasks && !store.problem.value && <p class="empty">Asking…</p>}
@@ -171,12 +163,7 @@ function Entry({ group: one }: { group: Group }) {
       <details>
         <summary>
           <span class="times">{count(one.count)}×</span>
-          <span class="about">
-            <strong class="name">{clean(one.request || one.names[0] || one.kind)}</strong>
-            <span class="soft mono name">
-              {place ? `${clean(place.label)}  ${clean(place.file)}:${place.line}` : "no stack"}
-            </span>
-          </span>
+          <About name={one.request || one.names[0] || one.kind} place={place} />
           <span class={`pill ${one.state === "running" ? "good" : ""}`}>{doing(one)}</span>
           <span class="soft age">{ageWords(one)}</span>
         </summary>

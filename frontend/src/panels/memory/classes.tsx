@@ -1,7 +1,8 @@
 import { useSignal } from "@preact/signals";
 import type { ClassCount, ClassCountOrder } from "../../memory/classes.ts";
 import { clean, count } from "../../ui/format.ts";
-import { type Column, type Sorting, Table } from "../../ui/table.tsx";
+import { SearchField } from "../../ui/search.tsx";
+import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
 import { perSecond } from "./charts.tsx";
 import type { MemoryFeed } from "./feed.ts";
 
@@ -83,16 +84,7 @@ export function Classes({ feed }: { feed: MemoryFeed }) {
           Classes <span class="soft">{count(feed.store.classes.size)}</span>
         </h2>
         <div class="toolbar">
-          <input
-            class="field"
-            type="search"
-            placeholder="Filter by name"
-            aria-label="Filter classes by name"
-            value={filter.value}
-            onInput={(event) => {
-              filter.value = event.currentTarget.value;
-            }}
-          />
+          <SearchField text={filter} words="Filter by name" label="Filter classes by name" />
           <Trace feed={feed} />
         </div>
       </header>
@@ -114,17 +106,12 @@ export function Classes({ feed }: { feed: MemoryFeed }) {
         </div>
       )}
       {rows.length > shown.value && (
-        <div class="more-rows">
-          <button
-            class="button small"
-            type="button"
-            onClick={() => {
-              shown.value += 200;
-            }}
-          >
-            Show more of {count(rows.length)}
-          </button>
-        </div>
+        <ShowMore
+          of={rows.length}
+          onMore={() => {
+            shown.value += 200;
+          }}
+        />
       )}
     </section>
   );

@@ -4,8 +4,9 @@ import { Change, type DiffRow } from "../../heap/diff.ts";
 import type { DiffOrder } from "../../heap/service.ts";
 import { useAnswer } from "../../ui/ask.ts";
 import { bytes, clean, count } from "../../ui/format.ts";
+import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
-import { type Column, type Sorting, Table } from "../../ui/table.tsx";
+import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
 import { ObjectTable } from "./objects.tsx";
 import type { Place, SnapshotStore } from "./store.ts";
 
@@ -37,16 +38,7 @@ export function Diff({ store, place }: { store: SnapshotStore; place: At<"diff">
       <header>
         <h2>What has changed</h2>
         <div class="toolbar">
-          <input
-            class="field"
-            type="search"
-            placeholder="Filter by name"
-            aria-label="Filter"
-            value={filter.value}
-            onInput={(event) => {
-              filter.value = event.currentTarget.value;
-            }}
-          />
+          <SearchField text={filter} words="Filter by name" label="Filter" />
           <label class="labelled">
             <input
               type="checkbox"
@@ -75,17 +67,12 @@ export function Diff({ store, place }: { store: SnapshotStore; place: At<"diff">
         />
       )}
       {asked.answer && asked.answer.total > asked.answer.rows.length && limit.value < MOST && (
-        <div class="more-rows">
-          <button
-            class="button small"
-            type="button"
-            onClick={() => {
-              limit.value += 300;
-            }}
-          >
-            Show more of {count(asked.answer.total)}
-          </button>
-        </div>
+        <ShowMore
+          of={asked.answer.total}
+          onMore={() => {
+            limit.value += 300;
+          }}
+        />
       )}
       <p class="inside soft">
         An object is the same if its address and class are. One that took the place of a dead object of its class counts

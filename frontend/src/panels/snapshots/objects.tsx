@@ -3,7 +3,7 @@ import type { ObjectOrder, ObjectRow, Page } from "../../heap/analysis.ts";
 import { RootKind } from "../../heap/roots.ts";
 import type { Asked } from "../../ui/ask.ts";
 import { bytes, clean, count } from "../../ui/format.ts";
-import { type Column, type Sorting, Table } from "../../ui/table.tsx";
+import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
 import type { SnapshotStore } from "./store.ts";
 
 const ROOTS: { readonly [kind in RootKind]: string } = {
@@ -108,17 +108,14 @@ export function ObjectTable({ store, snapshot, label, asked, sorting, onSort, li
         rowKey={(row) => row.index}
         {...(sorting && onSort ? { sorting, onSort: (next) => onSort(next as Sorting<ObjectOrder>) } : {})}
       />
-      {asked.answer.total > rows.length && (
-        <div class="more-rows">
-          {limit < 1000 ? (
-            <button class="button small" type="button" onClick={onMore}>
-              Show more of {count(asked.answer.total)}
-            </button>
-          ) : (
+      {asked.answer.total > rows.length &&
+        (limit < 1000 ? (
+          <ShowMore of={asked.answer.total} onMore={onMore} />
+        ) : (
+          <div class="more-rows">
             <span class="soft">{count(asked.answer.total - rows.length)} more; filter to see them.</span>
-          )}
-        </div>
-      )}
+          </div>
+        ))}
     </>
   );
 }

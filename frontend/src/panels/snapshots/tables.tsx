@@ -4,8 +4,9 @@ import type { ClassRow, SiteRow } from "../../heap/histogram.ts";
 import type { ClassOrder, Summary } from "../../heap/service.ts";
 import { useAnswer } from "../../ui/ask.ts";
 import { bytes, clean, count } from "../../ui/format.ts";
+import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
-import { type Column, type Sorting, Table } from "../../ui/table.tsx";
+import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
 import { ObjectTable, place as placeWords } from "./objects.tsx";
 import type { Place, SnapshotStore } from "./store.ts";
 
@@ -34,15 +35,10 @@ export function Snapshot({ store, place }: { store: SnapshotStore; place: At<"cl
           onChoose={(kind) => store.show({ kind, key: place.key })}
         />
         <div class="toolbar">
-          <input
-            class="field"
-            type="search"
-            placeholder={place.kind === "classes" ? "Filter by name" : "Filter by class or file"}
-            aria-label="Filter"
-            value={filter.value}
-            onInput={(event) => {
-              filter.value = event.currentTarget.value;
-            }}
+          <SearchField
+            text={filter}
+            words={place.kind === "classes" ? "Filter by name" : "Filter by class or file"}
+            label="Filter"
           />
           <Retain store={store} summary={summary} />
         </div>
@@ -129,17 +125,12 @@ function Classes({ store, summary, filter }: Listed) {
         }}
       />
       {asked.answer.total > asked.answer.rows.length && limit.value < MOST && (
-        <div class="more-rows">
-          <button
-            class="button small"
-            type="button"
-            onClick={() => {
-              limit.value += 300;
-            }}
-          >
-            Show more of {count(asked.answer.total)}
-          </button>
-        </div>
+        <ShowMore
+          of={asked.answer.total}
+          onMore={() => {
+            limit.value += 300;
+          }}
+        />
       )}
     </>
   );
