@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgpack
+import pytest
 import zmq
 
-from .waiting import scaled
+from .waiting import scaled, wait_until
 
 
 def unpack(data: bytes) -> Any:
@@ -96,3 +97,11 @@ class Peer:
             except zmq.Again:
                 pass
         return found
+
+
+@pytest.fixture
+def subscriber(server: Any, peer: Peer) -> Peer:
+    """The peer of a test module's own server, subscribed."""
+    peer.subscribe()
+    wait_until(server.audience, "the subscription")
+    return peer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from support.embeddedpeer import subscriber
 from support.native import sampler, way
 
-__all__ = ["sampler", "way"]
+__all__ = ["sampler", "subscriber", "way"]

@@ -69,13 +69,6 @@ def peer(server: Server) -> Iterator[Peer]:
         yield peer
 
 
-@pytest.fixture
-def subscriber(server: Server, peer: Peer) -> Peer:
-    peer.subscribe()
-    wait_until(server.audience, "the subscription")
-    return peer
-
-
 def rows(answer: dict[str, Any]) -> dict[str, list[Any]]:
     return {answer["names"][row[0]]: row[1:] for row in answer["classes"]}
 

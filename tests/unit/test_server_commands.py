@@ -49,13 +49,6 @@ def peer(server: Server, endpoints: tuple[str, str]) -> Iterator[Peer]:
         yield peer
 
 
-@pytest.fixture
-def subscriber(server: Server, peer: Peer) -> Peer:
-    peer.subscribe()
-    wait_until(server.audience, "the subscription")
-    return peer
-
-
 @pytest.mark.smoke
 def test_handshake_has_the_protocols_keys_and_only_strings_besides(peer: Peer) -> None:
     message = peer.map("handshake")

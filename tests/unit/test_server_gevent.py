@@ -333,18 +333,19 @@ def request(path, view):
     app({"REQUEST_METHOD": "GET", "PATH_INFO": path, "view": view}, None)
 request("/", quick)
 """
-
-
-def test_parked_greenlets_have_their_age_and_request(run: Any) -> None:
-    _, peer = run(
-        REQUESTS
-        + """
+PARKED = (
+    REQUESTS
+    + """
 parked = [gevent.spawn(request, f"/users/{number}", view_that_waits) for number in range(20)]
 gevent.sleep(0)
 print(endpoints.pub, endpoints.req, flush=True)
 stdin_line()
 """
-    )
+)
+
+
+def test_parked_greenlets_have_their_age_and_request(run: Any) -> None:
+    _, peer = run(PARKED)
     time.sleep(0.3)
     waiting = [greenlet for greenlet in peer.map("stacks")["greenlets"] if greenlet["request"]]
     assert [greenlet["request"] for greenlet in waiting] == ["GET /users/<int>"] * 20
@@ -395,15 +396,7 @@ def test_greenlets_older_than_the_server_and_raw_ones_are_found(run: Any) -> Non
 
 
 def test_wait_profile_shows_where_requests_wait(run: Any) -> None:
-    _, peer = run(
-        REQUESTS
-        + """
-parked = [gevent.spawn(request, f"/users/{number}", view_that_waits) for number in range(20)]
-gevent.sleep(0)
-print(endpoints.pub, endpoints.req, flush=True)
-stdin_line()
-"""
-    )
+    _, peer = run(PARKED)
     assert peer.map("wait_profile on") == {"wanted": True, "active": False}
     peer.ask("use_wall_time")
     peer.ask("start_cpu_profiling")
