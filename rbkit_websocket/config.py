@@ -23,6 +23,7 @@ __all__ = [
     "default_name",
     "from_environment",
     "is_enabled",
+    "native_wanted",
     "signal_number",
 ]
 
@@ -38,6 +39,11 @@ MIB: Final = 1024 * 1024
 def is_enabled(environ: Mapping[str, str] = os.environ) -> bool:
     """False when ``RBKIT_ENABLED`` is 0, false, no or off: the middleware then passes everything through."""
     return environ.get("RBKIT_ENABLED", "").strip().lower() not in _FALSE
+
+
+def native_wanted(environ: Mapping[str, str] = os.environ) -> bool:
+    """False when ``RBKIT_NATIVE`` is 0, false, no or off: the fallbacks then stand in for the C extensions."""
+    return environ.get("RBKIT_NATIVE", "").strip().lower() not in _FALSE
 
 
 def default_name() -> str:

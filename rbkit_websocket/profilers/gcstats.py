@@ -12,12 +12,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, Final
 
 from ..protocol.constants import EventType
 from .base import Host, Profiler, event
 from .greenlets import GreenletRegistry
+from .procfs import SELF_STATUS, fields
 
 __all__ = ["KEYS", "GcWatch", "gc_stats"]
 
@@ -167,15 +167,10 @@ _frozen: Final = _FreezeCount()
 
 def _memory() -> dict[str, int]:
     """``VmRSS`` and ``RssAnon`` of proc(5) in bytes; empty where there is no /proc."""
-    try:
-        lines = Path("/proc/self/status").read_bytes().splitlines()
-    except OSError:
-        return {}
-    fields = dict(line.split(b":", 1) for line in lines if line.startswith((b"VmRSS:", b"RssAnon:")))
-    sizes = {name: int(value.split()[0]) * 1024 for name, value in fields.items()}
+    sizes = fields(SELF_STATUS)
     memory = {}
-    if b"VmRSS" in sizes:
-        memory["total_memsize"] = memory["rss"] = sizes[b"VmRSS"]
-    if b"RssAnon" in sizes:
-        memory["total_heap_size"] = sizes[b"RssAnon"]
+    if "VmRSS" in sizes:
+        memory["total_memsize"] = memory["rss"] = sizes["VmRSS"]
+    if "RssAnon" in sizes:
+        memory["total_heap_size"] = sizes["RssAnon"]
     return memory

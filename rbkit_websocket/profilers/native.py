@@ -7,13 +7,13 @@ as it does at the others, about 190 times a second.
 
 from __future__ import annotations
 
-import os
 import signal as signals
 import sys
 from importlib.util import find_spec
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ..config import native_wanted
 from .base import Host
 from .cpu import Clock, Sample
 from .requests import REQUESTS
@@ -47,7 +47,7 @@ def native_module() -> Any:
     Raises:
         NativeUnavailable: it has not been built, or shall not be used.
     """
-    if os.environ.get("RBKIT_NATIVE", "").strip().lower() in ("0", "no", "off", "false"):
+    if not native_wanted():
         raise NativeUnavailable("RBKIT_NATIVE turns it off")
     try:
         from . import _native

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from .procfs import fields, lines
+
 __all__ = ["Needs", "needs", "shortage"]
 
 # Sanitizers and kernels alike call "no limit" something near 2**63.
@@ -43,7 +45,7 @@ class Needs:
 def needs(root: Path = Path("/")) -> Needs:
     """Of this process, now."""
     blocks = sys.getallocatedblocks()
-    status = _fields(root / "proc/self/status")
+    status = fields(root / "proc/self/status")
     private = status.get("RssAnon", status.get("VmRSS", 0))
     return Needs(private, _TABLES + blocks * _TABLE_BYTES, blocks * _FILE_BYTES)
 
@@ -61,7 +63,7 @@ def shortage(need: Needs, *, forked: bool, file_in_memory: bool, root: Path = Pa
     # The limit of the address space is each process's own; a child begins with its parent's.
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit not in (resource.RLIM_INFINITY, -1):
-        left = limit - _fields(root / "proc/self/status").get("VmSize", 0)
+        left = limit - fields(root / "proc/self/status").get("VmSize", 0)
         if left < need.tables:
             return f"RLIMIT_AS leaves {_mib(left)}, {_mib(need.tables)} are needed"
     if forked:
@@ -78,7 +80,7 @@ def _mib(size: int) -> str:
 
 def _limits(root: Path) -> Iterator[tuple[int, str]]:
     """Bytes that each limit leaves, with its name."""
-    available = _fields(root / "proc/meminfo").get("MemAvailable")
+    available = fields(root / "proc/meminfo").get("MemAvailable")
     if available is not None:
         yield available, "MemAvailable"
     for directory, version in _groups(root):
@@ -88,7 +90,7 @@ def _limits(root: Path) -> Iterator[tuple[int, str]]:
         limit, usage = _number(directory / names[0]), _number(directory / names[1])
         if limit is not None and usage is not None and limit < _NO_LIMIT:
             # Pages of files that nobody has used lately go before anybody is killed.
-            spare = _fields(directory / "memory.stat", 1).get(names[2], 0)
+            spare = fields(directory / "memory.stat", 1).get(names[2], 0)
             yield limit - usage + spare, f"the control group's {names[0]}"
 
 
@@ -99,14 +101,14 @@ def _dies_as_a_group(root: Path) -> bool:
 def _groups(root: Path) -> Iterator[tuple[Path, int]]:
     """The directories of this process's control groups for memory, innermost first, with their version."""
     own: dict[int, str] = {}
-    for line in _lines(root / "proc/self/cgroup"):
+    for line in lines(root / "proc/self/cgroup"):
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
             own[2] = path
         elif "memory" in controllers.split(","):
             own[1] = path
-    for line in _lines(root / "proc/self/mountinfo"):
+    for line in lines(root / "proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
         kind, *rest_after = after.split()
         version = {"cgroup": 1, "cgroup2": 2}.get(kind, 0)
@@ -126,23 +128,6 @@ def _groups(root: Path) -> Iterator[tuple[Path, int]]:
             directory = directory.parent
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(errors="replace").splitlines()
-    except OSError:
-        return []
-
-
 def _number(path: Path) -> int | None:
-    lines = _lines(path)
-    return int(lines[0]) if lines and lines[0].strip().isdigit() else None
-
-
-def _fields(path: Path, unit: int = 1024) -> dict[str, int]:
-    """Lines such as ``Name: 12 kB`` or ``name 12``, in bytes."""
-    found = {}
-    for line in _lines(path):
-        name, value, *_ = [*line.replace(":", " ", 1).split(), "", ""]
-        if value.isdigit():
-            found[name] = int(value) * unit
-    return found
+    found = lines(path)
+    return int(found[0]) if found and found[0].strip().isdigit() else None

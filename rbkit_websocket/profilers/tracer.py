@@ -17,7 +17,6 @@ Two mechanisms:
 from __future__ import annotations
 
 import math
-import os
 import struct
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from functools import cache
 from heapq import nlargest
 from typing import Any, Final
 
+from ..config import native_wanted
 from ..protocol.codec import pack
 from .base import Host, code_line
 
@@ -52,7 +52,7 @@ def trace_module() -> Any:
     Raises:
         TracerUnavailable: it has not been built, or shall not be used.
     """
-    if os.environ.get("RBKIT_NATIVE", "").strip().lower() in ("0", "no", "off", "false"):
+    if not native_wanted():
         raise TracerUnavailable("RBKIT_NATIVE turns it off")
     try:
         from . import _trace

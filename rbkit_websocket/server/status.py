@@ -22,6 +22,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .. import sessions
+from ..profilers.procfs import SELF_STATUS, fields
 from ..profilers.requests import REQUESTS
 
 if TYPE_CHECKING:
@@ -37,18 +38,10 @@ def status(server: Server) -> dict[str, Any]:
         "application": server.application,
         "server_id": server.id,
         "started": server.started,
-        "rss": _resident(),
+        "rss": fields(SELF_STATUS).get("VmRSS"),
         "requests": _requests(server),
         "sessions": sessions.count(),
     }
-
-
-def _resident() -> int | None:
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return None
 
 
 def _requests(server: Server) -> int | None:

@@ -379,9 +379,10 @@ def test_a_system_that_tells_nothing_is_trusted(tmp_path: Path) -> None:
 def test_a_limit_of_the_address_space_refuses_a_child() -> None:
     script = """
         import resource
-        from rbkit_websocket.profilers.room import needs, shortage, _fields
+        from rbkit_websocket.profilers.procfs import fields
+        from rbkit_websocket.profilers.room import needs, shortage
         from pathlib import Path
-        size = _fields(Path("/proc/self/status"))["VmSize"]
+        size = fields(Path("/proc/self/status"))["VmSize"]
         resource.setrlimit(resource.RLIMIT_AS, (size + (4 << 20), resource.RLIM_INFINITY))
         print(shortage(needs(), forked=True, file_in_memory=False))
     """
