@@ -102,8 +102,9 @@ def test_pings_keep_a_quiet_session_alive(ping_interval: str, stays: bool) -> No
         Nginx("plain", web.port, changed={HTTP_VERSION: f"{HTTP_VERSION} proxy_read_timeout 2s;"}) as nginx,
         RawClient(nginx.port) as client,
     ):
-        client.upgrade(f"/?token={TOKEN}")
+        # Before nginx can have begun to wait.
         begin = time.monotonic()
+        client.upgrade(f"/?token={TOKEN}")
         try:
             while time.monotonic() < begin + 4:
                 frame = client.frame()

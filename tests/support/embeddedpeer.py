@@ -57,6 +57,8 @@ class Peer:
         self.sub = self._context.socket(zmq.SUB)
         self.sub.linger = 0
         self.sub.rcvtimeo = 20
+        # A snapshot of a large test process is more messages than libzmq keeps for who does not read yet.
+        self.sub.rcvhwm = 0
         self.sub.subscribe(b"")
         self.sub.connect(self._pub)
         return self

@@ -208,13 +208,18 @@ class Asker:
     def _connect(self, kind: int, port: int, keys: ClientKeys | None) -> Any:
         opened = self._context.socket(kind)
         opened.linger = 0
+        # libzmq gives up a connection whose other end speaks another mechanism: then there is nowhere to send to.
+        opened.sndtimeo = 500
         if keys is not None:
             keys.apply(opened)
         opened.connect(f"tcp://127.0.0.1:{port}")
         return opened
 
     def ask(self, command: str, timeout: float = 10.0) -> bytes | None:
-        self.req.send(command.encode())
+        try:
+            self.req.send(command.encode())
+        except zmq.Again:
+            return None
         return self.req.recv() if self.req.poll(int(scaled(timeout) * 1000)) else None
 
     def __enter__(self) -> Asker:

@@ -13,7 +13,7 @@ import pytest
 from support.embeddedpeer import unpack
 from support.touchy import Forbidden, Touchy
 
-from rbkit_websocket.profilers import gcstats, objects
+from rbkit_websocket.profilers import gcstats, objects, procfs
 from rbkit_websocket.profilers.base import Host, class_name
 from rbkit_websocket.profilers.gcstats import KEYS, GcWatch, gc_stats
 from rbkit_websocket.profilers.greenlets import GreenletRegistry
@@ -286,11 +286,11 @@ def test_each_key_of_gc_stats_is_documented_and_truthful(host: Host) -> None:
 
 
 def test_memory_figures_are_left_out_where_there_is_no_proc(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_arguments: object) -> bytes:
+    def missing(*_arguments: object, **_options: object) -> str:
         raise FileNotFoundError
 
     with monkeypatch.context() as patch:
-        patch.setattr(gcstats.Path, "read_bytes", missing)
+        patch.setattr(procfs.Path, "read_text", missing)
         patch.setattr(gcstats.os, "listdir", missing)
         stats = gc_stats(host, GreenletRegistry(host))
     assert not {"rss", "total_memsize", "total_heap_size", "open_fds"} & set(stats)
