@@ -13,7 +13,13 @@ from setuptools import Extension, setup
 WANTED = os.environ.get("RBKIT_NATIVE", "").strip().lower()
 # Each source with the headers it includes from beside it.
 SOURCES = {
-    "rbkit_websocket.profilers._native": ["_native.c", "_native_ask.h", "_native_store.h", "_native_walk.h"],
+    "rbkit_websocket.profilers._native": [
+        "_native.c",
+        "_native_ask.h",
+        "_native_number.h",
+        "_native_store.h",
+        "_native_walk.h",
+    ],
     "rbkit_websocket.profilers._heap": [
         "_heap.c",
         "_gc_lists.h",

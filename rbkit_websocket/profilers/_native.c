@@ -36,6 +36,7 @@
 #include <unistd.h>
 
 #include "_native_ask.h"
+#include "_native_number.h"
 #include "_native_store.h"
 
 #ifndef __linux__
@@ -1465,6 +1466,7 @@ static PyMethodDef methods[] = {
     {"set_marker", native_set_marker, METH_VARARGS, set_marker_doc},
     {"set_raw", native_set_raw, METH_O, "set_raw(wanted)\n--\n\nWhether drain() gives single samples too."},
     {"drain", native_drain, METH_NOARGS, drain_doc},
+    {"number", native_number, METH_O, number_doc},
     {"status", native_status, METH_NOARGS, status_doc},
     {"use_signal", native_use_signal, METH_O, use_signal_doc},
     {"needs_signal", native_needs_signal, METH_NOARGS, needs_signal_doc},

@@ -36,7 +36,7 @@ from ..protocol.codec import pack
 from ..protocol.constants import Field
 from .base import Host, Profiler, array_header, code_label, code_line, thread_facts
 from .cpu import Clock, CpuSampler, Sample
-from .native import NativeSampler, NativeUnavailable
+from .native import NativeSampler, NativeUnavailable, number_frames
 from .requests import Request
 from .waits import WaitSampler
 
@@ -215,11 +215,11 @@ class CpuProfiler(Profiler):
                 total = totals.setdefault(key, [0, 0])
                 total[0] += weight
                 total[1] += count
-        table = _FrameTable()
+        table = _FrameTable({stack for _, stack, _ in totals})
         # Stacks that differ in instructions of the same lines are one for those who ask.
         lines: dict[tuple[int, tuple[int, ...], str | None], list[int]] = {}
         for (thread, stack, name), (weight, count) in totals.items():
-            total = lines.setdefault((thread, table.indices(stack), name), [0, 0])
+            total = lines.setdefault((thread, table.indices[stack], name), [0, 0])
             total[0] += weight
             total[1] += count
         stacks = [
@@ -292,24 +292,38 @@ class CpuProfiler(Profiler):
 
 
 class _FrameTable:
-    """Numbers frames as they come: one entry for each distinct line of each function."""
+    """The frames of some stacks, numbered: one entry for each distinct line of each function."""
 
-    def __init__(self) -> None:
+    def __init__(self, stacks: Iterable[_AnyStack]) -> None:
         self.frames: list[list[Any]] = []
+        self.indices: dict[_AnyStack, tuple[int, ...]] = {}
         self._index: dict[tuple[int, int], int] = {}
+        natives: list[NativeStack] = []
+        others: list[_Stack] = []
+        for stack in stacks:
+            if isinstance(stack, _Stack):
+                others.append(stack)
+            else:
+                natives.append(stack)
+        if natives:
+            lines, found = number_frames(natives)
+            self.indices.update(zip(natives, found, strict=True))
+            for code, line in lines:
+                self._line(code, line)
+        for other in others:
+            self.indices[other] = tuple(map(self._number, other.codes, other.instructions))
 
-    def indices(self, stack: _AnyStack) -> tuple[int, ...]:
-        return tuple(self._number(*frame) for frame in zip(stack.codes, stack.instructions, strict=True))
+    def _line(self, code: CodeType, line: int) -> int:
+        number = self._index.setdefault((id(code), -1 - line), len(self.frames))
+        if number == len(self.frames):
+            self.frames.append([code.co_name, code_label(code), code.co_filename, code.co_firstlineno, line])
+        return number
 
     def _number(self, code: CodeType, instruction: int) -> int:
         key = (id(code), instruction)
         number = self._index.get(key)
         if number is None:
-            line = code_line(code, instruction)
-            number = self._index.setdefault((id(code), -1 - line), len(self.frames))
-            if number == len(self.frames):
-                self.frames.append([code.co_name, code_label(code), code.co_filename, code.co_firstlineno, line])
-            self._index[key] = number
+            number = self._index[key] = self._line(code, code_line(code, instruction))
         return number
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import statistics
 import sys
+import textwrap
 import threading
 import time
 import zlib
@@ -14,7 +16,8 @@ from itertools import repeat
 import pytest
 from support.native import drained, names, native
 
-from rbkit_websocket.profilers.native import NativeSampler
+from rbkit_websocket.profilers.base import code_line
+from rbkit_websocket.profilers.native import NativeSampler, number_frames
 
 pytestmark = native
 
@@ -256,6 +259,34 @@ def test_a_second_sampler_is_refused(sampler: NativeSampler) -> None:
         assert profiler.running
     finally:
         profiler.stop()
+
+
+@pytest.mark.smoke
+def test_frames_are_numbered_by_line(sampler: NativeSampler) -> None:
+    """As the interpreter's own table of lines has it, for every instruction that was met."""
+    sampler.interval_usec = 100
+    sampler.start("wall")
+    until = time.monotonic() + 0.5
+    while time.monotonic() < until:
+        statistics.linear_regression(range(50), range(50))
+        textwrap.wrap("one line after the other " * 20, 30)
+    sampler.stop()
+    stacks = [stack for stack, _, _, _ in sampler.drain(False).totals]
+    frames, numbers = number_frames(stacks)
+    assert len({(id(code), line) for code, line in frames}) == len(frames) > 20
+    assert numbers[0][0] == 0
+    for stack, indices in zip(stacks, numbers, strict=True):
+        wanted = [(code, code_line(code, place)) for code, place in zip(stack.codes, stack.instructions, strict=True)]
+        found = [frames[index] for index in indices]
+        assert all(code is other and line == same for (code, line), (other, same) in zip(found, wanted, strict=True))
+    assert {index for indices in numbers for index in indices} == set(range(len(frames)))
+
+
+def test_only_stacks_are_numbered() -> None:
+    assert number_frames([]) == ([], [])
+    for wrong, words in ((None, "a list of stacks is wanted"), ([None], "a stack is wanted, not NoneType")):
+        with pytest.raises(TypeError, match=words):
+            number_frames(wrong)  # type: ignore[arg-type]
 
 
 def test_stacks_beyond_the_bound_are_lost_and_counted(sampler: NativeSampler) -> None:
