@@ -16,9 +16,10 @@ SOURCES = {
     "rbkit_websocket.profilers._native": [
         "_native.c",
         "_native_ask.h",
-        "_native_number.h",
+        "_native_fold.h",
         "_native_store.h",
         "_native_walk.h",
+        "_pack.h",
     ],
     "rbkit_websocket.profilers._heap": [
         "_heap.c",
@@ -30,6 +31,7 @@ SOURCES = {
         "_heap_tables.h",
         "_heap_types.h",
         "_heap_walk.h",
+        "_pack.h",
     ],
     "rbkit_websocket.profilers._trace": [
         "_trace.c",

@@ -36,7 +36,7 @@
 #include <unistd.h>
 
 #include "_native_ask.h"
-#include "_native_number.h"
+#include "_native_fold.h"
 #include "_native_store.h"
 
 #ifndef __linux__
@@ -1400,6 +1400,35 @@ static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(u
     return answer;
 }
 
+PyDoc_STRVAR(stack_doc,
+"stack(thread, frames)\n--\n\n"
+"A stack for fold() from what somebody else has seen: code object, ``f_lasti``, code object, ... innermost first; of\n"
+"more than 256 frames these.\n\n"
+"Raises:\n"
+"    TypeError: something else is in there.");
+
+static PyObject *native_stack(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    unsigned long thread;
+    PyObject *parts;
+    if (!PyArg_ParseTuple(arguments, "kO!", &thread, &PyTuple_Type, &parts)) {
+        return NULL;
+    }
+    Frame frames[MAX_DEPTH];
+    int depth = 0;
+    for (Py_ssize_t i = 0; i + 1 < PyTuple_GET_SIZE(parts) && depth < MAX_DEPTH; i += 2) {
+        PyObject *code = PyTuple_GET_ITEM(parts, i), *lasti = PyTuple_GET_ITEM(parts, i + 1);
+        if (!PyCode_Check(code) || !PyLong_CheckExact(lasti)) {
+            PyErr_SetString(PyExc_TypeError, "frames are a code object and a number each");
+            return NULL;
+        }
+        frames[depth].code = code;
+        frames[depth++].lasti = PyLong_AsSsize_t(lasti);
+    }
+    Stack *stack = PyErr_Occurred() ? NULL : stack_new(thread, frames, depth);
+    return stack != NULL || PyErr_Occurred() ? (PyObject *)stack : PyErr_NoMemory();
+}
+
 PyDoc_STRVAR(status_doc,
 "status()\n--\n\n"
 "A map: ``running``, ``reach`` (how the main thread is asked: \"signal\", \"pending call\" or \"\"), ``refusal`` (why\n"
@@ -1466,7 +1495,8 @@ static PyMethodDef methods[] = {
     {"set_marker", native_set_marker, METH_VARARGS, set_marker_doc},
     {"set_raw", native_set_raw, METH_O, "set_raw(wanted)\n--\n\nWhether drain() gives single samples too."},
     {"drain", native_drain, METH_NOARGS, drain_doc},
-    {"number", native_number, METH_O, number_doc},
+    {"fold", native_fold, METH_O, fold_doc},
+    {"stack", native_stack, METH_VARARGS, stack_doc},
     {"status", native_status, METH_NOARGS, status_doc},
     {"use_signal", native_use_signal, METH_O, use_signal_doc},
     {"needs_signal", native_needs_signal, METH_NOARGS, needs_signal_doc},

@@ -141,6 +141,25 @@ static int store_resize(Store *store, size_t size)
     return 0;
 }
 
+static Stack *stack_new(unsigned long thread, const Frame *frames, int depth)
+{
+    Stack *stack = PyObject_Malloc(offsetof(Stack, frames) + (size_t)depth * sizeof *frames);
+    if (stack == NULL) {
+        return NULL;
+    }
+    PyObject_InitVar((PyVarObject *)stack, &StackType, depth);
+    stack->thread = thread;
+    stack->hash = 0;
+    stack->rest_ns = 0;
+    stack->sums = stack->group = 0;
+    stack->kept = 0;
+    memcpy(stack->frames, frames, (size_t)depth * sizeof *frames);
+    for (int i = 0; i < depth; i++) {
+        Py_INCREF(frames[i].code);
+    }
+    return stack;
+}
+
 /* The stack, made if it is new; NULL when there is no memory or no room. Borrowed. */
 static Stack *store_get(Store *store, unsigned long thread, const Frame *frames, int depth)
 {
@@ -159,20 +178,11 @@ static Stack *store_get(Store *store, unsigned long thread, const Frame *frames,
     if (store->used >= MAX_STACKS) {
         return NULL;
     }
-    Stack *stack = PyObject_Malloc(offsetof(Stack, frames) + (size_t)depth * sizeof *frames);
+    Stack *stack = stack_new(thread, frames, depth);
     if (stack == NULL) {
         return NULL;
     }
-    PyObject_InitVar((PyVarObject *)stack, &StackType, depth);
-    stack->thread = thread;
     stack->hash = hash;
-    stack->rest_ns = 0;
-    stack->sums = stack->group = 0;
-    stack->kept = 0;
-    memcpy(stack->frames, frames, (size_t)depth * sizeof *frames);
-    for (int i = 0; i < depth; i++) {
-        Py_INCREF(frames[i].code);
-    }
     store->slots[at] = stack;
     store->used++;
     return stack;

@@ -28,20 +28,18 @@ from __future__ import annotations
 import struct
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final
 
-from ..protocol.codec import pack
+from ..protocol.codec import pack, pack_map
 from ..protocol.constants import Field
-from .base import Host, Profiler, array_header, code_label, code_line, thread_facts
+from .base import Host, Profiler, array_header, code_label, thread_facts
 from .cpu import Clock, CpuSampler, Sample
-from .native import NativeSampler, NativeUnavailable, number_frames
+from .fold import AnyStack, Entry, folding
+from .native import NativeSampler, NativeUnavailable
 from .requests import Request
 from .waits import WaitSampler
-
-if TYPE_CHECKING:
-    from ._native import Stack as NativeStack
 
 __all__ = ["CpuProfiler"]
 
@@ -59,30 +57,26 @@ _MAX_BODIES: Final = 1000
 _DOUBLE: Final = struct.Struct(">d")
 
 
-class _Stack:
-    """A distinct stack; compared by identity, because comparing code objects compares their bytecode."""
-
-    __slots__ = ("codes", "instructions")
-
-    def __init__(self, sample: Sample) -> None:
-        self.codes: tuple[CodeType, ...] = sample.stack[0::2]
-        self.instructions: tuple[int, ...] = sample.stack[1::2]
-
-
-_AnyStack: TypeAlias = "_Stack | NativeStack"
-
-
 class _Bucket:
-    """What was sampled in about a second: ``{(thread, stack, request): [weight in us, count]}``."""
+    """What was sampled in about a second."""
 
-    __slots__ = ("before", "samples", "since", "totals", "until", "weight")
+    __slots__ = ("before", "drained", "samples", "since", "sums", "until", "weight")
 
     def __init__(self, before: int) -> None:
         self.before = before  # the sum of all weights before this bucket: its cursor
         self.since = self.until = time.time() * 1000
         self.weight = 0
         self.samples = 0
-        self.totals: dict[tuple[int, _AnyStack, str | None], list[int]] = {}
+        self.sums: dict[tuple[AnyStack, str | None], list[int]] = {}  # weight in us and count
+        self.drained: list[Sequence[Entry]] = []  # as the native sampler gives them, which has added them up
+
+    def parts(self) -> list[Sequence[Entry]]:
+        """All of it, as it is folded."""
+        return [*self.drained, [(stack, name, weight, count) for (stack, name), (weight, count) in self.sums.items()]]
+
+    def stacks(self) -> set[AnyStack]:
+        """Those in here."""
+        return {entry[0] for part in self.parts() for entry in part}
 
 
 class CpuProfiler(Profiler):
@@ -100,8 +94,9 @@ class CpuProfiler(Profiler):
         self.next_clock: Clock = "cpu"
         self._buckets: deque[_Bucket] = deque()
         self._current = _Bucket(0)
-        self._stacks: dict[tuple[int, ...], _Stack] = {}
-        self._natives: set[_AnyStack] = set()
+        self._folding = folding()
+        self._stacks: dict[tuple[int, ...], AnyStack] = {}
+        self._natives: set[AnyStack] = set()
         self._names: dict[int, str] = {}
         self._events = _Events()
         self._raw = False
@@ -174,7 +169,7 @@ class CpuProfiler(Profiler):
         """Takes what the sampler has; what is for subscribers waits for the next :meth:`drain`."""
         if isinstance(self.sampler, NativeSampler):
             totals, samples, lost = self.sampler.drain(self._raw)
-            self._add_totals(totals)
+            self._add_drained(totals)
             self._lost += lost
         else:
             samples = self.sampler.take()
@@ -184,8 +179,8 @@ class CpuProfiler(Profiler):
         if self._raw:
             self._unsent += samples + parked
 
-    def profile(self, cursor: int | None = None) -> dict[str, Any]:
-        """The answer of ``cpu_profile``; see this module's docstring."""
+    def profile(self, cursor: int | None = None) -> bytes:
+        """The answer of ``cpu_profile``, packed; see this module's docstring."""
         self._collect()
         self._close_bucket()
         end = self._current.before
@@ -194,7 +189,8 @@ class CpuProfiler(Profiler):
             cursor = first
         buckets = [bucket for bucket in self._buckets if bucket.before >= cursor]
         weight = sum(bucket.weight for bucket in buckets)
-        answer: dict[str, Any] = {
+        frames, stacks, threads = self._folding.fold([part for bucket in buckets for part in bucket.parts()])
+        answer = {
             "cursor": end,
             "running": self.running,
             "clock": self.clock,
@@ -204,31 +200,9 @@ class CpuProfiler(Profiler):
             "samples": sum(bucket.samples for bucket in buckets),
             "weight_us": weight,
             "lost_us": end - cursor - weight,
+            "threads": {ident: self._names.get(ident, f"thread {ident}") for ident in sorted(threads)},
         }
-        answer.update(self._add_up(buckets))
-        return answer
-
-    def _add_up(self, buckets: list[_Bucket]) -> dict[str, Any]:
-        totals: dict[tuple[int, _AnyStack, str | None], list[int]] = {}
-        for bucket in buckets:
-            for key, (weight, count) in bucket.totals.items():
-                total = totals.setdefault(key, [0, 0])
-                total[0] += weight
-                total[1] += count
-        table = _FrameTable({stack for _, stack, _ in totals})
-        # Stacks that differ in instructions of the same lines are one for those who ask.
-        lines: dict[tuple[int, tuple[int, ...], str | None], list[int]] = {}
-        for (thread, stack, name), (weight, count) in totals.items():
-            total = lines.setdefault((thread, table.indices[stack], name), [0, 0])
-            total[0] += weight
-            total[1] += count
-        stacks = [
-            {"weight_us": weight, "count": count, "thread": thread, "request": name, "frames": frames}
-            for (thread, frames, name), (weight, count) in sorted(lines.items(), key=lambda item: -item[1][0])
-        ]
-        idents = {thread for thread, _, _ in totals}
-        threads = {ident: self._names.get(ident, f"thread {ident}") for ident in sorted(idents)}
-        return {"frames": table.frames, "stacks": stacks, "threads": threads}
+        return pack_map(answer, frames=frames, stacks=stacks)
 
     def _feed(self, samples: list[Sample]) -> None:
         if not samples:
@@ -240,13 +214,13 @@ class CpuProfiler(Profiler):
         if not bucket.samples:
             bucket.since = samples[0].milliseconds
         for sample in samples:
-            key = (*map(id, sample.stack[0::2]), *sample.stack[1::2])
+            key = (sample.thread, *map(id, sample.stack[0::2]), *sample.stack[1::2])
             stack = self._stacks.get(key)
             if stack is None:
                 # It holds the code objects, so their identities stay theirs for as long as the key is here.
-                stack = self._stacks[key] = _Stack(sample)
+                stack = self._stacks[key] = self._folding.stack(sample.thread, sample.stack)
             name = sample.request.name if sample.request is not None else None
-            total = bucket.totals.setdefault((sample.thread, stack, name), [0, 0])
+            total = bucket.sums.setdefault((stack, name), [0, 0])
             weight = round(sample.weight)
             total[0] += weight
             total[1] += 1
@@ -254,18 +228,17 @@ class CpuProfiler(Profiler):
         bucket.samples += len(samples)
         bucket.until = samples[-1].milliseconds
 
-    def _add_totals(self, totals: list[tuple[NativeStack, str | None, int, int]]) -> None:
+    def _add_drained(self, totals: Sequence[Entry]) -> None:
         if not totals:
             return
         self._names.update((ident, facts.name) for ident, facts in thread_facts(self._host).items())
         bucket = self._current
-        for stack, name, weight, count in totals:
-            self._natives.add(stack)
-            total = bucket.totals.setdefault((stack.thread, stack, name), [0, 0])
-            total[0] += weight
-            total[1] += count
-            bucket.weight += weight
-            bucket.samples += count
+        bucket.drained.append(totals)
+        # No loop of Python's for each: there may be thousands a second.
+        stacks, _, weights, counts = zip(*totals, strict=True)
+        self._natives.update(stacks)
+        bucket.weight += sum(weights)
+        bucket.samples += sum(counts)
         bucket.until = time.time() * 1000
 
     def _close_bucket(self) -> None:
@@ -278,7 +251,7 @@ class CpuProfiler(Profiler):
         while len(self._stacks) + len(self._natives) > MAX_STACKS and self._buckets:
             for _ in range((len(self._buckets) + 1) // 2):
                 self._buckets.popleft()
-            kept = {stack for bucket in self._buckets for _, stack, _ in bucket.totals}
+            kept = set().union(*(bucket.stacks() for bucket in self._buckets))
             self._stacks = {key: stack for key, stack in self._stacks.items() if stack in kept}
             self._natives &= kept
 
@@ -289,42 +262,6 @@ class CpuProfiler(Profiler):
             lost += round(self.sampler.lost_usec)
             self.sampler.lost_usec = 0.0
         return lost
-
-
-class _FrameTable:
-    """The frames of some stacks, numbered: one entry for each distinct line of each function."""
-
-    def __init__(self, stacks: Iterable[_AnyStack]) -> None:
-        self.frames: list[list[Any]] = []
-        self.indices: dict[_AnyStack, tuple[int, ...]] = {}
-        self._index: dict[tuple[int, int], int] = {}
-        natives: list[NativeStack] = []
-        others: list[_Stack] = []
-        for stack in stacks:
-            if isinstance(stack, _Stack):
-                others.append(stack)
-            else:
-                natives.append(stack)
-        if natives:
-            lines, found = number_frames(natives)
-            self.indices.update(zip(natives, found, strict=True))
-            for code, line in lines:
-                self._line(code, line)
-        for other in others:
-            self.indices[other] = tuple(map(self._number, other.codes, other.instructions))
-
-    def _line(self, code: CodeType, line: int) -> int:
-        number = self._index.setdefault((id(code), -1 - line), len(self.frames))
-        if number == len(self.frames):
-            self.frames.append([code.co_name, code_label(code), code.co_filename, code.co_firstlineno, line])
-        return number
-
-    def _number(self, code: CodeType, instruction: int) -> int:
-        key = (id(code), instruction)
-        number = self._index.get(key)
-        if number is None:
-            number = self._index[key] = self._line(code, code_line(code, instruction))
-        return number
 
 
 class _Events:

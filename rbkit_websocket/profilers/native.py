@@ -21,7 +21,7 @@ from .requests import REQUESTS
 if TYPE_CHECKING:
     from ._native import Stack
 
-__all__ = ["Drained", "NativeSampler", "NativeUnavailable", "default_signal", "native_module", "number_frames"]
+__all__ = ["Drained", "NativeSampler", "NativeUnavailable", "default_signal", "native_module"]
 
 _UNASKED_PERIOD_USEC: Final = 5000
 MINIMUM_INTERVAL_USEC: Final = 100
@@ -63,13 +63,6 @@ def native_module() -> Any:
 def default_signal() -> int:
     """The real-time signal that is used where none is chosen; 0 where there are none."""
     return signals.SIGRTMIN + 12 if hasattr(signals, "SIGRTMIN") else 0
-
-
-def number_frames(stacks: list[Stack]) -> tuple[list[tuple[CodeType, int]], list[tuple[int, ...]]]:
-    """Code object and line of each distinct frame, and for each stack the indices of its own in there."""
-    from . import _native  # it is there: these stacks are its
-
-    return _native.number(stacks)
 
 
 class NativeSampler:

@@ -13,7 +13,7 @@ import msgpack
 
 from ..errors import ProtocolError
 
-__all__ = ["Packer", "pack", "unpack"]
+__all__ = ["Packer", "pack", "pack_map", "unpack"]
 
 
 class Packer(msgpack.Packer):  # type: ignore[misc]
@@ -32,6 +32,14 @@ class Packer(msgpack.Packer):  # type: ignore[misc]
 def pack(value: Any) -> bytes:
     """``value`` (None, bool, int, float, str, bytes, list, tuple or dict of those) as MessagePack bytes."""
     return msgpack.packb(value, use_bin_type=False, unicode_errors="backslashreplace")  # type: ignore[no-any-return]
+
+
+def pack_map(values: dict[str, Any], **packed: bytes) -> bytes:
+    """``values`` as MessagePack, and behind them entries whose values are packed already; fewer than 16 in all."""
+    parts = [bytes((0x80 | (len(values) + len(packed)),)), pack(values)[1:]]
+    for key, value in packed.items():
+        parts += (pack(key), value)
+    return b"".join(parts)
 
 
 def unpack(data: bytes) -> Any:

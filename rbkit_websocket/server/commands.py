@@ -139,7 +139,7 @@ def _cpu_state(server: Server) -> dict[str, Any]:
     return {"running": cpu.running, "clock": cpu.clock, "events": server.profiling.cpu_events, **cpu.interval()}
 
 
-def _cpu_profile(server: Server, arguments: list[str]) -> dict[str, Any]:
+def _cpu_profile(server: Server, arguments: list[str]) -> bytes:
     if len(arguments) > 1:
         raise CommandError("bad_argument", "cpu_profile takes at most one argument: the cursor of the last answer")
     cursor = _number(arguments[0], "the cursor") if arguments else None

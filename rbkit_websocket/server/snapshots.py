@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..profilers.base import array_header
 from ..profilers.dumpfile import directories
 from ..profilers.snapshot import Snapshot, SnapshotRefused
-from ..protocol.codec import pack
+from ..protocol.codec import pack_map
 
 if TYPE_CHECKING:
     from .server import Server
@@ -188,9 +188,7 @@ def _chunk(server: Server, arguments: list[str]) -> dict[str, Any] | bytes:
         "chunks": snapshot.chunks,
         "total": snapshot.objects,
     }
-    # The objects are packed already: a map of one entry more, with them behind the others.
-    packed = pack(head)
-    return b"".join((bytes((packed[0] + 1,)), packed[1:], pack("objects"), array_header(count), body))
+    return pack_map(head, objects=array_header(count) + body)
 
 
 def _unknown(number: int) -> dict[str, Any]:

@@ -10,11 +10,20 @@ import msgpack
 import pytest
 import zmq
 
+from rbkit_websocket.profilers.aggregate import CpuProfiler
+
 from .waiting import scaled, wait_until
 
 
 def unpack(data: bytes) -> Any:
     return msgpack.unpackb(data, raw=False, strict_map_key=False, unicode_errors="surrogateescape")
+
+
+def profile_of(profiler: CpuProfiler, cursor: int | None = None) -> dict[str, Any]:
+    """What a client reads of the answer to ``cpu_profile``."""
+    answer = unpack(profiler.profile(cursor))
+    assert isinstance(answer, dict)
+    return answer
 
 
 class Peer:

@@ -12,12 +12,15 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import repeat
+from typing import Any
 
 import pytest
+from support.embeddedpeer import unpack
 from support.native import drained, names, native
 
-from rbkit_websocket.profilers.base import code_line
-from rbkit_websocket.profilers.native import NativeSampler, number_frames
+from rbkit_websocket.profilers import fold
+from rbkit_websocket.profilers.fold import folding
+from rbkit_websocket.profilers.native import NativeSampler
 
 pytestmark = native
 
@@ -262,31 +265,65 @@ def test_a_second_sampler_is_refused(sampler: NativeSampler) -> None:
 
 
 @pytest.mark.smoke
-def test_frames_are_numbered_by_line(sampler: NativeSampler) -> None:
-    """As the interpreter's own table of lines has it, for every instruction that was met."""
+def test_c_and_python_fold_samples_to_the_same(sampler: NativeSampler) -> None:
+    """Lines as the interpreter's own table has them, for every instruction that was met."""
     sampler.interval_usec = 100
-    sampler.start("wall")
-    until = time.monotonic() + 0.5
-    while time.monotonic() < until:
-        statistics.linear_regression(range(50), range(50))
-        textwrap.wrap("one line after the other " * 20, 30)
-    sampler.stop()
-    stacks = [stack for stack, _, _, _ in sampler.drain(False).totals]
-    frames, numbers = number_frames(stacks)
-    assert len({(id(code), line) for code, line in frames}) == len(frames) > 20
-    assert numbers[0][0] == 0
-    for stack, indices in zip(stacks, numbers, strict=True):
-        wanted = [(code, code_line(code, place)) for code, place in zip(stack.codes, stack.instructions, strict=True)]
-        found = [frames[index] for index in indices]
-        assert all(code is other and line == same for (code, line), (other, same) in zip(found, wanted, strict=True))
-    assert {index for indices in numbers for index in indices} == set(range(len(frames)))
+    parts = []
+    for clock in ("wall", "cpu"):
+        sampler.start(clock)
+        until = time.monotonic() + 0.3
+        while time.monotonic() < until:
+            statistics.linear_regression(range(50), range(50))
+            textwrap.wrap("one line after the other " * 20, 30)
+        sampler.stop()
+        parts.append(sampler.drain(False).totals)
+    stacks = [stack for part in parts for stack, _, _, _ in part]
+    assert len({stack.codes for stack in stacks}) > 4
+    # As of requests: a name may be another object in another part.
+    named = [(stack, "".join(["GET /\u00e9", "\udc80"]), 10_000_000, 2) for stack in stacks[:3]]
+    both = [*parts, [], named, named]
+    native, plain = folding().fold(both), fold.fold_plainly(both)
+    assert [unpack(part) for part in native[:2]] == [unpack(part) for part in plain[:2]]
+    assert native == plain
 
 
-def test_only_stacks_are_numbered() -> None:
-    assert number_frames([]) == ([], [])
-    for wrong, words in ((None, "a list of stacks is wanted"), ([None], "a stack is wanted, not NoneType")):
-        with pytest.raises(TypeError, match=words):
-            number_frames(wrong)  # type: ignore[arg-type]
+def test_what_others_saw_is_folded_as_well(sampler: NativeSampler) -> None:
+    parts = (burn.__code__, 0, spin.__code__, 4)
+    make, native = folding()
+    entries = [[(make(7, parts), None, 3, 1), (make(8, parts), None, 4, 1), (make(7, parts), "GET /", 2, 1)]]
+    frames, stacks, threads = native(entries)
+    assert threads == {7, 8}
+    assert [(stack["weight_us"], stack["thread"], stack["request"]) for stack in unpack(stacks)] == [
+        (4, 8, None),
+        (3, 7, None),
+        (2, 7, "GET /"),
+    ]
+    assert all(stack["frames"] == [0, 1] for stack in unpack(stacks))
+    assert [frame[0] for frame in unpack(frames)] == ["burn", "spin"]
+    assert (frames, stacks, threads) == fold.fold_plainly(
+        [[(fold.PlainStack(stack.thread, parts), *rest) for stack, *rest in entries[0]]]
+    )
+    assert native([]) == fold.fold_plainly([]) == (b"\x90", b"\x90", set())
+    assert len(make(7, parts * 500).codes) == 256
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, [None], [[None]], [[(None, None, 1, 1)]], "name", "weight", "below", "huge"], ids=str
+)
+def test_what_is_no_sample_is_refused(wrong: Any) -> None:
+    make, native = folding()
+    stack = make(7, (burn.__code__, 0))
+    entry = {
+        "name": (stack, 5, 1, 1),
+        "weight": (stack, None, 1.5, 1),
+        "below": (stack, None, -1, 1),
+        "huge": (stack, None, 1 << 70, 1),
+    }.get(wrong if isinstance(wrong, str) else "")
+    with pytest.raises((TypeError, ValueError, OverflowError)):
+        native(wrong if entry is None else [[entry]])
+    for parts in ((None, 0), (burn.__code__, None)):
+        with pytest.raises(TypeError, match="a code object and a number each"):
+            make(7, parts)
 
 
 def test_stacks_beyond_the_bound_are_lost_and_counted(sampler: NativeSampler) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.embeddedpeer import unpack
+from support.embeddedpeer import profile_of, unpack
 from support.waiting import wait_until
 
 from rbkit_websocket.profilers import aggregate
@@ -72,7 +72,7 @@ def test_cpu_clock_weighs_work_and_not_waiting(profiler: CpuProfiler) -> None:
     used = time.thread_time()
     burn(0.5)
     used = time.thread_time() - used
-    profile = profiler.profile()
+    profile = profile_of(profiler)
     ended.set()
     thread.join()
     assert weight_of(profile, "burn") == pytest.approx(used * 1e6, rel=0.2)
@@ -92,7 +92,7 @@ def test_wall_clock_weighs_every_thread(profiler: CpuProfiler) -> None:
     profiler.start()
     began = time.monotonic()
     burn(0.4)
-    profile = profiler.profile()
+    profile = profile_of(profiler)
     elapsed = (time.monotonic() - began) * 1e6
     ended.set()
     thread.join()
@@ -105,14 +105,14 @@ def test_a_thread_that_lives_between_two_looks_of_the_cpu_clock_is_seen(profiler
     profiler.start()
     for _ in range(5):
         in_thread(lambda: burn(0.06), "short").join()
-    assert weight_of(profiler.profile(), "burn") > 150_000
+    assert weight_of(profile_of(profiler), "burn") > 150_000
 
 
 def test_frames_and_stacks_have_the_documented_shape(profiler: CpuProfiler) -> None:
     profiler.start()
     began = time.time()
     burn(0.1)
-    profile = profiler.profile()
+    profile = profile_of(profiler)
     took = (time.time() - began) * 1000
     assert set(profile) == {
         *("cursor", "running", "clock", "interval_us", "effective_interval_us", "since", "until"),
@@ -131,33 +131,33 @@ def test_frames_and_stacks_have_the_documented_shape(profiler: CpuProfiler) -> N
 
 def test_two_clients_with_cursors_of_their_own_get_the_same_sum(profiler: CpuProfiler) -> None:
     profiler.start()
-    first = profiler.profile()
+    first = profile_of(profiler)
     often, cursor = first["weight_us"], first["cursor"]
     for _ in range(5):
         burn(0.05)
-        answer = profiler.profile(cursor)
+        answer = profile_of(profiler, cursor)
         assert answer["lost_us"] == 0
         often += answer["weight_us"]
         cursor = answer["cursor"]
     profiler.stop()
-    answer = profiler.profile(cursor)
+    answer = profile_of(profiler, cursor)
     often += answer["weight_us"]
     assert answer["running"] is False
-    everything = profiler.profile()
+    everything = profile_of(profiler)
     assert everything["weight_us"] == often == everything["cursor"]
-    assert profiler.profile(0)["weight_us"] == often
-    assert profiler.profile(everything["cursor"])["samples"] == 0
+    assert profile_of(profiler, 0)["weight_us"] == often
+    assert profile_of(profiler, everything["cursor"])["samples"] == 0
 
 
 def test_what_is_no_longer_kept_is_told(profiler: CpuProfiler, monkeypatch: pytest.MonkeyPatch) -> None:
     profiler.start()
     burn(0.1)
-    first = profiler.profile()
+    first = profile_of(profiler)
     monkeypatch.setattr(aggregate, "RETENTION", 0.0)
     burn(0.1)
     profiler.stop()
     monkeypatch.setattr(aggregate, "RETENTION", 300.0)
-    answer = profiler.profile(0)
+    answer = profile_of(profiler, 0)
     assert answer["lost_us"] + answer["weight_us"] == answer["cursor"]
     assert answer["lost_us"] >= first["weight_us"]
 
@@ -165,8 +165,8 @@ def test_what_is_no_longer_kept_is_told(profiler: CpuProfiler, monkeypatch: pyte
 def test_a_cursor_of_another_server_gets_everything(profiler: CpuProfiler) -> None:
     profiler.start()
     burn(0.1)
-    wait_until(lambda: profiler.profile()["samples"], "samples")
-    answer = profiler.profile(10**15)
+    wait_until(lambda: profile_of(profiler)["samples"], "samples")
+    answer = profile_of(profiler, 10**15)
     assert answer["samples"] > 0
     assert answer["lost_us"] == 0
 
@@ -179,7 +179,7 @@ def test_the_number_of_stacks_kept_is_bounded(host: Host, monkeypatch: pytest.Mo
         profiler._feed([Sample(time.time() * 1000, 1, (code, number), 1000.0, 1)])
         profiler._close_bucket()
     assert len(profiler._stacks) <= 51
-    answer = profiler.profile(0)
+    answer = profile_of(profiler, 0)
     assert answer["cursor"] == 500_000
     assert answer["lost_us"] + answer["weight_us"] == 500_000
 
@@ -188,7 +188,7 @@ def test_our_own_threads_are_not_seen(profiler: CpuProfiler) -> None:
     profiler.next_clock = "wall"
     profiler.start()
     burn(0.1)
-    profile = profiler.profile()
+    profile = profile_of(profiler)
     assert all("profilers/cpu.py" not in frame[2] for frame in profile["frames"])
 
 
@@ -252,7 +252,7 @@ def test_deep_recursion_is_cut_and_not_followed(profiler: CpuProfiler) -> None:
 
     profiler.start()
     deep(600)
-    profile = profiler.profile()
+    profile = profile_of(profiler)
     assert max(len(stack["frames"]) for stack in profile["stacks"]) == 256
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
-from support.embeddedpeer import unpack
+from support.embeddedpeer import profile_of, unpack
 from support.native import native
 from support.waiting import wait_until
 
@@ -148,7 +148,7 @@ def test_samples_carry_their_request(profiler: CpuProfiler) -> None:
     profiler.start()
     wrapped(environ_of(), None)
     time.sleep(0.05)
-    profile = profiler.profile()
+    profile = profile_of(profiler)
     weights: dict[str | None, int] = {}
     for stack in profile["stacks"]:
         functions = {profile["frames"][index][0] for index in stack["frames"]}
@@ -170,7 +170,7 @@ def test_a_route_that_is_found_later_names_the_whole_request(profiler: CpuProfil
 
     def named() -> set[str | None]:
         wrapped(environ_of(), None)
-        return names_of(profiler.profile()) - {None}
+        return names_of(profile_of(profiler)) - {None}
 
     assert wait_until(named, "a sample of a request") == {"GET /users/<id>"}
 
@@ -190,7 +190,7 @@ def test_a_request_that_began_before_the_profiler_has_its_name(profiler: CpuProf
     inside.wait(5)
     profiler.start()
     try:
-        wait_until(lambda: "GET /users/<int>" in names_of(profiler.profile()), "a sample of the request")
+        wait_until(lambda: "GET /users/<int>" in names_of(profile_of(profiler)), "a sample of the request")
     finally:
         ended.set()
         thread.join()
@@ -275,7 +275,7 @@ def test_names_can_be_switched_off(profiler: CpuProfiler, monkeypatch: pytest.Mo
     wrapped = wrap(app)
     profiler.start()
     wrapped(environ_of(), None)
-    assert names_of(profiler.profile()) == {None}
+    assert names_of(profile_of(profiler)) == {None}
     assert set(frames) == {None}
 
 
@@ -289,7 +289,7 @@ def test_samples_of_many_requests_of_one_name_are_one_sum(profiler: CpuProfiler)
     profiler.start()
     for number in range(12):
         wrapped(environ_of(f"/{'users' if number % 2 else 'orders'}/{number}"), None)
-    profile = profiler.profile()
+    profile = profile_of(profiler)
     keys = [(stack["request"], tuple(stack["frames"]), stack["thread"]) for stack in profile["stacks"]]
     assert len(keys) == len(set(keys))
     assert names_of(profile) - {None} == {"GET /users/<int>", "GET /orders/<int>"}
@@ -304,7 +304,7 @@ def test_the_middleware_may_come_after_the_profiler(profiler: CpuProfiler, monke
 
     def named() -> bool:
         wrapped(environ_of(), None)
-        return "GET /users/<int>" in names_of(profiler.profile())
+        return "GET /users/<int>" in names_of(profile_of(profiler))
 
     wait_until(named, "a sample of a request")
 
@@ -340,7 +340,7 @@ def test_a_request_is_found_below_a_deep_recursion(profiler: CpuProfiler) -> Non
 
     def named() -> bool:
         wrapped(environ_of(), None)
-        return "GET /users/<int>" in names_of(profiler.profile())
+        return "GET /users/<int>" in names_of(profile_of(profiler))
 
     wait_until(named, "a sample of a request")
 

@@ -1,0 +1,436 @@
+/* Samples for those who read them: added up by stack and request, frames numbered, packed.
+ *
+ * A web application at 10 kHz has thousands of distinct stacks a second. To add them up and to find the line of each
+ * of their frames takes Python a tenth of that second, and the application pays for it; this takes some milliseconds.
+ *
+ * With the interpreter's lock. No Python code runs before everything is added up: what the stacks hold for that
+ * (``group``) is theirs alone.
+ */
+#ifndef RBKIT_NATIVE_FOLD_H
+#define RBKIT_NATIVE_FOLD_H
+
+#include <Python.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "_native_store.h"
+#include "_pack.h"
+
+/* A list of values of one size. */
+typedef struct {
+    void *items;
+    size_t count, room;
+} Values;
+
+/* Room for ``more`` values behind those that are there; NULL without memory. */
+static void *values_extend(Values *values, size_t more, size_t size)
+{
+    if (values->room - values->count < more) {
+        size_t room = values->room ? values->room : 256;
+        while (room - values->count < more) {
+            room *= 2;
+        }
+        void *items = realloc(values->items, room * size);
+        if (items == NULL) {
+            return NULL;
+        }
+        values->items = items;
+        values->room = room;
+    }
+    void *first = (char *)values->items + values->count * size;
+    values->count += more;
+    return first;
+}
+
+/* Numbers of values by their hash: open addressing, twice as many places as numbers. */
+typedef struct {
+    struct {
+        uint64_t hash;
+        size_t number; /* + 1; 0: free */
+    } *places;
+    size_t mask, used;
+} Index;
+
+static int index_grow(Index *index)
+{
+    if (index->places != NULL && index->used * 2 <= index->mask) {
+        return 0;
+    }
+    size_t mask = index->places != NULL ? index->mask * 2 + 1 : 1023;
+    Index grown = {calloc(mask + 1, sizeof *index->places), mask, index->used};
+    if (grown.places == NULL) {
+        return -1;
+    }
+    for (size_t i = 0; index->places != NULL && i <= index->mask; i++) {
+        if (index->places[i].number != 0) {
+            size_t at = index->places[i].hash & mask;
+            while (grown.places[at].number != 0) {
+                at = (at + 1) & mask;
+            }
+            grown.places[at] = index->places[i];
+        }
+    }
+    free(index->places);
+    *index = grown;
+    return 0;
+}
+
+/* A line of a function: what those who read are told of a frame. */
+typedef struct {
+    PyObject *code; /* borrowed from a stack */
+    int line;
+} Place;
+
+/* An instruction of a function, which many stacks share. */
+typedef struct {
+    Frame frame;
+    uint32_t place;
+} Known;
+
+/* A stack by its lines. */
+typedef struct {
+    unsigned long thread;
+    size_t first; /* its frames' numbers, ``depth`` of them */
+    size_t depth;
+    size_t youngest; /* number + 1 of its last sum */
+} Lines;
+
+typedef struct {
+    size_t lines;
+    PyObject *request; /* borrowed from the names, or None */
+    int64_t weight_us;
+    int64_t count;
+    size_t older; /* number + 1 of the sum before this one of the same lines */
+} Folded;
+
+typedef struct {
+    Values places, known, numbers, lines, sums;
+    Index by_place, by_frame, by_lines;
+    PyObject *names;
+} Fold;
+
+static uint64_t mixed(uint64_t hash, uint64_t value)
+{
+    hash = (hash ^ value) * 0xFF51AFD7ED558CCDu;
+    return hash ^ hash >> 32;
+}
+
+/* The number of a line; -1 without memory. */
+static int64_t fold_place(Fold *fold, PyObject *code, int line)
+{
+    if (index_grow(&fold->by_place) < 0) {
+        return -1;
+    }
+    Index *index = &fold->by_place;
+    uint64_t hash = mixed((uintptr_t)code, (uint64_t)line);
+    size_t at = hash & index->mask;
+    for (size_t number; (number = index->places[at].number) != 0; at = (at + 1) & index->mask) {
+        const Place *place = (Place *)fold->places.items + number - 1;
+        if (place->code == code && place->line == line) {
+            return (int64_t)number - 1;
+        }
+    }
+    Place *place = values_extend(&fold->places, 1, sizeof *place);
+    if (place == NULL) {
+        return -1;
+    }
+    *place = (Place){code, line};
+    index->places[at].hash = hash;
+    index->places[at].number = fold->places.count;
+    index->used++;
+    return (int64_t)fold->places.count - 1;
+}
+
+/* The number of a frame's line; -1 without memory. */
+static int64_t fold_frame(Fold *fold, const Frame *frame)
+{
+    if (index_grow(&fold->by_frame) < 0) {
+        return -1;
+    }
+    Index *index = &fold->by_frame;
+    uint64_t hash = mixed((uintptr_t)frame->code, (uint64_t)frame->lasti);
+    size_t at = hash & index->mask;
+    for (size_t number; (number = index->places[at].number) != 0; at = (at + 1) & index->mask) {
+        const Known *known = (Known *)fold->known.items + number - 1;
+        if (known->frame.code == frame->code && known->frame.lasti == frame->lasti) {
+            return known->place;
+        }
+    }
+    PyCodeObject *code = (PyCodeObject *)frame->code;
+    int line = PyCode_Addr2Line(code, (int)frame->lasti);
+    int64_t place = fold_place(fold, frame->code, line >= 0 ? line : code->co_firstlineno > 0 ? code->co_firstlineno : 0);
+    Known *known = place >= 0 ? values_extend(&fold->known, 1, sizeof *known) : NULL;
+    if (known == NULL) {
+        return -1;
+    }
+    *known = (Known){*frame, (uint32_t)place};
+    index->places[at].hash = hash;
+    index->places[at].number = fold->known.count;
+    index->used++;
+    return place;
+}
+
+/* The number + 1 of a stack by its lines; 0 without memory. */
+static size_t fold_lines(Fold *fold, const Stack *stack)
+{
+    size_t depth = (size_t)Py_SIZE(stack), first = fold->numbers.count;
+    uint32_t *numbers = values_extend(&fold->numbers, depth + 1, sizeof *numbers); /* one too many: never nowhere */
+    if (numbers == NULL || index_grow(&fold->by_lines) < 0) {
+        return 0;
+    }
+    fold->numbers.count--;
+    uint64_t hash = mixed(stack->thread, depth);
+    for (size_t i = 0; i < depth; i++) {
+        int64_t place = fold_frame(fold, &stack->frames[i]);
+        if (place < 0) {
+            return 0;
+        }
+        numbers[i] = (uint32_t)place;
+        hash = mixed(hash, (uint64_t)place);
+    }
+    Index *index = &fold->by_lines;
+    size_t at = hash & index->mask;
+    for (size_t number; (number = index->places[at].number) != 0; at = (at + 1) & index->mask) {
+        const Lines *lines = (Lines *)fold->lines.items + number - 1;
+        if (index->places[at].hash == hash && lines->thread == stack->thread && lines->depth == depth &&
+            memcmp((uint32_t *)fold->numbers.items + lines->first, numbers, depth * sizeof *numbers) == 0) {
+            fold->numbers.count = first; /* it is there already */
+            return number;
+        }
+    }
+    Lines *lines = values_extend(&fold->lines, 1, sizeof *lines);
+    if (lines == NULL) {
+        return 0;
+    }
+    *lines = (Lines){stack->thread, first, depth, 0};
+    index->places[at].hash = hash;
+    index->places[at].number = fold->lines.count;
+    index->used++;
+    return fold->lines.count;
+}
+
+/* Adds what was sampled of a stack; -1 with an exception. */
+static int fold_add(Fold *fold, Stack *stack, PyObject *request, int64_t weight_us, int64_t count)
+{
+    if (request != Py_None) {
+        request = PyDict_SetDefault(fold->names, request, request); /* each name one object */
+    }
+    if (request == NULL) {
+        return -1;
+    }
+    if (stack->group == 0 && (stack->group = fold_lines(fold, stack)) == 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    Lines *lines = (Lines *)fold->lines.items + stack->group - 1;
+    size_t at = lines->youngest;
+    while (at != 0 && ((Folded *)fold->sums.items)[at - 1].request != request) {
+        at = ((Folded *)fold->sums.items)[at - 1].older;
+    }
+    if (at == 0) {
+        Folded *sum = values_extend(&fold->sums, 1, sizeof *sum);
+        if (sum == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        *sum = (Folded){stack->group - 1, request, 0, 0, lines->youngest};
+        at = lines->youngest = fold->sums.count;
+    }
+    ((Folded *)fold->sums.items)[at - 1].weight_us += weight_us;
+    ((Folded *)fold->sums.items)[at - 1].count += count;
+    return 0;
+}
+
+/* The parts of an entry of drain()'s totals; -1 with an exception. */
+static int entry_parts(PyObject *entry, Stack **stack, PyObject **request, int64_t *weight_us, int64_t *count)
+{
+    if (!PyTuple_CheckExact(entry) || PyTuple_GET_SIZE(entry) != 4 ||
+        !Py_IS_TYPE(PyTuple_GET_ITEM(entry, 0), &StackType) ||
+        !(PyTuple_GET_ITEM(entry, 1) == Py_None || PyUnicode_CheckExact(PyTuple_GET_ITEM(entry, 1))) ||
+        !PyLong_CheckExact(PyTuple_GET_ITEM(entry, 2)) || !PyLong_CheckExact(PyTuple_GET_ITEM(entry, 3))) {
+        PyErr_SetString(PyExc_TypeError, "entries are (stack, name of a request or None, weight, count)");
+        return -1;
+    }
+    *stack = (Stack *)PyTuple_GET_ITEM(entry, 0);
+    *request = PyTuple_GET_ITEM(entry, 1);
+    *weight_us = PyLong_AsLongLong(PyTuple_GET_ITEM(entry, 2));
+    *count = PyLong_AsLongLong(PyTuple_GET_ITEM(entry, 3));
+    if (!PyErr_Occurred() && (*weight_us < 0 || *count < 0)) {
+        PyErr_SetString(PyExc_ValueError, "weights and counts are not negative");
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* Adds a list of lists of entries; once before that with ``fold`` NULL, to check them and to forget what the stacks hold
+ * of the last time. -1 with an exception. */
+static int fold_all(Fold *fold, PyObject *parts)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(parts); i++) {
+        PyObject *part = PyList_GET_ITEM(parts, i);
+        if (!PyList_CheckExact(part)) {
+            PyErr_SetString(PyExc_TypeError, "a list of lists of entries is wanted");
+            return -1;
+        }
+        for (Py_ssize_t j = 0; j < PyList_GET_SIZE(part); j++) {
+            Stack *stack;
+            PyObject *request;
+            int64_t weight_us, count;
+            if (entry_parts(PyList_GET_ITEM(part, j), &stack, &request, &weight_us, &count) < 0) {
+                return -1;
+            }
+            if (fold == NULL) {
+                stack->group = 0;
+            }
+            else if (fold_add(fold, stack, request, weight_us, count) < 0) {
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
+
+/* The heaviest first; those of one weight as they came. */
+static int heavier(const void *one, const void *other)
+{
+    const Folded *first = *(Folded *const *)one, *second = *(Folded *const *)other;
+    if (first->weight_us != second->weight_us) {
+        return first->weight_us > second->weight_us ? -1 : 1;
+    }
+    return first < second ? -1 : 1;
+}
+
+static int pack_stacks(Fold *fold, Bytes *out)
+{
+    Folded **order = malloc((fold->sums.count + 1) * sizeof *order);
+    int failed = order == NULL || bytes_reserve(out, 5);
+    if (!failed) {
+        for (size_t i = 0; i < fold->sums.count; i++) {
+            order[i] = (Folded *)fold->sums.items + i;
+        }
+        qsort(order, fold->sums.count, sizeof *order, heavier);
+        put_array(out, fold->sums.count);
+    }
+    for (size_t i = 0; !failed && i < fold->sums.count; i++) {
+        const Lines *lines = (Lines *)fold->lines.items + order[i]->lines;
+        const uint32_t *numbers = (uint32_t *)fold->numbers.items + lines->first;
+        failed = bytes_reserve(out, 80);
+        if (!failed) {
+            put_byte(out, 0x85);
+            put_text(out, "weight_us", 9);
+            put_unsigned(out, (uint64_t)order[i]->weight_us);
+            put_text(out, "count", 5);
+            put_unsigned(out, (uint64_t)order[i]->count);
+            put_text(out, "thread", 6);
+            put_unsigned(out, lines->thread);
+            put_text(out, "request", 7);
+            failed = put_str(out, order[i]->request) || put_text(out, "frames", 6) ||
+                     bytes_reserve(out, 5 + 5 * lines->depth);
+        }
+        if (!failed) {
+            put_array(out, lines->depth);
+            for (size_t j = 0; j < lines->depth; j++) {
+                put_unsigned(out, numbers[j]);
+            }
+        }
+    }
+    free(order);
+    return failed ? -1 : 0;
+}
+
+static int pack_places(Fold *fold, Bytes *out)
+{
+    int failed = bytes_reserve(out, 5);
+    if (!failed) {
+        put_array(out, fold->places.count);
+    }
+    for (size_t i = 0; !failed && i < fold->places.count; i++) {
+        const Place *place = (Place *)fold->places.items + i;
+        PyCodeObject *code = (PyCodeObject *)place->code;
+#if PY_VERSION_HEX >= 0x030B0000
+        PyObject *label = code->co_qualname;
+#else
+        PyObject *label = code->co_name;
+#endif
+        failed = bytes_reserve(out, 1);
+        if (!failed) {
+            put_byte(out, 0x95);
+            failed = put_str(out, code->co_name) || put_str(out, label) || put_str(out, code->co_filename) ||
+                     bytes_reserve(out, 10);
+        }
+        if (!failed) {
+            put_unsigned(out, code->co_firstlineno > 0 ? (uint64_t)code->co_firstlineno : 0);
+            put_unsigned(out, (uint64_t)place->line);
+        }
+    }
+    return failed ? -1 : 0;
+}
+
+/* The threads' identities, a set. */
+static PyObject *folded_threads(Fold *fold)
+{
+    PyObject *threads = PySet_New(NULL);
+    unsigned long last = 0;
+    for (size_t i = 0; threads != NULL && i < fold->lines.count; i++) {
+        unsigned long thread = ((Lines *)fold->lines.items)[i].thread;
+        if (i > 0 && thread == last) {
+            continue;
+        }
+        last = thread;
+        PyObject *ident = PyLong_FromUnsignedLong(thread);
+        if (ident == NULL || PySet_Add(threads, ident) < 0) {
+            Py_CLEAR(threads);
+        }
+        Py_XDECREF(ident);
+    }
+    return threads;
+}
+
+static void fold_free(Fold *fold)
+{
+    Values *values[] = {&fold->places, &fold->known, &fold->numbers, &fold->lines, &fold->sums};
+    Index *indices[] = {&fold->by_place, &fold->by_frame, &fold->by_lines};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        free(values[i]->items);
+    }
+    for (size_t i = 0; i < sizeof indices / sizeof *indices; i++) {
+        free(indices[i]->places);
+    }
+    Py_XDECREF(fold->names);
+}
+
+PyDoc_STRVAR(fold_doc,
+"fold(parts)\n--\n\n"
+"Adds up ``parts``, a list of lists as the first that drain() gives: ``(frames, stacks, threads)``.\n\n"
+"``frames``: packed, a list of ``[name, label, file, first line, line]``, each line of a function once; ``stacks``:\n"
+"packed, a list of ``{weight_us, count, thread, request, frames}``, the heaviest first and each of its frames by its\n"
+"index, innermost first; ``threads``: the set of identities.\n\n"
+"Raises:\n"
+"    TypeError, ValueError: something else is in there.");
+
+static PyObject *native_fold(PyObject *Py_UNUSED(module), PyObject *parts)
+{
+    if (!PyList_CheckExact(parts)) {
+        PyErr_SetString(PyExc_TypeError, "a list of lists of entries is wanted");
+        return NULL;
+    }
+    Fold fold = {.names = PyDict_New()};
+    Bytes frames = {0}, stacks = {0};
+    PyObject *answer = NULL, *threads = NULL;
+    if (fold.names != NULL && fold_all(NULL, parts) == 0 && fold_all(&fold, parts) == 0) {
+        if (pack_stacks(&fold, &stacks) < 0 || pack_places(&fold, &frames) < 0) {
+            PyErr_NoMemory();
+        }
+        else if ((threads = folded_threads(&fold)) != NULL) {
+            answer = Py_BuildValue("(y#y#O)", (char *)frames.data, (Py_ssize_t)frames.used, (char *)stacks.data,
+                                   (Py_ssize_t)stacks.used, threads);
+        }
+    }
+    Py_XDECREF(threads);
+    free(frames.data);
+    free(stacks.data);
+    fold_free(&fold);
+    return answer;
+}
+
+#endif

@@ -1,0 +1,150 @@
+/* Bytes that grow, and values as MessagePack. */
+#ifndef RBKIT_PACK_H
+#define RBKIT_PACK_H
+
+#include <Python.h>
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    unsigned char *data;
+    size_t used, room;
+} Bytes;
+
+static int
+bytes_reserve(Bytes *bytes, size_t more)
+{
+    if (bytes->room - bytes->used >= more) {
+        return 0;
+    }
+    size_t room = bytes->room ? bytes->room : 256;
+    while (room - bytes->used < more) {
+        room *= 2;
+    }
+    unsigned char *data = realloc(bytes->data, room);
+    if (data == NULL) {
+        return ENOMEM;
+    }
+    bytes->data = data;
+    bytes->room = room;
+    return 0;
+}
+
+/* MessagePack. Each put_ function is given enough room beforehand. */
+
+static void
+put_byte(Bytes *out, unsigned byte)
+{
+    out->data[out->used++] = (unsigned char)byte;
+}
+
+static void
+put_big_endian(Bytes *out, uint64_t value, int size)
+{
+    unsigned char *at = out->data + out->used;
+    for (int position = size - 1; position >= 0; position--) {
+        at[position] = (unsigned char)value;
+        value >>= 8;
+    }
+    out->used += (size_t)size;
+}
+
+static void
+put_unsigned(Bytes *out, uint64_t value)
+{
+    if (value < 0x80) {
+        put_byte(out, (unsigned)value);
+    }
+    else if (value < 0x100) {
+        put_byte(out, 0xcc);
+        put_byte(out, (unsigned)value);
+    }
+    else if (value < 0x10000) {
+        put_byte(out, 0xcd);
+        put_big_endian(out, value, 2);
+    }
+    else if (value < UINT64_C(0x100000000)) {
+        put_byte(out, 0xce);
+        put_big_endian(out, value, 4);
+    }
+    else {
+        put_byte(out, 0xcf);
+        put_big_endian(out, value, 8);
+    }
+}
+
+static void
+put_array(Bytes *out, size_t count)
+{
+    if (count < 16) {
+        put_byte(out, 0x90 | (unsigned)count);
+    }
+    else if (count < 0x10000) {
+        put_byte(out, 0xdc);
+        put_big_endian(out, count, 2);
+    }
+    else {
+        put_byte(out, 0xdd);
+        put_big_endian(out, count, 4);
+    }
+}
+
+/* The raw types of the old specification: no str8, which old decoders do not know. */
+static int
+put_text(Bytes *out, const char *text, size_t size)
+{
+    int error = bytes_reserve(out, size + 5);
+    if (error) {
+        return error;
+    }
+    if (size < 32) {
+        put_byte(out, 0xa0 | (unsigned)size);
+    }
+    else if (size < 0x10000) {
+        put_byte(out, 0xda);
+        put_big_endian(out, size, 2);
+    }
+    else {
+        put_byte(out, 0xdb);
+        put_big_endian(out, size, 4);
+    }
+    memcpy(out->data + out->used, text, size);
+    out->used += size;
+    return 0;
+}
+
+static int
+put_nil(Bytes *out)
+{
+    int error = bytes_reserve(out, 1);
+    if (!error) {
+        put_byte(out, 0xc0);
+    }
+    return error;
+}
+
+/* An exact str as text, lone surrogates escaped with a backslash; nil for anything else. */
+static int
+put_str(Bytes *out, PyObject *text)
+{
+    if (text == NULL || !PyUnicode_CheckExact(text)) {
+        return put_nil(out);
+    }
+    if (PyUnicode_IS_ASCII(text)) {
+        return put_text(out, (const char *)PyUnicode_1BYTE_DATA(text), (size_t)PyUnicode_GET_LENGTH(text));
+    }
+    /* Not PyUnicode_AsUTF8, which would keep the bytes in the application's string. */
+    PyObject *encoded = PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace");
+    if (encoded == NULL) {
+        PyErr_Clear();
+        return put_nil(out);
+    }
+    int error = put_text(out, PyBytes_AS_STRING(encoded), (size_t)PyBytes_GET_SIZE(encoded));
+    Py_DECREF(encoded);
+    return error;
+}
+
+#endif
