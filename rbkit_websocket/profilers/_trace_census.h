@@ -3,7 +3,9 @@
  * The lists of the collector are walked while the interpreter's lock is held, for a few milliseconds at a time. In
  * between, the place is kept by an object of our own that is put into the list behind the last one counted: whatever
  * happens to the others, that one is alive and in some list. A full collection shuffles the old list, so the walk
- * begins anew after one; younger survivors are appended to it and met later.
+ * begins anew after one; younger survivors are appended to it and met later. The frozen objects are counted first: what
+ * is frozen later takes the bookmark along, as does what is released while it is among them, and either is seen by the
+ * list that the walk then ends in.
  */
 #ifndef RBKIT_TRACE_CENSUS_H
 #define RBKIT_TRACE_CENSUS_H
@@ -18,11 +20,16 @@
 
 #define NODES_BETWEEN_CLOCKS 64
 
+/* Where a census is: in the lists in this order. */
+enum { FROZEN = 0, DONE = 4 };
+/* What a walk comes to. */
+enum { NO_MEMORY = -1, NOT_YET, COUNTED, SHUFFLED };
+
 typedef struct {
     Table counts;        /* type: objects in younger generations << 32 | in the oldest and the frozen ones */
     PyObject *bookmark;  /* what keeps the place; NULL while no census is under way */
     GcLists *lists;
-    int stage;           /* index into the order of lists; 4: done */
+    int stage;           /* of the walk */
 } Census;
 
 static Census census;
@@ -31,11 +38,11 @@ static GcHead *
 census_head(int stage)
 {
     switch (stage) {
-    case 0:
-        return &census.lists->generations[2].head;
-    case 1:
+    case FROZEN:
         return &census.lists->permanent.head;
-    case 2:
+    case FROZEN + 1:
+        return &census.lists->generations[2].head;
+    case FROZEN + 2:
         return &census.lists->generations[1].head;
     default:
         return &census.lists->generations[0].head;
@@ -96,19 +103,19 @@ monotonic_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Counts until the time is over; 1 when everything has been counted, 0 when not yet, -1 without memory. */
+/* Counts until the time is over. */
 static int
 census_walk(int64_t until)
 {
-    while (census.stage < 4) {
-        int old = census.stage < 2, since_clock = 0;
+    while (census.stage < DONE) {
+        int old = census.stage < FROZEN + 2, since_clock = 0;
         GcHead *mark = NODE_OF(census.bookmark);
         GcHead *last = mark, *node = GC_NODE(mark->next);
         while (!is_head(node)) {
             GcHead *next = GC_NODE(node->next);
             __builtin_prefetch((PyObject *)(next + 1));
             if (node != mark && count_object((PyObject *)(node + 1), old)) {
-                return -1;
+                return NO_MEMORY;
             }
             last = node;
             node = next;
@@ -116,15 +123,18 @@ census_walk(int64_t until)
                 since_clock = 0;
                 if (monotonic_ns() >= until) {
                     bookmark_behind(last);
-                    return 0;
+                    return NOT_YET;
                 }
             }
         }
-        if (++census.stage < 4) {
+        if ((node == census_head(FROZEN)) != (census.stage == FROZEN)) {
+            return SHUFFLED; /* by gc.freeze() or gc.unfreeze() */
+        }
+        if (++census.stage < DONE) {
             bookmark_behind(census_head(census.stage));
         }
     }
-    return 1;
+    return COUNTED;
 }
 
 /* Every reference to a type, into a list that the caller releases where that may be done. */
@@ -163,12 +173,13 @@ census_begin(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     census.lists = lists_before(census.bookmark);
-    census.stage = 0;
+    census.stage = FROZEN;
     bookmark_behind(census_head(0));
     return types;
 }
 
-PyDoc_STRVAR(census_step_doc, "census_step(microseconds)\n\nCounts for that long; whether everything has been counted.");
+PyDoc_STRVAR(census_step_doc, "census_step(microseconds)\n\n"
+             "Counts for that long; whether everything has been counted, None when it has to begin anew.");
 
 static PyObject *
 census_step(PyObject *Py_UNUSED(module), PyObject *argument)
@@ -182,7 +193,10 @@ census_step(PyObject *Py_UNUSED(module), PyObject *argument)
         return NULL;
     }
     int done = census_walk(monotonic_ns() + (int64_t)microseconds * 1000);
-    return done < 0 ? PyErr_NoMemory() : PyBool_FromLong(done);
+    if (done == SHUFFLED) {
+        Py_RETURN_NONE;
+    }
+    return done == NO_MEMORY ? PyErr_NoMemory() : PyBool_FromLong(done == COUNTED);
 }
 
 PyDoc_STRVAR(census_end_doc, "census_end()\n\nEnds it: a list of (class, live, of these in the oldest generation).");

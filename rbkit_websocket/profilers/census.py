@@ -6,8 +6,9 @@ it takes a hundredth of one processor: 1 s at the least, some 2 s per million ob
 
 With the extension module the collector's lists are walked in slices of at most 4 ms, and the process goes on in
 between. So it is no picture of one moment: what is made meanwhile may be counted or not. A full collection meanwhile
-shuffles the lists, and it begins anew; after three of those it gives up until next time. Without the extension it is
-``gc.get_objects()``, one generation at a time, which stops the process for some 20 ms per million objects.
+shuffles the lists, as do ``gc.freeze()`` and ``gc.unfreeze()``, and it begins anew; after three of those it gives up
+until next time. Without the extension it is ``gc.get_objects()``, one generation at a time, which stops the process
+for some 20 ms per million objects.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class Census:
             shuffled = _full_collections()
             while True:
                 done = native.census_step(SLICE_USEC)
-                if done or _full_collections() != shuffled:
+                if done is not False or _full_collections() != shuffled:
                     break
                 yield
             if done and _full_collections() == shuffled:

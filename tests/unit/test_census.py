@@ -201,6 +201,29 @@ def test_whatever_happens_between_two_slices(walk: Any, between: str) -> None:
 
 
 @native
+@pytest.mark.parametrize("at", range(0, 100, 7))
+@pytest.mark.parametrize("thaw", [False, True], ids=["freeze", "unfreeze"])
+def test_what_is_frozen_or_released_meanwhile_is_not_counted_twice(walk: Any, at: int, thaw: bool) -> None:
+    kept = [Counted() for _ in range(100_000)]
+    gc.collect()
+    if thaw:
+        gc.freeze()
+    try:
+        walk.census_begin()
+        done, steps = False, 0
+        while done is False:
+            if steps == at:
+                (gc.unfreeze if thaw else gc.freeze)()
+            done = walk.census_step(50)
+            steps += 1
+        if done is None:
+            walk.census_begin()
+        assert finish(walk)[Counted][0] == len(kept)
+    finally:
+        gc.unfreeze()
+
+
+@native
 def test_frozen_objects_are_counted_as_old(walk: Any) -> None:
     kept = [Counted() for _ in range(100)]
     gc.freeze()
