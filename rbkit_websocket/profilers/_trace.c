@@ -88,7 +88,7 @@ typedef struct {
     size_t max_live;
     Event *ring;
     size_t ring_size, first, waiting;
-    uint64_t stride, until_next, quota;
+    uint64_t stride, until_next, quota, chance;
     uint64_t skipped;
 
     Site *sites;
@@ -168,6 +168,20 @@ forget_live(Slot *slot)
     table_remove(&trace.live, slot);
 }
 
+/* How far the next object to follow is: one in stride on average, and not always as far, or of objects that are made in
+ * turns only one kind would be seen. */
+static inline uint64_t
+draw_distance(void)
+{
+    if (trace.stride == 1) {
+        return 1;
+    }
+    trace.chance ^= trace.chance << 13; /* xorshift64, Marsaglia 2003 */
+    trace.chance ^= trace.chance >> 7;
+    trace.chance ^= trace.chance << 17;
+    return 1 + (trace.chance >> 11) % (2 * trace.stride - 1);
+}
+
 static void
 note_birth(PyTypeObject *type, PyObject *object)
 {
@@ -190,7 +204,7 @@ note_birth(PyTypeObject *type, PyObject *object)
         trace.skipped++;
         return;
     }
-    trace.until_next = trace.stride;
+    trace.until_next = draw_distance();
     if (trace.quota == 0 || trace.live.used >= trace.max_live ||
         trace.waiting + trace.live.used + 2 > trace.ring_size) {
         trace.skipped++;
@@ -752,6 +766,7 @@ start(PyObject *Py_UNUSED(module), PyObject *arguments)
     trace.max_live = (size_t)max_live;
     trace.ring_size = (size_t)max_live * 2;
     trace.stride = trace.until_next = 1;
+    trace.chance = UINT64_C(0x9E3779B97F4A7C15);
     trace.quota = UINT64_MAX;
     trace.interpreter = PyInterpreterState_Get();
     trace.ring = malloc(trace.ring_size * sizeof(Event));
@@ -827,7 +842,7 @@ newborn(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return released;
 }
 
-PyDoc_STRVAR(limit_doc, "limit(stride, quota)\n\nFollows one new object in stride, and quota of them until the next call.");
+PyDoc_STRVAR(limit_doc, "limit(stride, quota)\n\nFollows one new object in stride on average, and quota of them until the next call.");
 
 static PyObject *
 limit(PyObject *Py_UNUSED(module), PyObject *arguments)
@@ -837,8 +852,8 @@ limit(PyObject *Py_UNUSED(module), PyObject *arguments)
         return NULL;
     }
     trace.stride = stride > 0 ? stride : 1;
-    if (trace.until_next > trace.stride || trace.until_next == 0) {
-        trace.until_next = trace.stride;
+    if (trace.until_next >= 2 * trace.stride || trace.until_next == 0) {
+        trace.until_next = draw_distance();
     }
     trace.quota = quota;
     Py_RETURN_NONE;

@@ -368,11 +368,22 @@ def test_one_in_so_many_and_a_quota() -> None:
         trace.limit(10, 1000)
         for _ in range(1000):
             Plain()
-        assert len(told()) == 200
+        assert 2 * 70 <= len(told()) <= 2 * 130
         trace.limit(1, 7)
         for _ in range(100):
             Plain()
         assert len(told()) == 14
+
+
+def test_of_objects_made_in_turns_each_kind_is_followed() -> None:
+    with traced(f"{HERE}.*") as trace:
+        trace.limit(10, 100_000)
+        for _ in range(2000):
+            Plain()
+            Slotted()
+        found = collections.Counter(event.name for event in told() if event.created)
+        assert 120 <= found[f"{HERE}.Plain"] <= 280
+        assert 120 <= found[f"{HERE}.Slotted"] <= 280
 
 
 def test_the_place_where_an_object_was_made() -> None:
