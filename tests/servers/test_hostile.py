@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 from support.rawclient import PONG, TEXT, RawClient, encode
-from support.servers import SERVERS, TOKEN
+from support.servers import SERVERS, TOKEN, alive
 from support.waiting import scaled, wait_until
 
 from .conftest import Fleet, Site, in_use, target
@@ -50,14 +50,8 @@ def test_a_fork_of_the_application_leaves_the_sessions_alone(server: str) -> Non
         child = int(web.get("/fork"))
         for _ in range(20):
             assert client.command("ping") == b"ok"
-        wait_until(lambda: gone(child), "the child to end")
+        wait_until(lambda: not alive(child), "the child to end")
         assert client.command("ping") == b"ok"
-
-
-def gone(pid: int) -> bool:
-    import psutil
-
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("server", ["gunicorn-gevent", "gunicorn-gevent_pywsgi", "pywsgi"])

@@ -23,6 +23,7 @@ import psutil
 import pytest
 from support.heaps import compare, dump, dump_here, dump_in_child, finish, new_file, read
 from support.program import run
+from support.servers import alive
 from support.touchy import EvilKey, Forbidden, Touchy
 from support.waiting import scaled, wait_until
 
@@ -303,7 +304,7 @@ def test_the_child_dies_with_its_parent() -> None:
     """)
     assert result.returncode == 0, result.stderr
     pid = int(result.stdout)
-    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", "the child to die")
+    wait_until(lambda: not alive(pid), "the child to die")
 
 
 def test_the_child_dies_with_the_thread_that_forked_it() -> None:
