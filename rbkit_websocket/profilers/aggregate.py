@@ -113,6 +113,11 @@ class CpuProfiler(Profiler):
         return self.sampler.clock if self.running else self.next_clock
 
     @property
+    def adds_up(self) -> bool:
+        """Whether nothing has to be fetched more often than a bucket is filled."""
+        return isinstance(self.sampler, NativeSampler) and not self.waits.wanted
+
+    @property
     def native(self) -> str:
         """``yes``, or ``no`` and why not: what the handshake says."""
         if isinstance(self.sampler, NativeSampler):
