@@ -105,7 +105,7 @@ class StandIn:
         self.subscribers = 0
         """Subscriptions at the publishing socket now."""
         self.answers: dict[bytes, bytes | Callable[[], bytes]] = {b"handshake": self.handshake}
-        """Answers other than ``ok``; tests may add to it."""
+        """Answers other than ``ok``, by the command or its first word; tests may add to it."""
         self.snapshot: Callable[[int], Iterator[bytes]] = snapshot
         """The messages of the dump of that number."""
         self._profiling: dict[str, int] = {"object_trace_enabled": 0, "cpu_profiling_enabled": 0}
@@ -281,7 +281,7 @@ class StandIn:
             self._profiling[switch[0]] = switch[1]
         if command in (b"use_wall_time", b"use_cpu_time"):
             self._clock = command[4:-5].decode()
-        answer = self.answers.get(command, b"ok")
+        answer = self.answers.get(command, self.answers.get(command.partition(b" ")[0], b"ok"))
         if callable(answer):
             answer = answer()
         return None if self.silent else answer
