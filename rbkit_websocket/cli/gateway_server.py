@@ -119,7 +119,12 @@ def _settings(
     """The settings, and what gives the servers, now and later."""
     if not is_enabled():
         raise ConfigurationError("RBKIT_ENABLED is off in the environment: a gateway would serve nothing")
-    settings = Settings.from_options(**options)
+    environ = dict(os.environ)
+    if servers or servers_file is not None:
+        # Those of the one server that is bridged to without any: not of these.
+        for variable in ("RBKIT_PUB_ENDPOINT", "RBKIT_REQ_ENDPOINT"):
+            environ.pop(variable, None)
+    settings = Settings.from_options(environ, **options)
     own, server_key = settings.curve_secret_key_file, settings.curve_server_key_file
 
     def read() -> list[NamedServer]:

@@ -84,6 +84,15 @@ def test_servers_are_listed_and_chosen_by_name(pair: tuple[TcpServer, TcpServer]
         assert f"bridge web1 to tcp://127.0.0.1:{one.pub} and tcp://127.0.0.1:{one.req}" in process.lines
 
 
+def test_the_one_server_of_the_environment_is_none_of_those_that_are_named(
+    pair: tuple[TcpServer, TcpServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RBKIT_PUB_ENDPOINT", "tcp://127.0.0.1:5555")
+    with gateway("--server", f"web={pair[0].address}") as process:
+        assert list(listing(process)) == ["web"]
+        assert pid(process) == pair[0].process.pid
+
+
 def test_who_names_none_gets_the_first_that_is_there(pair: tuple[TcpServer, TcpServer]) -> None:
     pub, req = free_ports(2)
     with gateway("--server", f"gone=tcp://127.0.0.1:{pub},{req}", "--server", f"web={pair[0].address}") as process:
