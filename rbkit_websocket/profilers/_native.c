@@ -523,6 +523,9 @@ static void *ticker_main(void *Py_UNUSED(unused))
     int64_t next = read_clock(CLOCK_MONOTONIC), last = next, last_cpu = read_clock(S.main.clock);
     while (!S.stopping) {
         int64_t now = read_clock(CLOCK_MONOTONIC);
+        if (next > now + S.interval) {
+            next = now + S.interval; /* it has become shorter */
+        }
         if (now < next) {
             wait_until(&S.tick, next);
             continue;

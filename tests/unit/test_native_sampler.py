@@ -250,6 +250,15 @@ def test_raw_samples_are_at_most_a_thousand_a_second(sampler: NativeSampler) -> 
     assert [sample.milliseconds for sample in samples] == sorted(sample.milliseconds for sample in samples)
 
 
+def test_a_shorter_interval_counts_at_once(sampler: NativeSampler) -> None:
+    sampler.interval_usec = 30_000_000
+    sampler.start("cpu")
+    sampler.interval_usec = 1000
+    spin(0.3)
+    sampler.stop()
+    assert drained(sampler)[1]["spin"] > 20
+
+
 def test_a_second_sampler_is_refused(sampler: NativeSampler) -> None:
     from rbkit_websocket.profilers.aggregate import CpuProfiler
 
