@@ -5,8 +5,10 @@ Three parts, some seven minutes; each prints a table with the target beside what
 ``loops``   a loop of pure Python and a Flask application that makes JSON and a template, each in the main thread of a
             process of its own. Every profiler is switched on and off in turns (A B A B ...) in the same process, with a
             client in another one that polls ``cpu_profile`` each second, or takes the raw samples. A ratio compares a
-            run with the run before it; printed are medians, for the time that passed, for the CPU time of the main
-            thread, and for the CPU time of a typical ten milliseconds (which other programs disturb least).
+            run with the mean of the runs before and after it; printed are medians, for the time that passed (with its
+            standard error), for the CPU time of the main thread, and for the CPU time of a typical ten milliseconds
+            (which other programs disturb least). ``waited`` is the part of the time in which the main thread did not
+            run, because somebody else had the interpreter's lock or its processor.
 ``web``     the same application behind a real gunicorn: mean and 99th percentile of a request's time.
 ``truth``   rates, known shares, other threads, calls in C, an idle worker.
 
@@ -40,6 +42,8 @@ from sampler_loads import flask_application, in_process, pure_python, py_spy_pat
 
 # Some ten milliseconds.
 BATCH = 10
+COLUMNS = ("wall", "cpu", "typical")
+SPREAD = 1.2533  # of a median's standard error and a mean's, of values that are normally distributed
 LOADS = {"python": pure_python, "flask": flask_application}
 
 
@@ -145,6 +149,10 @@ class Process:
             poll()
         return dict(answers[0])
 
+    def alone(self, seconds: float) -> dict[str, float]:
+        """A run with nothing on, by the unit."""
+        return by_unit(self.run(seconds))
+
     def poll(self) -> None:
         answer = self.ask(f"cpu_profile{self._cursor}")
         self._cursor = f" {answer['cursor']}"
@@ -207,6 +215,15 @@ def profilers() -> dict[str, Entry]:
     return found
 
 
+def by_unit(run: dict[str, float]) -> dict[str, float]:
+    """A run's time and CPU time for one unit of work."""
+    return {"wall": run["wall"] / run["units"], "cpu": run["cpu"] / run["units"], "typical": run["typical"]}
+
+
+def error_of_median(values: list[float]) -> float:
+    return SPREAD * statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+
+
 def verdict(value: float, target: float | None) -> str:
     return "" if target is None else f"  <= {target:g}  {'met' if value <= target else 'MISSED'}"
 
@@ -214,16 +231,15 @@ def verdict(value: float, target: float | None) -> str:
 def measure(load: str, rounds: int, seconds: float, only: str) -> None:
     processes = {native: Process(load, native) for native in (True, False)}
     print(f"\n{load} loop (native: {processes[True].native}), {rounds} rounds of {seconds:g} s; slow-down")
-    print(f"  {'':27}{'time':>8}{'CPU':>8}{'typical':>8}{'samples/s':>11}")
+    print(f"  {'':27}{'time':>8}{'':7}{'CPU':>8}{'typical':>8}{'waited':>8}{'samples/s':>11}")
     chosen = {name: entry for name, entry in profilers().items() if only in name}
     ratios: dict[str, list[list[float]]] = {name: [] for name in chosen}
     rate: dict[str, list[float]] = {name: [] for name in chosen}
-    for process in processes.values():
-        process.run(seconds)
+    waited: dict[str, list[float]] = {name: [] for name in chosen}
+    before = {process: process.alone(seconds) for process in processes.values()}
     for _ in range(rounds):
         for name, entry in chosen.items():
             process = processes[entry.native]
-            alone = process.run(seconds)
             stop = entry.switch(process) if entry.switch is not None else None
             if entry.poll:
                 process.poll()
@@ -233,12 +249,15 @@ def measure(load: str, rounds: int, seconds: float, only: str) -> None:
                 rate[name].append(process.samples / with_it["wall"])
             if stop is not None:
                 stop()
-            alone["wall"], with_it["wall"] = alone["wall"] / alone["units"], with_it["wall"] / with_it["units"]
-            alone["cpu"], with_it["cpu"] = alone["cpu"] / alone["units"], with_it["cpu"] / with_it["units"]
-            ratios[name].append([with_it[key] / alone[key] for key in ("wall", "cpu", "typical")])
+            waited[name].append(1 - with_it["cpu"] / with_it["wall"])
+            with_it = by_unit(with_it)
+            after = process.alone(seconds)
+            ratios[name].append([2 * with_it[key] / (before[process][key] + after[key]) for key in COLUMNS])
+            before[process] = after
     for name, runs in ratios.items():
         medians = [statistics.median(values) for values in zip(*runs, strict=True)]
-        text = "".join(f"{value:8.3f}" for value in medians)
+        text = f"{medians[0]:8.3f} ±{error_of_median([run[0] for run in runs]):.3f}"
+        text += f"{medians[1]:8.3f}{medians[2]:8.3f}{max(0.0, statistics.median(waited[name])):8.2%}"
         hertz = f"{statistics.median(rate[name]):11.0f}" if rate[name] else " " * 11
         print(f"  {name:27}{text}{hertz}{verdict(medians[0], chosen[name].target)}", flush=True)
     for process in processes.values():
@@ -272,7 +291,7 @@ def measure_truth() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one run")
     parser.add_argument("--only", default="", help="profilers whose name contains this")
     parser.add_argument("--part", choices=("loops", "web", "truth"), help="default: all")
