@@ -1,6 +1,6 @@
 """What CPU profilers cost, and whether the native sampler tells the truth: ``python benchmarks/sampler.py``.
 
-Three parts, some seven minutes; each prints a table with the target beside what was measured (``--part`` takes one):
+Four parts, some ten minutes; each prints a table with the target beside what was measured (``--part`` takes one):
 
 ``loops``   a loop of pure Python and a Flask application that makes JSON and a template, each in the main thread of a
             process of its own. Every profiler is switched on and off in turns (A B A B ...) in the same process, with a
@@ -9,6 +9,7 @@ Three parts, some seven minutes; each prints a table with the target beside what
             standard error), for the CPU time of the main thread, and for the CPU time of a typical ten milliseconds
             (which other programs disturb least). ``waited`` is the part of the time in which the main thread did not
             run, because somebody else had the interpreter's lock or its processor.
+``turns``   what the samples themselves cost these loops, apart from those who read them: on and off in turns of 40 ms.
 ``web``     the same application behind a real gunicorn: mean and 99th percentile of a request's time.
 ``truth``   rates, known shares, other threads, calls in C, an idle worker.
 
@@ -264,6 +265,18 @@ def measure(load: str, rounds: int, seconds: float, only: str) -> None:
         process.close()
 
 
+def measure_turns(seconds: float) -> None:
+    import sampler_turns
+
+    print(f"\nsamples alone, in turns of {1000 * sampler_turns.TURN:g} ms; slow-down")
+    for load, make in LOADS.items():
+        work = make()
+        work()
+        for usec in (1000, 100):
+            ratio, error = sampler_turns.per_sample(work, usec, seconds)
+            print(f"  {load} at {1000 / usec:g} kHz".ljust(29) + f"{ratio:8.3f} ±{error:.3f}", flush=True)
+
+
 def measure_web(rounds: int, seconds: float, only: str) -> None:
     import sampler_web
 
@@ -294,7 +307,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one run")
     parser.add_argument("--only", default="", help="profilers whose name contains this")
-    parser.add_argument("--part", choices=("loops", "web", "truth"), help="default: all")
+    parser.add_argument("--part", choices=("loops", "turns", "web", "truth"), help="default: all")
     parser.add_argument("--load", choices=LOADS, help="default: both")
     parser.add_argument("--worker", choices=LOADS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -306,6 +319,8 @@ def main() -> None:
         for load in LOADS:
             if arguments.load in (None, load) and (load != "flask" or flask):
                 measure(load, arguments.rounds, arguments.seconds, arguments.only)
+    if arguments.part in (None, "turns") and flask:
+        measure_turns(20 * arguments.seconds)
     if arguments.part in (None, "web") and flask and importlib.util.find_spec("gunicorn"):
         measure_web(arguments.rounds, arguments.seconds, arguments.only)
     if arguments.part in (None, "truth"):
