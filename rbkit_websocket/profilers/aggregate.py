@@ -315,20 +315,18 @@ class _Events:
         return body
 
     def _frames(self, ident: int, codes: tuple[CodeType, ...], request: Request | None) -> bytes:
-        thread = pack(ident)
-        parts = [array_header(len(codes) + (request is not None))]
+        heads = []
         for code in codes:
             known = self._packed.get(id(code))
             if known is None:
                 # The code object is kept beside its bytes, so that its identity stays its own.
                 known = self._packed[id(code)] = (code, _frame_head(code))
-            parts.append(known[1])
-            parts.append(thread)
+            heads.append(known[1])
         if request is not None:
             # The outermost frame, so that every client shows a flame for each endpoint.
-            parts.append(self._request_head(request.name))
-            parts.append(thread)
-        return b"".join(parts)
+            heads.append(self._request_head(request.name))
+        # Each of them ends with the thread: they are joined by it.
+        return array_header(len(heads)) + pack(ident).join((*heads, b""))
 
     def _request_head(self, name: str) -> bytes:
         head = self._requests.get(name)
