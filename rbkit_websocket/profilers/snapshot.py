@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Final, Literal
 
+from ..config import native_wanted
 from .base import Host
 from .dumpfile import DumpFile, open_unnamed
 from .heap import HeapDump
@@ -33,11 +34,12 @@ from .room import Needs, needs, shortage
 __all__ = ["Snapshot", "SnapshotRefused", "native", "usual_method"]
 
 native: ModuleType | None = None
-_without = "no extension module"
-try:
-    from . import _heap as native
-except ImportError as error:
-    _without = f"no extension module ({error})"
+_without = "RBKIT_NATIVE turns it off"
+if native_wanted():
+    try:
+        from . import _heap as native
+    except ImportError as error:
+        _without = f"no extension module ({error})"
 
 _LOOK_AGAIN: Final = 0.01
 _REPORT: Final = struct.Struct("=2Q")

@@ -18,9 +18,11 @@ stop_server()
 
 
 def test_when_it_is_turned_off() -> None:
-    answer = python(SERVER, env={"RBKIT_NATIVE": "0"}, stderr=subprocess.STDOUT)
+    code = SERVER + "print(server.status['heap_snapshot'])"
+    answer = python(code, env={"RBKIT_NATIVE": "0"}, stderr=subprocess.STDOUT)
     word = "no: RBKIT_NATIVE turns it off; a Python thread samples at 100 Hz"
-    assert answer.splitlines() == [f"INFO rbkit: native sampler: {word}", word]
+    snapshots = "python: RBKIT_NATIVE turns it off"
+    assert answer.splitlines() == [f"INFO rbkit: native sampler: {word}", word, snapshots]
 
 
 @pytest.mark.skipif(not REASON, reason="the extension is there")
