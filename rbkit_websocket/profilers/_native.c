@@ -1246,7 +1246,7 @@ static PyObject *name_of(PyObject *names, PyObject *request)
     }
     PyErr_Clear();
     PyObject *name = PyObject_GetAttrString(request, "name");
-    PyObject *only = name != NULL && PyUnicode_Check(name) ? PyDict_SetDefault(names, name, name) : NULL;
+    PyObject *only = name != NULL && PyUnicode_CheckExact(name) ? PyDict_SetDefault(names, name, name) : NULL;
     if (only != NULL && PyDict_SetItem(names, request, only) < 0) {
         only = NULL;
     }
@@ -1405,10 +1405,10 @@ static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(u
 
 PyDoc_STRVAR(stack_doc,
 "stack(thread, frames)\n--\n\n"
-"A stack for fold() from what somebody else has seen: code object, ``f_lasti``, code object, ... innermost first; of\n"
-"more than 256 frames these.\n\n"
+"A stack for fold() from what somebody else has seen: code object, ``f_lasti``, code object, ... innermost first; the\n"
+"innermost 256 frames of more.\n\n"
 "Raises:\n"
-"    TypeError: something else is in there.");
+"    TypeError, OverflowError: something else is in there.");
 
 static PyObject *native_stack(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
@@ -1419,7 +1419,11 @@ static PyObject *native_stack(PyObject *Py_UNUSED(module), PyObject *arguments)
     }
     Frame frames[MAX_DEPTH];
     int depth = 0;
-    for (Py_ssize_t i = 0; i + 1 < PyTuple_GET_SIZE(parts) && depth < MAX_DEPTH; i += 2) {
+    if (PyTuple_GET_SIZE(parts) % 2 != 0) {
+        PyErr_SetString(PyExc_TypeError, "frames are a code object and a number each");
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(parts) && depth < MAX_DEPTH; i += 2) {
         PyObject *code = PyTuple_GET_ITEM(parts, i), *lasti = PyTuple_GET_ITEM(parts, i + 1);
         if (!PyCode_Check(code) || !PyLong_CheckExact(lasti)) {
             PyErr_SetString(PyExc_TypeError, "frames are a code object and a number each");

@@ -1,7 +1,8 @@
 /* Samples for those who read them: added up by stack and request, frames numbered, packed.
  *
  * A web application at 10 kHz has thousands of distinct stacks a second. To add them up and to find the line of each
- * of their frames takes Python a tenth of that second, and the application pays for it; this takes some milliseconds.
+ * of their frames takes Python a tenth of that second, and the application pays for it; this takes some milliseconds of
+ * a second, and some tens for all that is kept.
  *
  * With the interpreter's lock. No Python code runs before everything is added up: what the stacks hold for that
  * (``group``) is theirs alone.
@@ -93,7 +94,6 @@ typedef struct {
     unsigned long thread;
     size_t first; /* its frames' numbers, ``depth`` of them */
     size_t depth;
-    size_t youngest; /* number + 1 of its last sum */
 } Lines;
 
 typedef struct {
@@ -101,12 +101,11 @@ typedef struct {
     PyObject *request; /* borrowed from the names, or None */
     int64_t weight_us;
     int64_t count;
-    size_t older; /* number + 1 of the sum before this one of the same lines */
 } Folded;
 
 typedef struct {
     Values places, known, numbers, lines, sums;
-    Index by_place, by_frame, by_lines;
+    Index by_place, by_frame, by_lines, by_sum;
     PyObject *names;
 } Fold;
 
@@ -203,11 +202,36 @@ static size_t fold_lines(Fold *fold, const Stack *stack)
     if (lines == NULL) {
         return 0;
     }
-    *lines = (Lines){stack->thread, first, depth, 0};
+    *lines = (Lines){stack->thread, first, depth};
     index->places[at].hash = hash;
     index->places[at].number = fold->lines.count;
     index->used++;
     return fold->lines.count;
+}
+
+/* The sum of a stack in a request, a new one if there is none yet; NULL without memory. */
+static Folded *fold_sum(Fold *fold, size_t lines, PyObject *request)
+{
+    if (index_grow(&fold->by_sum) < 0) {
+        return NULL;
+    }
+    Index *index = &fold->by_sum;
+    uint64_t hash = mixed((uintptr_t)request, lines);
+    size_t at = hash & index->mask;
+    for (size_t number; (number = index->places[at].number) != 0; at = (at + 1) & index->mask) {
+        Folded *sum = (Folded *)fold->sums.items + number - 1;
+        if (sum->lines == lines && sum->request == request) {
+            return sum;
+        }
+    }
+    Folded *sum = values_extend(&fold->sums, 1, sizeof *sum);
+    if (sum != NULL) {
+        *sum = (Folded){lines, request, 0, 0};
+        index->places[at].hash = hash;
+        index->places[at].number = fold->sums.count;
+        index->used++;
+    }
+    return sum;
 }
 
 /* Adds what was sampled of a stack; -1 with an exception. */
@@ -223,22 +247,13 @@ static int fold_add(Fold *fold, Stack *stack, PyObject *request, int64_t weight_
         PyErr_NoMemory();
         return -1;
     }
-    Lines *lines = (Lines *)fold->lines.items + stack->group - 1;
-    size_t at = lines->youngest;
-    while (at != 0 && ((Folded *)fold->sums.items)[at - 1].request != request) {
-        at = ((Folded *)fold->sums.items)[at - 1].older;
+    Folded *sum = fold_sum(fold, stack->group - 1, request);
+    if (sum == NULL) {
+        PyErr_NoMemory();
+        return -1;
     }
-    if (at == 0) {
-        Folded *sum = values_extend(&fold->sums, 1, sizeof *sum);
-        if (sum == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        *sum = (Folded){stack->group - 1, request, 0, 0, lines->youngest};
-        at = lines->youngest = fold->sums.count;
-    }
-    ((Folded *)fold->sums.items)[at - 1].weight_us += weight_us;
-    ((Folded *)fold->sums.items)[at - 1].count += count;
+    sum->weight_us += weight_us;
+    sum->count += count;
     return 0;
 }
 
@@ -297,7 +312,7 @@ static int heavier(const void *one, const void *other)
     if (first->weight_us != second->weight_us) {
         return first->weight_us > second->weight_us ? -1 : 1;
     }
-    return first < second ? -1 : 1;
+    return (first > second) - (first < second);
 }
 
 static int pack_stacks(Fold *fold, Bytes *out)
@@ -355,7 +370,7 @@ static int pack_places(Fold *fold, Bytes *out)
         failed = bytes_reserve(out, 1);
         if (!failed) {
             put_byte(out, 0x95);
-            failed = put_str(out, code->co_name) || put_str(out, label) || put_str(out, code->co_filename) ||
+            failed = put_unicode(out, code->co_name) || put_unicode(out, label) || put_unicode(out, code->co_filename) ||
                      bytes_reserve(out, 10);
         }
         if (!failed) {
@@ -389,7 +404,7 @@ static PyObject *folded_threads(Fold *fold)
 static void fold_free(Fold *fold)
 {
     Values *values[] = {&fold->places, &fold->known, &fold->numbers, &fold->lines, &fold->sums};
-    Index *indices[] = {&fold->by_place, &fold->by_frame, &fold->by_lines};
+    Index *indices[] = {&fold->by_place, &fold->by_frame, &fold->by_lines, &fold->by_sum};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         free(values[i]->items);
     }

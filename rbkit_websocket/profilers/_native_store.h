@@ -1,7 +1,7 @@
 /* Stacks, each kept once, and what has been sampled of each since the last drain: a sum for each request.
  *
  * A stack belongs to one thread. The table is changed under the interpreter's lock only, and it holds the reference to
- * each stack; everybody else's pointers are borrowed and valid until the next eviction. Nothing here runs Python code
+ * each stack that is in it; everybody else's pointers are borrowed and valid until the next eviction. Nothing here runs Python code
  * (stacks are not tracked by the collector), so it may be called with the sampler's mutex held.
  */
 #ifndef RBKIT_NATIVE_STORE_H

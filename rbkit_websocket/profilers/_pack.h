@@ -126,13 +126,10 @@ put_nil(Bytes *out)
     return error;
 }
 
-/* An exact str as text, lone surrogates escaped with a backslash; nil for anything else. */
+/* A str or an instance of a subclass (none of whose methods runs) as text, lone surrogates escaped with a backslash. */
 static int
-put_str(Bytes *out, PyObject *text)
+put_unicode(Bytes *out, PyObject *text)
 {
-    if (text == NULL || !PyUnicode_CheckExact(text)) {
-        return put_nil(out);
-    }
     if (PyUnicode_IS_ASCII(text)) {
         return put_text(out, (const char *)PyUnicode_1BYTE_DATA(text), (size_t)PyUnicode_GET_LENGTH(text));
     }
@@ -145,6 +142,13 @@ put_str(Bytes *out, PyObject *text)
     int error = put_text(out, PyBytes_AS_STRING(encoded), (size_t)PyBytes_GET_SIZE(encoded));
     Py_DECREF(encoded);
     return error;
+}
+
+/* The same of an exact str; nil for anything else. */
+static int
+put_str(Bytes *out, PyObject *text)
+{
+    return text != NULL && PyUnicode_CheckExact(text) ? put_unicode(out, text) : put_nil(out);
 }
 
 #endif

@@ -4,8 +4,8 @@
  * between, the place is kept by an object of our own that is put into the list behind the last one counted: whatever
  * happens to the others, that one is alive and in some list. A full collection shuffles the old list, so the walk
  * begins anew after one; younger survivors are appended to it and met later. The frozen objects are counted first: what
- * is frozen later takes the bookmark along, as does what is released while it is among them, and either is seen by the
- * list that the walk then ends in.
+ * is frozen later takes the bookmark along, which is seen by the list that the walk then ends in; when they are
+ * released they have another first one, or none.
  */
 #ifndef RBKIT_TRACE_CENSUS_H
 #define RBKIT_TRACE_CENSUS_H
@@ -29,6 +29,7 @@ typedef struct {
     Table counts;        /* type: objects in younger generations << 32 | in the oldest and the frozen ones */
     PyObject *bookmark;  /* what keeps the place; NULL while no census is under way */
     GcLists *lists;
+    GcHead *first_frozen; /* when it began; the list's head: there was none */
     int stage;           /* of the walk */
 } Census;
 
@@ -73,6 +74,13 @@ bookmark_behind(GcHead *node)
     next->previous = (uintptr_t)mark | (next->previous & 3);
 }
 
+static GcHead *
+first_frozen(void)
+{
+    GcHead *first = GC_NODE(census_head(FROZEN)->next);
+    return first == NODE_OF(census.bookmark) ? GC_NODE(first->next) : first;
+}
+
 static int
 is_head(GcHead *node)
 {
@@ -107,6 +115,9 @@ monotonic_ns(void)
 static int
 census_walk(int64_t until)
 {
+    if (first_frozen() != census.first_frozen) {
+        return SHUFFLED; /* by gc.freeze() or gc.unfreeze(); or the first of them has ended, which costs nothing more */
+    }
     while (census.stage < DONE) {
         int old = census.stage < FROZEN + 2, since_clock = 0;
         GcHead *mark = NODE_OF(census.bookmark);
@@ -128,7 +139,7 @@ census_walk(int64_t until)
             }
         }
         if ((node == census_head(FROZEN)) != (census.stage == FROZEN)) {
-            return SHUFFLED; /* by gc.freeze() or gc.unfreeze() */
+            return SHUFFLED; /* by gc.freeze() */
         }
         if (++census.stage < DONE) {
             bookmark_behind(census_head(census.stage));
@@ -174,7 +185,8 @@ census_begin(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     }
     census.lists = lists_before(census.bookmark);
     census.stage = FROZEN;
-    bookmark_behind(census_head(0));
+    census.first_frozen = first_frozen();
+    bookmark_behind(census_head(FROZEN));
     return types;
 }
 

@@ -45,8 +45,10 @@ __all__ = ["CpuProfiler"]
 
 RETENTION: Final = 300.0
 BUCKET: Final = 1.0
-# A stack of 30 frames takes about half a KiB, so this is some MiB.
+# A stack of 30 frames takes about half a KiB, so these are some MiB. An entry is a stack in a request in a second, and
+# takes some 120 bytes.
 MAX_STACKS: Final = 10_000
+MAX_ENTRIES: Final = 200_000
 # What the protocol's clients were written for; they draw each event.
 PUBLISHED_PER_SECOND: Final = 1000
 # A thread that nobody could look at for 5 s (an extension that held the interpreter) is worth no more than this.
@@ -55,6 +57,10 @@ _MAX_REPEATS: Final = 5000
 _MAX_BODIES: Final = 1000
 
 _DOUBLE: Final = struct.Struct(">d")
+
+
+def _entries(sums: dict[tuple[AnyStack, str | None], list[int]]) -> list[Entry]:
+    return [(stack, name, weight, count) for (stack, name), (weight, count) in sums.items()]
 
 
 class _Bucket:
@@ -70,9 +76,24 @@ class _Bucket:
         self.sums: dict[tuple[AnyStack, str | None], list[int]] = {}  # weight in us and count
         self.drained: list[Sequence[Entry]] = []  # as the native sampler gives them, which has added them up
 
+    def close(self) -> None:
+        """What came in many parts becomes one: most of it is the same stacks."""
+        if len(self.drained) > 1:
+            sums: dict[tuple[AnyStack, str | None], list[int]] = {}
+            for part in self.drained:
+                for stack, name, weight, count in part:
+                    total = sums.setdefault((stack, name), [0, 0])
+                    total[0] += weight
+                    total[1] += count
+            self.drained = [_entries(sums)]
+
+    def __len__(self) -> int:
+        """How many entries."""
+        return len(self.sums) + sum(map(len, self.drained))
+
     def parts(self) -> list[Sequence[Entry]]:
         """All of it, as it is folded."""
-        return [*self.drained, [(stack, name, weight, count) for (stack, name), (weight, count) in self.sums.items()]]
+        return [*self.drained, _entries(self.sums)]
 
     def stacks(self) -> set[AnyStack]:
         """Those in here."""
@@ -93,6 +114,7 @@ class CpuProfiler(Profiler):
         self.waits = WaitSampler()
         self.next_clock: Clock = "cpu"
         self._buckets: deque[_Bucket] = deque()
+        self._entries = 0  # in those
         self._current = _Bucket(0)
         self._folding = folding()
         self._stacks: dict[tuple[int, ...], AnyStack] = {}
@@ -250,15 +272,22 @@ class CpuProfiler(Profiler):
         bucket = self._current
         self._current = _Bucket(bucket.before + bucket.weight + self._overrun())
         if bucket.samples:
+            bucket.close()
             self._buckets.append(bucket)
+            self._entries += len(bucket)
         while self._buckets and self._current.since - self._buckets[0].since > RETENTION * 1000:
-            self._buckets.popleft()
+            self._drop_oldest()
+        while len(self._buckets) > 1 and self._entries > MAX_ENTRIES:
+            self._drop_oldest()
         while len(self._stacks) + len(self._natives) > MAX_STACKS and self._buckets:
             for _ in range((len(self._buckets) + 1) // 2):
-                self._buckets.popleft()
+                self._drop_oldest()
             kept = set().union(*(bucket.stacks() for bucket in self._buckets))
             self._stacks = {key: stack for key, stack in self._stacks.items() if stack in kept}
             self._natives &= kept
+
+    def _drop_oldest(self) -> None:
+        self._entries -= len(self._buckets.popleft())
 
     def _overrun(self) -> int:
         """Weight that the sampler had to drop since it was last asked."""

@@ -138,7 +138,10 @@ class Census:
                 self.note = ""
                 return
         self._abandon()
-        self.note = "full collections come faster than the objects can be counted; this is an earlier count"
+        self.note = (
+            "full collections come faster than the objects can be counted, or gc.freeze() is called all the time; this "
+            "is an earlier count"
+        )
 
     def _abandon(self) -> None:
         if self._native is not None:

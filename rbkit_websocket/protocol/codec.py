@@ -35,7 +35,13 @@ def pack(value: Any) -> bytes:
 
 
 def pack_map(values: dict[str, Any], **packed: bytes) -> bytes:
-    """``values`` as MessagePack, and behind them entries whose values are packed already; fewer than 16 in all."""
+    """``values`` as MessagePack, and behind them entries whose values are packed already.
+
+    Raises:
+        ValueError: 16 or more in all.
+    """
+    if len(values) + len(packed) >= 16:
+        raise ValueError("a map with a longer head is not made here")
     parts = [bytes((0x80 | (len(values) + len(packed)),)), pack(values)[1:]]
     for key, value in packed.items():
         parts += (pack(key), value)

@@ -201,26 +201,38 @@ def test_whatever_happens_between_two_slices(walk: Any, between: str) -> None:
 
 
 @native
-@pytest.mark.parametrize("at", range(0, 100, 7))
-@pytest.mark.parametrize("thaw", [False, True], ids=["freeze", "unfreeze"])
-def test_what_is_frozen_or_released_meanwhile_is_not_counted_twice(walk: Any, at: int, thaw: bool) -> None:
-    kept = [Counted() for _ in range(100_000)]
-    gc.collect()
-    if thaw:
-        gc.freeze()
-    try:
-        walk.census_begin()
-        done, steps = False, 0
-        while done is False:
-            if steps == at:
-                (gc.unfreeze if thaw else gc.freeze)()
-            done = walk.census_step(50)
-            steps += 1
-        if done is None:
-            walk.census_begin()
-        assert finish(walk)[Counted][0] == len(kept)
-    finally:
+@pytest.mark.parametrize("change", [gc.freeze, gc.unfreeze], ids=["freeze", "unfreeze"])
+def test_what_is_frozen_or_released_meanwhile_is_not_counted_twice(walk: Any, change: Any) -> None:
+    """At every point: among the frozen objects, the old ones, the young ones."""
+
+    class Frozen:
+        pass
+
+    at, ended = 0, False
+    while not ended:
         gc.unfreeze()
+        frozen = [Frozen() for _ in range(20_000)]
+        gc.freeze()
+        kept = [Counted() for _ in range(60_000)]
+        gc.collect()
+        kept += [Counted() for _ in range(500)]
+        try:
+            walk.census_begin()
+            done, steps = False, 0
+            while done is False:
+                if steps == at:
+                    change()
+                done = walk.census_step(200)
+                steps += 1
+            ended = at >= steps
+            if done is None:
+                walk.census_begin()
+            found = finish(walk)
+            assert (found[Counted][0], found[Frozen][0]) == (len(kept), len(frozen)), at
+        finally:
+            gc.unfreeze()
+        at += 1
+    assert at > 4, "each of the lists took a step or more"
 
 
 @native

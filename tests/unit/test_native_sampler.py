@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from support.embeddedpeer import unpack
 from support.native import drained, names, native
+from support.waiting import scaled
 
 from rbkit_websocket.profilers import fold
 from rbkit_websocket.profilers.fold import folding
@@ -296,6 +297,27 @@ def test_c_and_python_fold_samples_to_the_same(sampler: NativeSampler) -> None:
     assert native == plain
 
 
+def test_many_names_of_one_stack_take_their_time_each(sampler: NativeSampler) -> None:
+    """Not the square of their number: whoever asks for paths that are none makes as many names as may be."""
+    make, native = folding()
+    stack = make(7, (burn.__code__, 0))
+    entries = [(stack, f"GET /{number}", 1, 1) for number in range(64_000)]
+    began = time.thread_time()
+    native([entries])
+    assert time.thread_time() - began < scaled(1.0), "some 30 ms; the square would be seconds"
+
+
+def test_the_name_of_a_file_may_be_of_a_class_of_its_own() -> None:
+    class Name(str):
+        __slots__ = ()
+
+    make, native = folding()
+    code = compile("pass", Name("/srv/\u00e9.py"), "exec")
+    frames, _, _ = native([[(make(7, (code, 0)), None, 1, 1)]])
+    assert type(code.co_filename) is Name
+    assert unpack(frames)[0][2] == "/srv/\u00e9.py"
+
+
 def test_what_others_saw_is_folded_as_well(sampler: NativeSampler) -> None:
     parts = (burn.__code__, 0, spin.__code__, 4)
     make, native = folding()
@@ -330,7 +352,7 @@ def test_what_is_no_sample_is_refused(wrong: Any) -> None:
     }.get(wrong if isinstance(wrong, str) else "")
     with pytest.raises((TypeError, ValueError, OverflowError)):
         native(wrong if entry is None else [[entry]])
-    for parts in ((None, 0), (burn.__code__, None)):
+    for parts in ((None, 0), (burn.__code__, None), (burn.__code__, 0, burn.__code__)):
         with pytest.raises(TypeError, match="a code object and a number each"):
             make(7, parts)
 

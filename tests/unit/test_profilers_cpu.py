@@ -184,6 +184,31 @@ def test_the_number_of_stacks_kept_is_bounded(host: Host, monkeypatch: pytest.Mo
     assert answer["lost_us"] + answer["weight_us"] == 500_000
 
 
+def test_the_number_of_drained_stacks_and_entries_is_bounded(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    profiler = CpuProfiler(host)
+    code = burn.__code__
+    stacks = [profiler._folding.stack(1, (code, number)) for number in range(500)]
+    monkeypatch.setattr(aggregate, "MAX_STACKS", 50)
+    for stack in stacks:
+        profiler._add_drained([(stack, None, 1000, 1)])
+        profiler._close_bucket()
+    assert len(profiler._natives) <= 51
+    assert 0 < len(profiler._buckets) == profiler._entries
+    monkeypatch.setattr(aggregate, "MAX_STACKS", 10_000)
+    monkeypatch.setattr(aggregate, "MAX_ENTRIES", 70)
+    for number in range(10):
+        profiler._add_drained([(stack, name, 1000, 1) for stack in stacks[:10] for name in (None, f"GET /{number}")])
+        profiler._add_drained([(stack, None, 1000, 1) for stack in stacks[:10]])
+        profiler._close_bucket()
+    assert profiler._entries == sum(len(bucket) for bucket in profiler._buckets) == 60
+    answer = profile_of(profiler, 0)
+    assert answer["cursor"] == 800_000
+    assert answer["lost_us"] + answer["weight_us"] == 800_000
+    # What came in two parts has become one.
+    assert answer["samples"] == 90
+    assert sum(stack["count"] for stack in answer["stacks"] if stack["request"] is None) == 60
+
+
 def test_our_own_threads_are_not_seen(profiler: CpuProfiler) -> None:
     profiler.next_clock = "wall"
     profiler.start()
