@@ -11,7 +11,8 @@
 ``since``, ``until``         float: wall-clock milliseconds, what the answer covers
 ``samples``                  int: how many samples it adds up
 ``weight_us``                int: their sum in microseconds of ``clock``, over all threads
-``lost_us``                  int: weight sampled since the cursor that is no longer kept (about 5 minutes are)
+``lost_us``                  int: weight sampled since the cursor that is no longer kept (5 minutes are, or less where
+                             stacks are very many)
 ``frames``                   list of ``[name, label, file, first_line, line]``: str, str, str, int, int
 ``stacks``                   list of ``{"weight_us": int, "count": int, "thread": int, "request": str or
                              None, "frames": [index into frames, ...]}``, innermost frame first, heaviest stack first
