@@ -78,6 +78,8 @@ def test_clients_that_do_not_answer_hold_the_worker_up_for_a_second_at_most(serv
 
 def test_four_workers_with_sessions_end_together(rbkit: StandIn) -> None:
     with SERVERS["gunicorn-gevent"](workers=4, env=endpoints(rbkit)) as web, ExitStack() as stack:
+        # A worker that is still starting loses the signal, and gunicorn waits for it as long as for a request.
+        wait_until(lambda: len({web.get("/hello") for _ in range(16)}) == 4, "all workers to serve", timeout=20)
         clients = sessions(web, stack, 16)
         begin = time.monotonic()
         web.terminate()
