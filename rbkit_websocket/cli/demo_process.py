@@ -20,6 +20,12 @@ __all__ = ["DemoError", "DemoProcess"]
 
 START_TIMEOUT: Final = 30.0
 STOP_TIMEOUT: Final = 3.0
+# Not by -m: that looks in the working directory first, which is a checkout for whoever follows its README, and the
+# sources there have no extensions.
+_SERVER: Final = (
+    "import sys; sys.path[:] = filter(None, sys.path); "
+    "from rbkit_websocket.cli.demo_server import main; sys.exit(main())"
+)
 
 
 class DemoError(RbkitError):
@@ -63,7 +69,7 @@ class DemoProcess:
         # Its log would tear the display apart; it is shown when the process fails.
         self._log = tempfile.TemporaryFile()
         self._process = subprocess.Popen(  # noqa: S603 - our own module under our own interpreter
-            [sys.executable, "-m", "rbkit_websocket.cli.demo_server", "--port", str(self.port)],
+            [sys.executable, "-c", _SERVER, "--port", str(self.port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -1,4 +1,4 @@
-"""The process that serves the demo's application: ``python -m rbkit_websocket.cli.demo_server --port N``.
+"""The process that serves the demo's application: ``demo_process`` starts it with ``--port N``.
 
 It reads one JSON line from standard input (``{"token": ..., "name": ...}``), answers one on standard output
 (``{"port": N}``, or ``{"error": text}``), and serves until SIGTERM or the end of standard input: a demo that was killed
@@ -72,7 +72,3 @@ def _wait_for_end_of_input(finished: gevent.event.Event) -> None:
     while gevent.os.nb_read(0, 4096):
         pass
     finished.set()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

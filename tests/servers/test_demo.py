@@ -33,6 +33,19 @@ def _private_directory(runtime_dir: Path) -> Iterator[None]:
     assert not left, f"left in the runtime directory: {left}"
 
 
+def test_the_demo_runs_what_is_installed_and_not_what_lies_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """README's line is given in a checkout, whose sources have no extensions."""
+    sources = tmp_path / "rbkit_websocket"
+    sources.mkdir()
+    (sources / "__init__.py").write_text("raise ImportError('the sources in the working directory')")
+    monkeypatch.chdir(tmp_path)
+    code, lines, errors = run("demo", "--seconds", "1")
+    assert (code, errors) == (0, "")
+    assert lines[0].startswith("application http://")
+
+
 @pytest.mark.smoke
 def test_the_demo_shows_a_real_profile_and_ends_by_itself():
     began = time.monotonic()

@@ -7,15 +7,18 @@ import re
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 
 from .waiting import scaled, wait_until
 
-COMMAND = [sys.executable, "-m", "rbkit_websocket"]
+# The command as it was installed: -m would take the sources of the directory that the tests run in.
+COMMAND = [sys.executable, str(Path(sysconfig.get_path("scripts")) / "rbkit-websocket")]
 
 
 def environment(arguments: Sequence[str]) -> dict[str, str]:
