@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from .curve import ClientKeys
 from .errors import ConfigurationError, RbkitError, ServerStartError
 from .tokenfile import generated_token
 
-__all__ = ["Endpoints", "Runtime"]
+__all__ = ["Endpoints", "Runtime", "application_url"]
 
 log = logging.getLogger(__name__)
 
@@ -174,11 +175,11 @@ class Runtime:
     def _announce(self, token: str, environ: Mapping[str, Any]) -> None:
         # Printed, not logged: log files are kept and read by others. The token is in the runtime directory as well.
         # Behind #, the token reaches no proxy's and no server's log when the address is opened.
-        address = f"{_url(environ)}{self.settings.mount}/#token={token}"
+        address = f"{application_url(environ)}{self.settings.mount}/#token={token}"
         print(f"rbkit: watch this application at {address}", file=sys.stderr, flush=True)
 
 
-def _url(environ: Mapping[str, Any]) -> str:
+def application_url(environ: Mapping[str, Any]) -> str:
     """The application's address: below what it is mounted at, over TLS where this server speaks it."""
     # A proxy's word on the scheme is about its own connections, and the address below is not the proxy's.
     forwarded = any(key.startswith("HTTP_X_FORWARDED_") for key in environ)
@@ -192,13 +193,15 @@ def _address(environ: Mapping[str, Any]) -> str:
     Never from the Host header: whoever sends the first request would choose where the printed address leads to.
     """
     name, port = environ.get("SERVER_NAME", ""), str(environ.get("SERVER_PORT", ""))
+    if not port.isdecimal():
+        return _PLACEHOLDER
     try:
-        address = ipaddress.ip_address(name)
         # Behind a Unix socket gunicorn makes up SERVER_NAME from the Host header, and there is no client address.
         ipaddress.ip_address(environ.get("REMOTE_ADDR", ""))
+        if name in ("localhost", socket.gethostname()):  # as some servers tell their own address
+            return f"localhost:{port}"
+        address = ipaddress.ip_address(name)
     except ValueError:
-        return _PLACEHOLDER
-    if not port.isdecimal():
         return _PLACEHOLDER
     host = "127.0.0.1" if address.is_unspecified else f"[{address}]" if address.version == 6 else str(address)
     return f"{host}:{port}"
