@@ -36,7 +36,7 @@ function Off({ store }: { store: CpuStore }) {
 export function BusyCard({ store }: { store: CpuStore }) {
   store.version.value;
   const buckets = [...store.history.fine];
-  if (!buckets.length) return <Off store={store} />;
+  if (!buckets.length || !store.running.value) return <Off store={store} />;
   const { at, busy } = busyOver(buckets);
   const lately = busy.slice(-5);
   const now = lately.reduce((sum, share) => sum + share, 0) / (lately.length || 1);
@@ -64,7 +64,7 @@ export function BusyCard({ store }: { store: CpuStore }) {
 export function TopCard({ store }: { store: CpuStore }) {
   const span = recent(store);
   const weights = weigh(store.history, span, { thread: null, request: null, busyOnly: true });
-  if (!weights.size) return <Off store={store} />;
+  if (!weights.size || !store.running.value) return <Off store={store} />;
   const graph = graphOf(store.history, weights);
   const all = graph.total[0] || 1;
   const rows = rowsOf(graph)
@@ -94,7 +94,7 @@ export function RequestsCard({ store }: { store: CpuStore }) {
     sums.set(name, (sums.get(name) ?? 0) + weight);
     all += weight;
   }
-  if (!all) return <Off store={store} />;
+  if (!all || !store.running.value) return <Off store={store} />;
   const rows = [...sums].sort((a, b) => b[1] - a[1]).slice(0, SHOWN);
   return (
     <ol class="bars requests">
