@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from support.cliprocess import Running, run, running
+from support.ports import free_port
 from support.standin import StandIn
-from support.tcpserver import TcpServer, free_ports
+from support.tcpserver import TcpServer
 from support.waiting import scaled, wait_until
 
 from rbkit_websocket import ConnectionClosed, connect
@@ -94,7 +95,7 @@ def test_the_one_server_of_the_environment_is_none_of_those_that_are_named(
 
 
 def test_who_names_none_gets_the_first_that_is_there(pair: tuple[TcpServer, TcpServer]) -> None:
-    pub, req = free_ports(2)
+    pub, req = free_port(), free_port()
     with gateway("--server", f"gone=tcp://127.0.0.1:{pub},{req}", "--server", f"web={pair[0].address}") as process:
         assert pid(process) == pair[0].process.pid
         assert refusal(process, "gone") == (1013, "Rbkit server is not running")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from support.ports import free_port
 from support.rawclient import RawClient
 from support.servers import SERVERS, WebServer, alive
 from support.standin import StandIn, StandInProcess
@@ -42,12 +43,6 @@ class Upstream:
         client.upgrade(target())
         assert client.command("standin echo here") == b"here"
         return client
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module", params=[*(f"{name}-ipc" for name in SERVERS), "gunicorn-gevent-tcp"])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from .ports import free_port
 from .transports import Authority
 from .waiting import scaled, wait_until
 
@@ -75,20 +76,13 @@ class Nginx:
             raise
 
     def _start(self) -> None:
-        # nginx cannot choose a free port itself, and one that was free may be taken a moment later.
-        for _ in range(5):
-            with socket.socket() as sock:
-                sock.bind(("127.0.0.1", 0))
-                self.port = sock.getsockname()[1]
-            (self._directory / "nginx.conf").write_text(self._configuration())
-            command = [NGINX, "-p", self._directory, "-c", "nginx.conf", "-e", "error.log"]
-            self.process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=-3)
-            wait_until(lambda: self.process.poll() is not None or self._listening(), "nginx to listen", timeout=20)
-            if self.process.poll() is None:
-                return
-            if "Address already in use" not in self.log():
-                break
-        raise AssertionError(f"nginx ended at once:\n{self.log()}\n{self._configuration()}")
+        self.port = free_port()  # nginx cannot choose one itself
+        (self._directory / "nginx.conf").write_text(self._configuration())
+        command = [NGINX, "-p", self._directory, "-c", "nginx.conf", "-e", "error.log"]
+        self.process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=-3)
+        wait_until(lambda: self.process.poll() is not None or self._listening(), "nginx to listen", timeout=20)
+        if self.process.poll() is not None:
+            raise AssertionError(f"nginx ended at once:\n{self.log()}\n{self._configuration()}")
 
     def _configuration(self) -> str:
         """What surrounds the documented part: one worker, no daemon, everything in a directory of its own."""

@@ -8,7 +8,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from urllib.parse import urlencode
 import psutil
 import pytest
 
+from .ports import free_port
 from .waiting import scaled, wait_until
 
 TESTS = Path(__file__).parents[1]
@@ -259,13 +259,6 @@ class Command:
             command.insert(0, sys.executable)
         rest["env"] = {**self.env, **(rest.get("env") or {})}
         return WebServer([*command, *options], **rest)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 Launcher = Callable[..., WebServer]

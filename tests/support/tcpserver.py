@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
+
+from .ports import free_port
 
 CODE = """
 import sys
@@ -16,17 +17,6 @@ assert start_server(int(sys.argv[1]), int(sys.argv[2]))
 print("up", flush=True)
 sys.stdin.read()
 """
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has now, of those that the protocol allows."""
-    found: list[int] = []
-    while len(found) < count:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            if 1024 <= (port := probe.getsockname()[1]) <= 65000 and port not in found:
-                found.append(port)
-    return found
 
 
 class TcpServer:
@@ -47,7 +37,7 @@ class TcpServer:
         ports: Sequence[int] = (),
         **env: str,
     ) -> None:
-        self.pub, self.req = ports or free_ports(2)
+        self.pub, self.req = ports or (free_port(), free_port())
         self.address = f"tcp://{host}:{self.pub},{self.req}"
         self._command = [*prefix, sys.executable, "-c", CODE, str(self.pub), str(self.req)]
         self._env = {**os.environ, **env}

@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 import pytest
 import zmq
+from support.ports import free_port
 from support.waiting import scaled
 
 from rbkit_websocket.bridge.context import bridge_socket
@@ -74,8 +75,8 @@ def wait(condition: Any) -> None:
 
 
 def test_a_server_that_restarts_while_the_loop_is_blocked_has_lost_the_command(bind: Bind) -> None:
-    router = bind(zmq.ROUTER, "tcp://127.0.0.1:*")
-    endpoint = router.last_endpoint.decode()
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    router = bind(zmq.ROUTER, endpoint)
     failed: list[tuple[int, str]] = []
     requests = Requests(
         endpoint,
@@ -112,9 +113,7 @@ def test_a_publisher_is_found_although_the_loop_was_blocked_past_the_time_out(bi
 
 
 def test_a_refused_feed_is_tried_anew_by_the_next_session(bind: Bind) -> None:
-    probe = bind(zmq.PUB, "tcp://127.0.0.1:*")
-    endpoint = probe.last_endpoint.decode()
-    probe.close()
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
     first, second = Listener(), Listener()
     refused = Feed.join(endpoint, first)
     assert not refused.wait_connected(1)

@@ -14,6 +14,7 @@ import zmq
 import zmq.auth
 from click.testing import CliRunner
 from support.embeddedpeer import unpack
+from support.ports import free_port
 from support.waiting import scaled, wait_until
 
 from rbkit_websocket.binding import Binding
@@ -40,14 +41,6 @@ def _stopped() -> Iterator[None]:
     yield
     if current_server() is not None:
         stop_server()
-
-
-def free_port() -> int:
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            if (port := probe.getsockname()[1]) <= 65000:
-                return port
 
 
 # Files

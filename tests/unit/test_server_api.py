@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.embeddedpeer import Peer
+from support.ports import free_port
 from support.waiting import wait_until
 
 from rbkit_websocket import discovery
@@ -40,14 +41,6 @@ def stopped() -> Iterator[None]:
     yield
     if current_server() is not None:
         stop_server()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        while True:
-            probe.bind(("127.0.0.1", 0))
-            if (port := probe.getsockname()[1]) <= 65000:
-                return int(port)
 
 
 def tcp(port: int) -> str:
