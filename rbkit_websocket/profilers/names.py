@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
 from typing import Any, Final
 
 __all__ = ["MAX_LENGTH", "ROUTE", "Names"]
@@ -45,33 +44,33 @@ class Names:
     """Names of requests, kept so that a second one of the same path costs a look into a dictionary."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Any, Any, Any], str] = {}
+        self._known: dict[tuple[str, str, str | None], str] = {}
         self._names: set[str] = set()
         self._since = time.monotonic()
 
-    def of(self, environ: Mapping[str, Any]) -> str:
-        """The name of the request with this environ. Never raises, whatever is in it."""
-        try:
-            method, route = environ.get("REQUEST_METHOD"), environ.get(ROUTE)
-            key: tuple[Any, Any, Any]
-            if type(route) is str and route:
-                key = (method, route, None)
-            else:
-                # Together they stay the same where a dispatcher moves parts from one to the other.
-                key = (method, environ.get("SCRIPT_NAME") or "", environ.get("PATH_INFO") or "")
-            name = self._known.get(key)
-            return name if name is not None else self._new(key)
-        except Exception:  # noqa: BLE001 - the environ is the application's, and may be anything by now
-            return "?"
+    def of(self, environ: object) -> str:
+        """The name of the request with this environ. Never raises because of what is in it.
 
-    def _new(self, key: tuple[Any, Any, Any]) -> str:
+        There is no ``except`` for that: a signal's handler may run in here, and what it raises is the application's.
+        """
+        if not isinstance(environ, dict):
+            return "?"
+        method, route = _text(environ, "REQUEST_METHOD"), _text(environ, ROUTE)
+        key: tuple[str, str, str | None] = (method, route, None)
+        if not route:
+            # Together they stay the same where a dispatcher moves parts from one to the other.
+            key = (method, _text(environ, "SCRIPT_NAME"), _text(environ, "PATH_INFO"))
+        name = self._known.get(key)
+        return name if name is not None else self._new(key)
+
+    def _new(self, key: tuple[str, str, str | None]) -> str:
         now = time.monotonic()
         if now - self._since > _PERIOD or len(self._known) > 20 * MAX_NAMES:
             self._known.clear()
             self._names.clear()
             self._since = now
         given, route, path = key
-        method = given if type(given) is str and _METHOD.fullmatch(given) else "?"
+        method = given if _METHOD.fullmatch(given) else "?"
         where = _printable(route) if path is None else fold(route + path)
         name = f"{method} {where}"
         if len(name) > MAX_LENGTH:
@@ -82,6 +81,12 @@ class Names:
             self._names.add(name)
         self._known[key] = name
         return name
+
+
+def _text(environ: dict[str, Any], key: str) -> str:
+    # A plain str: whatever else looks like one has methods of its own, and those may do anything.
+    value = dict.get(environ, key)
+    return value if type(value) is str else ""
 
 
 def fold(path: str) -> str:

@@ -120,7 +120,7 @@ class Requests:
         """The request of a frame that is not tracked. Its name is final: nobody tells its end."""
         environ = frame.f_locals.get("environ")
         try:
-            if type(environ) is not dict or self._ignored(environ):
+            if not isinstance(environ, dict) or self._ignored(environ):
                 return None
         except (AttributeError, TypeError, ValueError):
             # An environ may hold anything. But the native sampler calls this in the main thread, where what a signal's
