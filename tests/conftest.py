@@ -18,6 +18,9 @@ def pytest_configure() -> None:
     # A shell without job control starts what is in its background with SIGINT ignored, which servers would inherit.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Programs that tests start with -c or -m would take the sources of a checkout, which have no extensions beside
+    # them, for the package under test (Python 3.11 and later heed this).
+    os.environ["PYTHONSAFEPATH"] = "1"
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from support.cliprocess import COMMAND, environment, gone, run, running
+from support.ports import free_port
 from support.waiting import scaled, wait_until
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as independent_connect
@@ -41,6 +42,7 @@ def test_the_demo_runs_what_is_installed_and_not_what_lies_about(
     sources.mkdir()
     (sources / "__init__.py").write_text("raise ImportError('the sources in the working directory')")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONSAFEPATH")
     code, lines, errors = run("demo", "--seconds", "1")
     assert (code, errors) == (0, "")
     assert lines[0].startswith("application http://")
@@ -142,8 +144,7 @@ def test_a_port_that_is_taken_is_one_line():
 
 
 def test_a_port_can_be_chosen():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     with running("demo", "--no-load", "--port", str(port), "--seconds", "1") as demo:
         assert demo.port == port
         assert demo.wait()[0] == 0
