@@ -36,6 +36,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 import sampler_truth
+import sampler_turns
 import zmq
 from sampler_loads import flask_application, in_process, pure_python, py_spy_path, spy_on
 
@@ -44,7 +45,6 @@ from sampler_loads import flask_application, in_process, pure_python, py_spy_pat
 # Some ten milliseconds.
 BATCH = 10
 COLUMNS = ("wall", "cpu", "typical")
-SPREAD = 1.2533  # of a median's standard error and a mean's, of values that are normally distributed
 LOADS = {"python": pure_python, "flask": flask_application}
 
 
@@ -221,10 +221,6 @@ def by_unit(run: dict[str, float]) -> dict[str, float]:
     return {"wall": run["wall"] / run["units"], "cpu": run["cpu"] / run["units"], "typical": run["typical"]}
 
 
-def error_of_median(values: list[float]) -> float:
-    return SPREAD * statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-
-
 def verdict(value: float, target: float | None) -> str:
     return "" if target is None else f"  <= {target:g}  {'met' if value <= target else 'MISSED'}"
 
@@ -257,7 +253,7 @@ def measure(load: str, rounds: int, seconds: float, only: str) -> None:
             before[process] = after
     for name, runs in ratios.items():
         medians = [statistics.median(values) for values in zip(*runs, strict=True)]
-        text = f"{medians[0]:8.3f} ±{error_of_median([run[0] for run in runs]):.3f}"
+        text = f"{medians[0]:8.3f} ±{sampler_turns.error_of_median([run[0] for run in runs]):.3f}"
         text += f"{medians[1]:8.3f}{medians[2]:8.3f}{max(0.0, statistics.median(waited[name])):8.2%}"
         hertz = f"{statistics.median(rate[name]):11.0f}" if rate[name] else " " * 11
         print(f"  {name:27}{text}{hertz}{verdict(medians[0], chosen[name].target)}", flush=True)
@@ -265,16 +261,15 @@ def measure(load: str, rounds: int, seconds: float, only: str) -> None:
         process.close()
 
 
-def measure_turns(seconds: float) -> None:
-    import sampler_turns
-
+def measure_turns(loads: list[str], seconds: float) -> None:
     print(f"\nsamples alone, in turns of {1000 * sampler_turns.TURN:g} ms; slow-down")
-    for load, make in LOADS.items():
-        work = make()
+    for load in loads:
+        work = LOADS[load]()
         work()
         for usec in (1000, 100):
-            ratio, error = sampler_turns.per_sample(work, usec, seconds)
-            print(f"  {load} at {1000 / usec:g} kHz".ljust(29) + f"{ratio:8.3f} ±{error:.3f}", flush=True)
+            ratios = sampler_turns.measure(work, usec, seconds)
+            found = f"{statistics.median(ratios):8.3f} ±{sampler_turns.error_of_median(ratios):.3f}"
+            print(f"  {load} at {1000 / usec:g} kHz".ljust(29) + found, flush=True)
 
 
 def measure_web(rounds: int, seconds: float, only: str) -> None:
@@ -315,12 +310,12 @@ def main() -> None:
         worker(arguments.worker)
         return
     flask = importlib.util.find_spec("flask") is not None
+    loads = [load for load in LOADS if arguments.load in (None, load) and (load != "flask" or flask)]
     if arguments.part in (None, "loops"):
-        for load in LOADS:
-            if arguments.load in (None, load) and (load != "flask" or flask):
-                measure(load, arguments.rounds, arguments.seconds, arguments.only)
-    if arguments.part in (None, "turns") and flask:
-        measure_turns(20 * arguments.seconds)
+        for load in loads:
+            measure(load, arguments.rounds, arguments.seconds, arguments.only)
+    if arguments.part in (None, "turns"):
+        measure_turns(loads, 20 * arguments.seconds)
     if arguments.part in (None, "web") and flask and importlib.util.find_spec("gunicorn"):
         measure_web(arguments.rounds, arguments.seconds, arguments.only)
     if arguments.part in (None, "truth"):

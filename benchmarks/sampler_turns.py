@@ -17,6 +17,9 @@ from rbkit_websocket.server.originals import AppThread, make_host
 TURN = 0.04
 HARDLY_EVER_USEC = 1_000_000
 PAIRS_A_DRAIN = 12
+# Of values that are normally distributed: the standard error of a median by that of a mean, and how many standard
+# deviations the quartiles are apart.
+SPREAD, QUARTILES = 1.2533, 1.349
 
 
 def turn(work: Callable[[], object]) -> float:
@@ -51,9 +54,9 @@ def measure(work: Callable[[], object], interval_usec: int, seconds: float) -> l
     return ratios
 
 
-def per_sample(work: Callable[[], object], interval_usec: int, seconds: float) -> tuple[float, float]:
-    """The median of the ratios, and its standard error."""
-    ratios = measure(work, interval_usec, seconds)
-    first, _, third = statistics.quantiles(ratios, n=4)
-    # Of the median of values that are normally distributed but for a few that are far off.
-    return statistics.median(ratios), 1.2533 * (third - first) / 1.349 / len(ratios) ** 0.5
+def error_of_median(values: list[float]) -> float:
+    """Its standard error, of values that are normally distributed but for a few that are far off; 0.0 for one value."""
+    if len(values) < 2:
+        return 0.0
+    first, _, third = statistics.quantiles(values, n=4)
+    return SPREAD * (third - first) / QUARTILES / len(values) ** 0.5
