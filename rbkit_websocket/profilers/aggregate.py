@@ -60,10 +60,6 @@ _MAX_BODIES: Final = 1000
 _DOUBLE: Final = struct.Struct(">d")
 
 
-def _entries(sums: dict[tuple[AnyStack, str | None], list[int]]) -> list[Entry]:
-    return [(stack, name, weight, count) for (stack, name), (weight, count) in sums.items()]
-
-
 class _Bucket:
     """What was sampled in about a second."""
 
@@ -77,16 +73,19 @@ class _Bucket:
         self.sums: dict[tuple[AnyStack, str | None], list[int]] = {}  # weight in us and count
         self.drained: list[Sequence[Entry]] = []  # as the native sampler gives them, which has added them up
 
+    def add(self, stack: AnyStack, name: str | None, weight: int, count: int) -> None:
+        """Adds to one of the sums."""
+        total = self.sums.setdefault((stack, name), [0, 0])
+        total[0] += weight
+        total[1] += count
+
     def close(self) -> None:
         """What came in many parts becomes one: most of it is the same stacks."""
         if len(self.drained) > 1:
-            sums: dict[tuple[AnyStack, str | None], list[int]] = {}
-            for part in self.drained:
-                for stack, name, weight, count in part:
-                    total = sums.setdefault((stack, name), [0, 0])
-                    total[0] += weight
-                    total[1] += count
-            self.drained = [_entries(sums)]
+            parts, self.drained = self.drained, []
+            for part in parts:
+                for entry in part:
+                    self.add(*entry)
 
     def __len__(self) -> int:
         """How many entries."""
@@ -94,7 +93,8 @@ class _Bucket:
 
     def parts(self) -> list[Sequence[Entry]]:
         """All of it, as it is folded."""
-        return [*self.drained, _entries(self.sums)]
+        sums = [(stack, name, weight, count) for (stack, name), (weight, count) in self.sums.items()]
+        return [*self.drained, sums]
 
     def stacks(self) -> set[AnyStack]:
         """Those in here."""
@@ -185,8 +185,7 @@ class CpuProfiler(Profiler):
     def drain(self, audience: bool) -> Iterable[bytes]:
         self._raw = audience
         full = (time.time() * 1000 - self._current.since) / 1000 >= BUCKET
-        # The native sampler adds up by itself: without an audience it is asked when a bucket is full.
-        if full or audience or isinstance(self.sampler, CpuSampler):
+        if full or audience or not self.adds_up:
             self._collect()
         if full:
             self._close_bucket()
@@ -248,10 +247,8 @@ class CpuProfiler(Profiler):
                 # It holds the code objects, so their identities stay theirs for as long as the key is here.
                 stack = self._stacks[key] = self._folding.stack(sample.thread, sample.stack)
             name = sample.request.name if sample.request is not None else None
-            total = bucket.sums.setdefault((stack, name), [0, 0])
             weight = round(sample.weight)
-            total[0] += weight
-            total[1] += 1
+            bucket.add(stack, name, weight, 1)
             bucket.weight += weight
         bucket.samples += len(samples)
         bucket.until = samples[-1].milliseconds
