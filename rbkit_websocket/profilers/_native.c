@@ -1419,21 +1419,20 @@ static PyObject *native_stack(PyObject *Py_UNUSED(module), PyObject *arguments)
     }
     Frame frames[MAX_DEPTH];
     int depth = 0;
-    if (PyTuple_GET_SIZE(parts) % 2 != 0) {
-        PyErr_SetString(PyExc_TypeError, "frames are a code object and a number each");
-        return NULL;
-    }
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(parts) && depth < MAX_DEPTH; i += 2) {
-        PyObject *code = PyTuple_GET_ITEM(parts, i), *lasti = PyTuple_GET_ITEM(parts, i + 1);
-        if (!PyCode_Check(code) || !PyLong_CheckExact(lasti)) {
+    for (Py_ssize_t i = 0, size = PyTuple_GET_SIZE(parts); i < size && depth < MAX_DEPTH; i += 2) {
+        PyObject *code = PyTuple_GET_ITEM(parts, i), *lasti = i + 1 < size ? PyTuple_GET_ITEM(parts, i + 1) : NULL;
+        if (!PyCode_Check(code) || lasti == NULL || !PyLong_CheckExact(lasti)) {
             PyErr_SetString(PyExc_TypeError, "frames are a code object and a number each");
             return NULL;
         }
         frames[depth].code = code;
         frames[depth++].lasti = PyLong_AsSsize_t(lasti);
     }
-    Stack *stack = PyErr_Occurred() ? NULL : stack_new(thread, frames, depth);
-    return stack != NULL || PyErr_Occurred() ? (PyObject *)stack : PyErr_NoMemory();
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    Stack *stack = stack_new(thread, frames, depth);
+    return stack != NULL ? (PyObject *)stack : PyErr_NoMemory();
 }
 
 PyDoc_STRVAR(status_doc,

@@ -5,7 +5,7 @@
  * a second, and some tens for all that is kept.
  *
  * With the interpreter's lock. No Python code runs before everything is added up: what the stacks hold for that
- * (``group``) is theirs alone.
+ * (``group``) is this one's alone meanwhile.
  */
 #ifndef RBKIT_NATIVE_FOLD_H
 #define RBKIT_NATIVE_FOLD_H
@@ -77,16 +77,56 @@ static int index_grow(Index *index)
     return 0;
 }
 
+static void index_put(Index *index, size_t at, uint64_t hash, size_t number)
+{
+    index->places[at].hash = hash;
+    index->places[at].number = number;
+    index->used++;
+}
+
+static uint64_t mixed(uint64_t hash, uint64_t value)
+{
+    hash = (hash ^ value) * 0xFF51AFD7ED558CCDu;
+    return hash ^ hash >> 32;
+}
+
+/* What a value that is looked up begins with. */
+typedef struct {
+    uint64_t one, other;
+} Key;
+
+/* The value with this key, made with the rest of it 0 if there is none yet; NULL without memory. */
+static inline void *keyed(Index *index, Values *values, size_t size, Key key)
+{
+    if (index_grow(index) < 0) {
+        return NULL;
+    }
+    uint64_t hash = mixed(key.one, key.other);
+    size_t at = hash & index->mask;
+    for (size_t number; (number = index->places[at].number) != 0; at = (at + 1) & index->mask) {
+        Key *value = (Key *)((char *)values->items + (number - 1) * size);
+        if (value->one == key.one && value->other == key.other) {
+            return value;
+        }
+    }
+    Key *value = values_extend(values, 1, size);
+    if (value != NULL) {
+        memset(value, 0, size);
+        *value = key;
+        index_put(index, at, hash, values->count);
+    }
+    return value;
+}
+
 /* A line of a function: what those who read are told of a frame. */
 typedef struct {
-    PyObject *code; /* borrowed from a stack */
-    int line;
+    Key code_line; /* the code object is borrowed from a stack */
 } Place;
 
 /* An instruction of a function, which many stacks share. */
 typedef struct {
-    Frame frame;
-    uint32_t place;
+    Key code_lasti;
+    uint32_t place; /* its number + 1; 0: not known yet */
 } Known;
 
 /* A stack by its lines. */
@@ -97,8 +137,7 @@ typedef struct {
 } Lines;
 
 typedef struct {
-    size_t lines;
-    PyObject *request; /* borrowed from the names, or None */
+    Key lines_request; /* the number of the lines; the request's name is borrowed from the names, or None */
     int64_t weight_us;
     int64_t count;
 } Folded;
@@ -109,65 +148,26 @@ typedef struct {
     PyObject *names;
 } Fold;
 
-static uint64_t mixed(uint64_t hash, uint64_t value)
-{
-    hash = (hash ^ value) * 0xFF51AFD7ED558CCDu;
-    return hash ^ hash >> 32;
-}
-
-/* The number of a line; -1 without memory. */
-static int64_t fold_place(Fold *fold, PyObject *code, int line)
-{
-    if (index_grow(&fold->by_place) < 0) {
-        return -1;
-    }
-    Index *index = &fold->by_place;
-    uint64_t hash = mixed((uintptr_t)code, (uint64_t)line);
-    size_t at = hash & index->mask;
-    for (size_t number; (number = index->places[at].number) != 0; at = (at + 1) & index->mask) {
-        const Place *place = (Place *)fold->places.items + number - 1;
-        if (place->code == code && place->line == line) {
-            return (int64_t)number - 1;
-        }
-    }
-    Place *place = values_extend(&fold->places, 1, sizeof *place);
-    if (place == NULL) {
-        return -1;
-    }
-    *place = (Place){code, line};
-    index->places[at].hash = hash;
-    index->places[at].number = fold->places.count;
-    index->used++;
-    return (int64_t)fold->places.count - 1;
-}
-
 /* The number of a frame's line; -1 without memory. */
 static int64_t fold_frame(Fold *fold, const Frame *frame)
 {
-    if (index_grow(&fold->by_frame) < 0) {
-        return -1;
-    }
-    Index *index = &fold->by_frame;
-    uint64_t hash = mixed((uintptr_t)frame->code, (uint64_t)frame->lasti);
-    size_t at = hash & index->mask;
-    for (size_t number; (number = index->places[at].number) != 0; at = (at + 1) & index->mask) {
-        const Known *known = (Known *)fold->known.items + number - 1;
-        if (known->frame.code == frame->code && known->frame.lasti == frame->lasti) {
-            return known->place;
-        }
-    }
-    PyCodeObject *code = (PyCodeObject *)frame->code;
-    int line = PyCode_Addr2Line(code, (int)frame->lasti);
-    int64_t place = fold_place(fold, frame->code, line >= 0 ? line : code->co_firstlineno > 0 ? code->co_firstlineno : 0);
-    Known *known = place >= 0 ? values_extend(&fold->known, 1, sizeof *known) : NULL;
+    Key code_lasti = {(uintptr_t)frame->code, (uint64_t)frame->lasti};
+    Known *known = keyed(&fold->by_frame, &fold->known, sizeof *known, code_lasti);
     if (known == NULL) {
         return -1;
     }
-    *known = (Known){*frame, (uint32_t)place};
-    index->places[at].hash = hash;
-    index->places[at].number = fold->known.count;
-    index->used++;
-    return place;
+    if (known->place == 0) {
+        PyCodeObject *code = (PyCodeObject *)frame->code;
+        int line = PyCode_Addr2Line(code, (int)frame->lasti);
+        line = line >= 0 ? line : code->co_firstlineno > 0 ? code->co_firstlineno : 0;
+        Key code_line = {(uintptr_t)code, (uint64_t)line};
+        Place *place = keyed(&fold->by_place, &fold->places, sizeof *place, code_line);
+        if (place == NULL) {
+            return -1;
+        }
+        known->place = (uint32_t)(place - (Place *)fold->places.items) + 1;
+    }
+    return (int64_t)known->place - 1;
 }
 
 /* The number + 1 of a stack by its lines; 0 without memory. */
@@ -203,35 +203,8 @@ static size_t fold_lines(Fold *fold, const Stack *stack)
         return 0;
     }
     *lines = (Lines){stack->thread, first, depth};
-    index->places[at].hash = hash;
-    index->places[at].number = fold->lines.count;
-    index->used++;
+    index_put(index, at, hash, fold->lines.count);
     return fold->lines.count;
-}
-
-/* The sum of a stack in a request, a new one if there is none yet; NULL without memory. */
-static Folded *fold_sum(Fold *fold, size_t lines, PyObject *request)
-{
-    if (index_grow(&fold->by_sum) < 0) {
-        return NULL;
-    }
-    Index *index = &fold->by_sum;
-    uint64_t hash = mixed((uintptr_t)request, lines);
-    size_t at = hash & index->mask;
-    for (size_t number; (number = index->places[at].number) != 0; at = (at + 1) & index->mask) {
-        Folded *sum = (Folded *)fold->sums.items + number - 1;
-        if (sum->lines == lines && sum->request == request) {
-            return sum;
-        }
-    }
-    Folded *sum = values_extend(&fold->sums, 1, sizeof *sum);
-    if (sum != NULL) {
-        *sum = (Folded){lines, request, 0, 0};
-        index->places[at].hash = hash;
-        index->places[at].number = fold->sums.count;
-        index->used++;
-    }
-    return sum;
 }
 
 /* Adds what was sampled of a stack; -1 with an exception. */
@@ -247,7 +220,8 @@ static int fold_add(Fold *fold, Stack *stack, PyObject *request, int64_t weight_
         PyErr_NoMemory();
         return -1;
     }
-    Folded *sum = fold_sum(fold, stack->group - 1, request);
+    Key lines_request = {stack->group - 1, (uintptr_t)request};
+    Folded *sum = keyed(&fold->by_sum, &fold->sums, sizeof *sum, lines_request);
     if (sum == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -277,8 +251,8 @@ static int entry_parts(PyObject *entry, Stack **stack, PyObject **request, int64
     return PyErr_Occurred() ? -1 : 0;
 }
 
-/* Adds a list of lists of entries; once before that with ``fold`` NULL, to check them and to forget what the stacks hold
- * of the last time. -1 with an exception. */
+/* Adds a list of lists of entries; once before that with ``fold`` NULL, to check them and to forget what the stacks
+ * hold of the last time. -1 with an exception. */
 static int fold_all(Fold *fold, PyObject *parts)
 {
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(parts); i++) {
@@ -327,7 +301,7 @@ static int pack_stacks(Fold *fold, Bytes *out)
         put_array(out, fold->sums.count);
     }
     for (size_t i = 0; !failed && i < fold->sums.count; i++) {
-        const Lines *lines = (Lines *)fold->lines.items + order[i]->lines;
+        const Lines *lines = (Lines *)fold->lines.items + order[i]->lines_request.one;
         const uint32_t *numbers = (uint32_t *)fold->numbers.items + lines->first;
         failed = bytes_reserve(out, 80);
         if (!failed) {
@@ -339,7 +313,7 @@ static int pack_stacks(Fold *fold, Bytes *out)
             put_text(out, "thread", 6);
             put_unsigned(out, lines->thread);
             put_text(out, "request", 7);
-            failed = put_str(out, order[i]->request) || put_text(out, "frames", 6) ||
+            failed = put_str(out, (PyObject *)(uintptr_t)order[i]->lines_request.other) || put_text(out, "frames", 6) ||
                      bytes_reserve(out, 5 + 5 * lines->depth);
         }
         if (!failed) {
@@ -361,7 +335,7 @@ static int pack_places(Fold *fold, Bytes *out)
     }
     for (size_t i = 0; !failed && i < fold->places.count; i++) {
         const Place *place = (Place *)fold->places.items + i;
-        PyCodeObject *code = (PyCodeObject *)place->code;
+        PyCodeObject *code = (PyCodeObject *)(uintptr_t)place->code_line.one;
 #if PY_VERSION_HEX >= 0x030B0000
         PyObject *label = code->co_qualname;
 #else
@@ -370,12 +344,12 @@ static int pack_places(Fold *fold, Bytes *out)
         failed = bytes_reserve(out, 1);
         if (!failed) {
             put_byte(out, 0x95);
-            failed = put_unicode(out, code->co_name) || put_unicode(out, label) || put_unicode(out, code->co_filename) ||
-                     bytes_reserve(out, 10);
+            failed = put_unicode(out, code->co_name) || put_unicode(out, label) ||
+                     put_unicode(out, code->co_filename) || bytes_reserve(out, 10);
         }
         if (!failed) {
             put_unsigned(out, code->co_firstlineno > 0 ? (uint64_t)code->co_firstlineno : 0);
-            put_unsigned(out, (uint64_t)place->line);
+            put_unsigned(out, place->code_line.other);
         }
     }
     return failed ? -1 : 0;

@@ -1,8 +1,8 @@
 /* Stacks, each kept once, and what has been sampled of each since the last drain: a sum for each request.
  *
  * A stack belongs to one thread. The table is changed under the interpreter's lock only, and it holds the reference to
- * each stack that is in it; everybody else's pointers are borrowed and valid until the next eviction. Nothing here runs Python code
- * (stacks are not tracked by the collector), so it may be called with the sampler's mutex held.
+ * each stack that is in it; everybody else's pointers are borrowed and valid until the next eviction. Nothing here runs
+ * Python code (stacks are not tracked by the collector), so it may be called with the sampler's mutex held.
  */
 #ifndef RBKIT_NATIVE_STORE_H
 #define RBKIT_NATIVE_STORE_H
@@ -24,7 +24,7 @@ typedef struct {
     uint64_t hash;
     int64_t rest_ns; /* less than a microsecond, left over by the last drain */
     size_t sums;     /* number + 1 of its youngest sum; 0: it has none */
-    size_t group;    /* drain()'s */
+    size_t group;    /* whoever adds up: drain(), fold() */
     char kept;       /* during an eviction: stays */
     Frame frames[1];
 } Stack;

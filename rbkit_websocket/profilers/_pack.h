@@ -76,20 +76,27 @@ put_unsigned(Bytes *out, uint64_t value)
     }
 }
 
+/* What begins a value of some size: one byte for the smallest, else a type and 16 bits, or the next type and 32. */
+static void
+put_size(Bytes *out, size_t size, size_t small, unsigned small_type, unsigned type)
+{
+    if (size < small) {
+        put_byte(out, small_type | (unsigned)size);
+    }
+    else if (size < 0x10000) {
+        put_byte(out, type);
+        put_big_endian(out, size, 2);
+    }
+    else {
+        put_byte(out, type + 1);
+        put_big_endian(out, size, 4);
+    }
+}
+
 static void
 put_array(Bytes *out, size_t count)
 {
-    if (count < 16) {
-        put_byte(out, 0x90 | (unsigned)count);
-    }
-    else if (count < 0x10000) {
-        put_byte(out, 0xdc);
-        put_big_endian(out, count, 2);
-    }
-    else {
-        put_byte(out, 0xdd);
-        put_big_endian(out, count, 4);
-    }
+    put_size(out, count, 16, 0x90, 0xdc);
 }
 
 /* The raw types of the old specification: no str8, which old decoders do not know. */
@@ -100,17 +107,7 @@ put_text(Bytes *out, const char *text, size_t size)
     if (error) {
         return error;
     }
-    if (size < 32) {
-        put_byte(out, 0xa0 | (unsigned)size);
-    }
-    else if (size < 0x10000) {
-        put_byte(out, 0xda);
-        put_big_endian(out, size, 2);
-    }
-    else {
-        put_byte(out, 0xdb);
-        put_big_endian(out, size, 4);
-    }
+    put_size(out, size, 32, 0xa0, 0xda);
     memcpy(out->data + out->used, text, size);
     out->used += size;
     return 0;

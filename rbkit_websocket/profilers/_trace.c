@@ -842,7 +842,8 @@ newborn(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return released;
 }
 
-PyDoc_STRVAR(limit_doc, "limit(stride, quota)\n\nFollows one new object in stride on average, and quota of them until the next call.");
+PyDoc_STRVAR(limit_doc,
+             "limit(stride, quota)\n\nFollows one new object in stride on average, and quota of them until the next call.");
 
 static PyObject *
 limit(PyObject *Py_UNUSED(module), PyObject *arguments)
