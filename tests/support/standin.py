@@ -197,8 +197,10 @@ class StandIn:
         """Sends; yields when (monotonic time) it wants to go on, at the latest after 100 messages."""
         begin = time.monotonic()
         for number, message in enumerate(messages, 1):
-            self._pub.send(message() if callable(message) else message)
+            body = message() if callable(message) else message
+            # First, since a test that has received it may look at once.
             self.published += 1
+            self._pub.send(body)
             if rate != math.inf:
                 yield begin + number / rate
             elif number % 100 == 0:
