@@ -6,6 +6,7 @@
     ├── ConfigurationError (ValueError)      an option or environment variable is wrong: raised at construction
     ├── RuntimeDirectoryError                the runtime directory cannot be trusted or used
     ├── ServerStartError                     the embedded Rbkit server could not bind or start
+    ├── NoSuchServer                         no Rbkit server of this application has the id that was asked for
     ├── Rejected                             an upgrade request is refused in plain HTTP: status, headers, body
     ├── ProtocolError (ValueError)           a message is not of the Rbkit protocol
     └── ClientError                          what ``connect()`` and its ``Client`` raise
@@ -26,6 +27,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectionClosed",
     "ConnectionRefused",
+    "NoSuchServer",
     "ProtocolError",
     "RbkitError",
     "Rejected",
@@ -65,6 +67,23 @@ class ServerStartError(RbkitError):
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
         self.problem = problem
+
+
+class NoSuchServer(RbkitError):
+    """No server has the id that a client asked for.
+
+    Args:
+        server_id: that.
+        mount: where the list of servers is.
+    """
+
+    def __init__(self, server_id: str, mount: str) -> None:
+        super().__init__(server_id, mount)
+        self.server_id = server_id
+        self.mount = mount
+
+    def __str__(self) -> str:
+        return f"no server {self.server_id!r} here; GET {self.mount}/servers lists them"
 
 
 class Rejected(RbkitError):

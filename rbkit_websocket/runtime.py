@@ -18,7 +18,7 @@ from . import discovery
 from .authorize import Gate
 from .config import Settings
 from .curve import ClientKeys
-from .errors import ConfigurationError, RbkitError, ServerStartError
+from .errors import ConfigurationError, NoSuchServer, RbkitError, ServerStartError
 from .tokenfile import generated_token
 
 __all__ = ["Endpoints", "Runtime", "application_url"]
@@ -125,14 +125,15 @@ class Runtime:
         """The server that a client asks for with ``server=``, this worker's own without it.
 
         Raises:
-            ServerStartError: there is no such server among this application's workers, or the own one cannot start.
+            NoSuchServer: none of this application's workers has that id.
+            ServerStartError: the own one cannot start.
             RuntimeDirectoryError: the runtime directory cannot be used.
         """
         if not server_id:
             return self.own_endpoints()
         record = discovery.find(self.directory(), self.settings.name, server_id)
         if record is None:
-            raise ServerStartError(f"no server {server_id!r} here; GET {self.settings.mount}/servers lists them")
+            raise NoSuchServer(server_id, self.settings.mount)
         return Endpoints(record.pub_endpoint, record.req_endpoint)
 
     def servers(self) -> list[dict[str, Any]]:

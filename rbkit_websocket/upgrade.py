@@ -9,7 +9,7 @@ from typing import Any
 from . import sessions
 from .bridge import Bridge
 from .bridge.requests import NOT_RUNNING
-from .errors import Rejected, RuntimeDirectoryError, ServerStartError
+from .errors import NoSuchServer, Rejected, RuntimeDirectoryError, ServerStartError
 from .handshake import accept_headers, query, validate
 from .protocol import envelope
 from .redaction import redact
@@ -119,15 +119,20 @@ def _talk(takeover: Takeover, environ: dict[str, Any], runtime: Runtime, server_
     keep(session)
     orderly = False
     try:
+        endpoints = problem = None
         try:
             endpoints = runtime.endpoints(server_id)
+        except NoSuchServer as error:
+            problem = str(error)
         except (ServerStartError, RuntimeDirectoryError) as error:
-            session.close(1013, f"{NOT_RUNNING}: {error}")
-            for _ in session.messages():
-                pass  # until the client has answered the close frame
-        else:
+            problem = f"{NOT_RUNNING}: {error}"
+        if endpoints is not None:
             with runtime.using(endpoints, session):
                 Bridge(session, endpoints.pub, endpoints.req, settings, text=text, keys=endpoints.keys).run()
+        else:
+            session.close(1013, problem or "")
+            for _ in session.messages():
+                pass  # until the client has answered the close frame
         orderly = True
     except Exception:  # a boundary: the application and its server must not suffer
         log.exception("rbkit: a session failed")

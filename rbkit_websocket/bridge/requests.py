@@ -55,6 +55,7 @@ class Requests:
         max_commands: int,
         keys: ClientKeys | None = None,
     ) -> None:
+        self._endpoint = endpoint
         self._outbox = outbox
         self._answer = answer
         self._fail = fail
@@ -99,9 +100,9 @@ class Requests:
             if self._link.problem is not None:
                 return f"the Rbkit server refused the link: {self._link.problem}"
             if self._link.refused:
-                return NOT_RUNNING
+                return f"{NOT_RUNNING} at {self._endpoint}"
             if remaining <= 0:
-                return f"{NOT_RUNNING} or not reachable: no answer within {self._connect_timeout:g} s"
+                return f"{NOT_RUNNING} or not reachable at {self._endpoint}: no answer in {self._connect_timeout:g} s"
             self._readiness.wait(remaining)
 
     def submit(self, command: bytes) -> None:

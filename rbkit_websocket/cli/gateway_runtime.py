@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..bridge.probe import ask_status
 from ..config import Settings
-from ..errors import ServerStartError
+from ..errors import NoSuchServer
 from ..runtime import Endpoints, Runtime
 from ..websocket import Session
 from .serverlist import NamedServer
@@ -61,14 +61,14 @@ class GatewayRuntime(Runtime):
         """The server of that name.
 
         Raises:
-            ServerStartError: there is none.
+            NoSuchServer: there is none.
         """
         if not server_id:
             return self.own_endpoints()
         for server in self.named:
             if server.name == server_id:
                 return _endpoints(server)
-        raise ServerStartError(f"no server {server_id!r} here; GET {self.settings.mount}/servers lists them")
+        raise NoSuchServer(server_id, self.settings.mount)
 
     def servers(self) -> list[dict[str, Any]]:
         """All of them, in the order given. ``alive`` is whether its ZeroMQ sockets answered within a second."""

@@ -303,12 +303,14 @@ def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> 
             )
             try:
                 server.start()
-            except ServerStartError:
-                pass  # Rbkit's API tells so by its result
+            except ServerStartError as error:
+                problem = f"\nrbkit: {error}"  # Rbkit's API tells so by its result, and in the words before this
             else:
                 process.server = server
                 return server
-    print(CANNOT_START, file=sys.stderr)
+        else:
+            problem = ""
+    print(f"{CANNOT_START}{problem}", file=sys.stderr)
     return False
 
 

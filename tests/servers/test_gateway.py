@@ -165,5 +165,5 @@ def test_an_rbkit_server_that_is_not_there_is_told_by_a_close_code():
     ) as process:
         with connect(process.url) as client, pytest.raises(ConnectionClosed) as caught:
             client.command("handshake")
-        assert (caught.value.code, caught.value.reason) == (1013, "Rbkit server is not running")
+        assert (caught.value.code, caught.value.reason) == (1013, "Rbkit server is not running at tcp://127.0.0.1:1")
         process.end()

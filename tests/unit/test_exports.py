@@ -89,6 +89,7 @@ def test_every_error_is_an_rbkit_error_and_drawn_in_the_docstring(name: str) -> 
         (errors.CommandFailed("stacks", "busy", "later"), "stacks: later (busy)"),
         (errors.CommandTimeout("stacks", 1.5), "no answer to 'stacks' within 1.5 s"),
         (errors.ServerStartError("port taken"), "port taken"),
+        (errors.NoSuchServer("7-a", "/x"), "no server '7-a' here; GET /x/servers lists them"),
     ],
 )
 def test_errors_say_their_fields_and_survive_pickling(error: Exception, text: str) -> None:

@@ -95,8 +95,12 @@ def test_a_port_in_use_says_so_and_returns_false(capsys: pytest.CaptureFixture[s
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        assert start_server(None, taken.getsockname()[1]) is False
-    assert capsys.readouterr().err == CANNOT_START
+        port = taken.getsockname()[1]
+        assert start_server(None, port) is False
+    said, why = capsys.readouterr().err.splitlines()
+    assert said == CANNOT_START.strip()
+    assert why.startswith("rbkit: the embedded Rbkit server cannot start: Address already in use")
+    assert f"tcp://127.0.0.1:{port}" in why
     assert current_server() is None
 
 
