@@ -89,9 +89,11 @@ class Runtime:
             if token is False and settings.authorize is None:
                 log.warning("rbkit: token=False, so whoever reaches this application can profile it and read its heap")
             elif token is None and settings.authorize is None:
-                token, created = generated_token(self.directory(), settings.name)
+                token, path, created = generated_token(self.directory(), settings.name)
                 if created:
-                    self._announce(token, environ or {})
+                    self._announce(token, path, dict(environ or {}))
+                else:
+                    log.info("rbkit: the token is in %s", path)
             self._gate = Gate(settings.name, token or None, settings.authorize, settings.allowed_origins)
         return self._gate
 
@@ -173,11 +175,18 @@ class Runtime:
         """While a session is bridged to a server; for those who have to end it from outside."""
         yield
 
-    def _announce(self, token: str, environ: Mapping[str, Any]) -> None:
-        # Printed, not logged: log files are kept and read by others. The token is in the runtime directory as well.
-        # Behind #, the token reaches no proxy's and no server's log when the address is opened.
-        address = f"{application_url(environ)}{self.settings.mount}/#token={token}"
-        print(f"rbkit: watch this application at {address}", file=sys.stderr, flush=True)
+    def _announce(self, token: str, path: Path, environ: dict[str, Any]) -> None:
+        # Late, as it imports gevent.
+        from .takeover import obstacle
+
+        # Printed, not logged: log files are kept and read by others.
+        problem = obstacle(environ) if environ else None
+        if problem is not None:
+            words = f"this application cannot be watched here: {problem}"
+        else:
+            # Behind #, the token reaches no proxy's and no server's log when the address is opened.
+            words = f"watch this application at {application_url(environ)}{self.settings.mount}/#token={token}"
+        print(f"rbkit: {words}\nrbkit: the token stays the same; it is in {path}", file=sys.stderr, flush=True)
 
 
 def application_url(environ: Mapping[str, Any]) -> str:

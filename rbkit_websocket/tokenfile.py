@@ -14,8 +14,8 @@ from .errors import RuntimeDirectoryError
 __all__ = ["generated_token"]
 
 
-def generated_token(directory: Path, application: str) -> tuple[str, bool]:
-    """The application's token and whether this call made it. All workers get the same one, however they race.
+def generated_token(directory: Path, application: str) -> tuple[str, Path, bool]:
+    """The application's token, its file, and whether this call made it. All workers get the same, however they race.
 
     Raises:
         RuntimeDirectoryError: the file is not the user's own, or open to others.
@@ -29,14 +29,14 @@ def generated_token(directory: Path, application: str) -> tuple[str, bool]:
         # link() fails if the name exists: of several workers one wins, and nobody ever reads an unfinished file.
         os.link(draft, path)
     except FileExistsError:
-        return _read_token(path), False
+        return _read_token(path), path, False
     except OSError as error:
         raise RuntimeDirectoryError(
             str(directory), f"cannot keep the token ({error.strerror}); set RBKIT_RUNTIME_DIR, or a token"
         ) from error
     finally:
         draft.unlink(missing_ok=True)
-    return token, True
+    return token, path, True
 
 
 def _read_token(path: Path) -> str:

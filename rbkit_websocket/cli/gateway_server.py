@@ -73,7 +73,7 @@ def serve(address: tuple[str, int], servers: Sequence[str], servers_file: Path |
     if token is None and settings.authorize is None:
         # Made here, so that it is no news to the gate, which would print an address without a port.
         directory = discovery.runtime_directory(settings.runtime_dir)
-        token, _ = generated_token(directory, settings.name)
+        token, _, _ = generated_token(directory, settings.name)
     runtime.gate()
     server = pywsgi.WSGIServer(_resolved(address), partial(answer, runtime), log=None)
     try:

@@ -54,7 +54,11 @@ def _file(environ: dict[str, Any], start_response: StartResponse, runtime: Runti
 
 def _servers(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
     runtime.gate(environ).check(environ)
-    return as_json(start_response, {"application": runtime.settings.name, "servers": runtime.servers()})
+    # Late, as it imports gevent; a browser is not told why its WebSocket was refused.
+    from ..takeover import obstacle
+
+    answer = {"application": runtime.settings.name, "servers": runtime.servers(), "obstacle": obstacle(environ)}
+    return as_json(start_response, answer)
 
 
 def _login(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:

@@ -19,7 +19,7 @@ from .refusals import reason
 from .uwsgi import Uwsgi
 from .websocket_handler import PywsgiWebSocketHandler, install
 
-__all__ = ["Takeover", "claim", "install", "refusal"]
+__all__ = ["Takeover", "claim", "install", "obstacle", "refusal"]
 
 # Most specific first. Under monkey patching a server of threads has gevent's sockets too, and whatever has such a
 # socket below a buffered file would satisfy the plain adapter of pywsgi.
@@ -41,6 +41,14 @@ def claim(environ: dict[str, Any]) -> Takeover | None:
         if takeover := adapter.claim(environ):
             return takeover
     return None
+
+
+def obstacle(environ: dict[str, Any]) -> str | None:
+    """What stands in the way of sessions under the web server of this request, an upgrade or not; None: nothing."""
+    if environ.get("SERVER_PROTOCOL") in ("HTTP/2", "HTTP/2.0"):
+        return None  # a page came that way; a WebSocket gets a connection of its own
+    takeover = claim(environ)
+    return refusal(environ) if takeover is None else takeover.obstacle()
 
 
 def refusal(environ: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import Chrome, Keys
 from support.dashboardpage import SIZES, DashboardPage
-from support.servers import SERVERS, TOKEN, WebServer
+from support.servers import SERVERS, TOKEN, UNSUPPORTED, WebServer
 from support.standin import RECORDINGS, StandIn, pack
 from support.waiting import wait_until
 
@@ -104,6 +104,17 @@ def test_a_wrong_token_leads_to_the_door_and_a_right_one_through_it(chromium: Ch
         page.wait_for_state("Live")
         # Chromium reports each answer of 401, and there is nothing else.
         assert all("401 (Unauthorized)" in message for message in page.console())
+
+
+def test_where_no_websocket_can_be_had_the_page_says_why_and_waits_for_a_click(chromium: Chrome) -> None:
+    with UNSUPPORTED["gunicorn-sync"]() as web, dashboard(chromium, web) as page:
+        page.wait(lambda: "This web server cannot carry the dashboard" in page.text(), "the refusal")
+        assert "gunicorn's sync worker serves one request at a time" in page.text(".notice")
+        assert page.axe() == []
+        page.screenshot("impossible")
+        page.find("button.primary").click()
+        page.wait(lambda: web.log().count("refused") > 1 or "cannot carry" in page.text(), "the second refusal")
+        assert all("WebSocket connection to" in message for message in page.console())
 
 
 def test_the_cpu_panel_finds_the_hot_function_and_its_request(chromium: Chrome, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 from support.rawclient import RawClient, upgrade_request
 from support.servers import SELF_REFUSING, UNSUPPORTED, WebServer
+from support.waiting import wait_until
 
 from rbkit_websocket.takeover import refusal
 
@@ -79,7 +81,19 @@ def test_servers_with_websockets_of_their_own_refuse_before_the_application_is_a
         assert b'"servers"' in web.get("/__rbkit__/servers", headers={"Authorization": f"Bearer {web.token}"})
 
 
-def test_the_listing_works_all_the_same(unsupported: WebServer) -> None:
-    assert b'"servers"' in unsupported.get(
-        "/__rbkit__/servers", headers={"Authorization": f"Bearer {unsupported.token}"}
-    )
+def test_the_listing_works_all_the_same_and_tells_browsers_why(unsupported: WebServer, unsupported_name: str) -> None:
+    page = unsupported.get("/__rbkit__/servers", headers={"Authorization": f"Bearer {unsupported.token}"})
+    listing = json.loads(page)
+    assert len(listing["servers"]) == 1
+    for words in REASONS[unsupported_name]:
+        assert words in listing["obstacle"]
+
+
+def test_no_address_is_printed_where_it_would_lead_nowhere(unsupported_name: str) -> None:
+    with UNSUPPORTED[unsupported_name](env={"RBKIT_TOKEN": None}) as web:
+        assert b"hello" in web.get("/hello")
+        wait_until(lambda: "rbkit: the token stays the same; it is in" in web.log(), "the words about the token")
+        assert "watch this application at" not in web.log()
+        (line,) = (line for line in web.log().splitlines() if "cannot be watched here: " in line)
+        for words in REASONS[unsupported_name]:
+            assert words in line

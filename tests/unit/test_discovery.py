@@ -355,10 +355,11 @@ def test_what_a_server_left_that_died_before_its_record_vanishes(directory: Path
 
 
 def test_a_token_is_made_once_and_kept(directory: Path) -> None:
-    token, created = generated_token(directory, APP)
+    token, path, created = generated_token(directory, APP)
     assert created
     assert len(token) >= 24
-    assert generated_token(directory, APP) == (token, False)
+    assert path.read_text() == token
+    assert generated_token(directory, APP) == (token, path, False)
     assert generated_token(directory, "other")[0] != token
     files = sorted(directory.iterdir())
     assert len(files) == 2
@@ -383,8 +384,8 @@ def test_workers_that_race_get_one_token_and_one_makes_it(directory: Path) -> No
         worker.stdin.write("\n")
         worker.stdin.flush()
     answers = [worker.communicate()[0].split() for worker in workers]
-    assert len({token for token, _ in answers}) == 1
-    assert [created for _, created in answers].count("True") == 1
+    assert len({token for token, _, _ in answers}) == 1
+    assert [created for _, _, created in answers].count("True") == 1
     assert len(list(directory.iterdir())) == 1
 
 

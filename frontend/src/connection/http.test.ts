@@ -48,7 +48,11 @@ describe("the door", () => {
 
   it("reads servers with and without the newer figures", () => {
     const read = readServers({ application: "a", servers: [{ id: "1-a", pid: 1, rss: 5 }, { pid: 2 }, null] });
-    expect(read).toMatchObject({ kind: "open", servers: [{ id: "1-a", pid: 1, rss: 5, requests: null, alive: true }] });
+    expect(read).toMatchObject({
+      kind: "open",
+      obstacle: null,
+      servers: [{ id: "1-a", pid: 1, rss: 5, requests: null, alive: true }],
+    });
   });
 });
 

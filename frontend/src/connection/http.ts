@@ -17,7 +17,8 @@ export interface Server {
 }
 
 export type Access =
-  | { kind: "open"; application: string; servers: readonly Server[] }
+  /** `obstacle`: why the web server cannot carry a WebSocket, if it cannot. */
+  | { kind: "open"; application: string; servers: readonly Server[]; obstacle: string | null }
   | { kind: "locked" }
   | { kind: "forbidden"; why: string }
   | { kind: "unreachable"; why: string };
@@ -43,10 +44,11 @@ export async function listServers(fetcher: Fetch = fetch): Promise<Access> {
 }
 
 export function readServers(body: unknown): Access {
-  const map = body as { application?: unknown; servers?: unknown };
+  const map = body as { application?: unknown; servers?: unknown; obstacle?: unknown };
   if (typeof map !== "object" || map === null || !Array.isArray(map.servers)) throw new Error("no list of servers");
   const servers = map.servers.filter((entry) => typeof entry?.id === "string").map(readServer);
-  return { kind: "open", application: typeof map.application === "string" ? map.application : "", servers };
+  const word = (value: unknown) => (typeof value === "string" ? value : null);
+  return { kind: "open", application: word(map.application) ?? "", servers, obstacle: word(map.obstacle) };
 }
 
 function readServer(entry: { [key: string]: unknown }): Server {

@@ -54,6 +54,7 @@ const HANDSHAKE = { 0: 8, 1: 1, 2: { pid: 7, process_name: "p", extensions: "sta
 const OPEN: Access = {
   kind: "open",
   application: "shop",
+  obstacle: null,
   servers: [
     {
       id: "7-a",
@@ -210,6 +211,18 @@ describe("a link", () => {
     await settled();
     expect(timers.map(({ ms }) => ms)).toEqual([100, 200]);
     await expect(link.command("handshake")).rejects.toBeInstanceOf(Disconnected);
+  });
+
+  it("does not try again where the web server cannot carry it", async () => {
+    access = { ...OPEN, obstacle: "one thread only" } as Access;
+    link.connect();
+    await settled();
+    wires[0]?.broken(1006);
+    expect(link.state.value).toEqual({ kind: "impossible", why: "one thread only" });
+    expect(timers).toEqual([]);
+    // What proves wrong is forgotten.
+    (await connected()).broken(1006);
+    expect(link.state.value.kind).toBe("waiting");
   });
 
   it("refuses a server without a handshake", async () => {

@@ -13,6 +13,8 @@ export type LinkState =
   /** The token is missing or wrong. */
   | { kind: "locked" }
   | { kind: "forbidden"; why: string }
+  /** The web server does not hand its sockets over, so there is no use in trying again. */
+  | { kind: "impossible"; why: string }
   /** `retryAt`: milliseconds since the epoch of the next attempt. */
   | { kind: "waiting"; why: string; retryAt: number };
 
@@ -226,22 +228,28 @@ export class Link {
             this.replaced.value = true;
           }
         });
-        this.#openSocket(attempt);
+        this.#openSocket(attempt, access.obstacle);
     }
   }
 
-  #openSocket(attempt: number): void {
+  #openSocket(attempt: number, obstacle: string | null): void {
     const socket = this.world.open(socketAddress(this.world.page, this.server.value));
     socket.binaryType = "arraybuffer";
     this.#socket = socket;
     this.#counter = null;
-    socket.onopen = () => void this.#greet(attempt);
+    let opened = false;
+    socket.onopen = () => {
+      opened = true;
+      void this.#greet(attempt);
+    };
     socket.onmessage = (message) => this.#receive(message.data);
     socket.onclose = (event) => {
       if (attempt !== this.#attempt) return;
       this.#socket = null;
       this.#abandon();
-      this.#wait(closeWords(event.code, event.reason));
+      // A socket that has opened proves the obstacle wrong.
+      if (obstacle !== null && !opened) this.state.value = { kind: "impossible", why: obstacle };
+      else this.#wait(closeWords(event.code, event.reason));
     };
   }
 

@@ -70,13 +70,35 @@ export function Gate({ link }: { link: Link }) {
 }
 
 /** The application's own `authorize` said no, or this page's origin is not allowed. */
-export function Forbidden({ link, why }: { link: Link; why: string }) {
+export function Forbidden({ link, why }: Refusal) {
+  return (
+    <Refused link={link} title="You may not watch this application" why={why}>
+      Sign in to the application if it asks for that, then try again.
+    </Refused>
+  );
+}
+
+/** The web server that the application runs under does not hand its sockets over. */
+export function Impossible({ link, why }: Refusal) {
+  return (
+    <Refused link={link} title="This web server cannot carry the dashboard" why={why}>
+      The dashboard needs a WebSocket. Restart the application under a server that can have one, then try again.
+    </Refused>
+  );
+}
+
+interface Refusal {
+  link: Link;
+  why: string;
+}
+
+function Refused({ link, title, why, children }: Refusal & { title: string; children: string }) {
   return (
     <main class="gate">
       <div class="box">
-        <h1>You may not watch this application</h1>
+        <h1>{title}</h1>
         <p class="notice bad">{clean(why)}</p>
-        <p class="soft">Sign in to the application if it asks for that, then try again.</p>
+        <p class="soft">{children}</p>
         <div>
           <button class="button primary" type="button" onClick={() => link.connect()}>
             Try again
