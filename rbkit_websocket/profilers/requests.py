@@ -17,7 +17,7 @@ sample and read its ``name`` when sending: the route may be known by then.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -118,11 +118,12 @@ class Requests:
 
     def _underway(self, frame: FrameType) -> Request | None:
         """The request of a frame that is not tracked. Its name is final: nobody tells its end."""
-        environ = frame.f_locals.get("environ")
+        variables = frame.f_locals
+        environ = variables.get("environ")
         try:
-            if not isinstance(environ, dict) or self._ignored(environ):
+            if not isinstance(environ, dict) or self._is_ours(variables):
                 return None
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, LookupError, TypeError, ValueError):
             # An environ may hold anything. But the native sampler calls this in the main thread, where what a signal's
             # handler raises is the application's.
             return None
@@ -149,16 +150,18 @@ class Requests:
 
     def count(self, stacks: Iterable[FrameType]) -> int:
         """How many of these stacks, given by their innermost frames, are requests of the application."""
-        return sum(marked is not None and not self._is_own(marked) for marked in map(self._marked, stacks))
+        return sum(marked is not None and self._is_the_applications(marked) for marked in map(self._marked, stacks))
 
-    def _is_own(self, frame: FrameType) -> bool:
-        """Whether a frame of :attr:`entry` serves one of our sessions or pages."""
+    def _is_the_applications(self, frame: FrameType) -> bool:
         try:
-            variables = frame.f_locals
-            environ = variables["environ"]
-            return self._ignored(environ) or environ.get("PATH_INFO") in variables["ours"]
+            return not self._is_ours(frame.f_locals)
         except Exception:  # noqa: BLE001 - an environ may hold anything
-            return False
+            return True
+
+    def _is_ours(self, variables: Mapping[str, Any]) -> bool:
+        """Whether a frame of :attr:`entry` with these variables serves one of our sessions or pages."""
+        environ = variables["environ"]
+        return self._ignored(environ) or environ.get("PATH_INFO") in variables["ours"]
 
     def name_of_stack(self, frame: FrameType | None) -> str | None:
         """The name of that request."""

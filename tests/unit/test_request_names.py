@@ -239,6 +239,22 @@ def test_a_request_that_began_before_the_profiler_has_its_name(profiler: CpuProf
         thread.join()
 
 
+def test_our_own_pages_are_no_requests_of_the_application(profiler: CpuProfiler) -> None:
+    def authorize(environ: dict[str, Any]) -> bool:
+        time.sleep(0.03)
+        return True
+
+    wrapped = wrap(nap, authorize=authorize)
+    profiler.start()
+
+    def sampled() -> set[str | None]:
+        wrapped(environ_of("/__rbkit__/login", "POST"), lambda status, headers: None)
+        stacks = named_stacks(profile_of(profiler))
+        return {name for name, functions, _ in stacks if any("authorize" in function for function in functions)}
+
+    assert wait_until(sampled, "samples in the page") == {None}
+
+
 def test_published_samples_end_with_a_frame_named_after_the_request(profiler: CpuProfiler) -> None:
     wrapped = wrap(nap)
     profiler.start()

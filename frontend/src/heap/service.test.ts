@@ -40,6 +40,19 @@ describe("a leak, found as by clicking", () => {
     expect(rows[1]).toMatchObject({ name: "list", grown: 1, grownSize: 8 * 240 });
   });
 
+  it("leaves the profiler's own classes out until it is asked for all", () => {
+    const [earlier, later] = [1, 2].map((objects) => {
+      const key = service.begin();
+      const list = Array.from({ length: objects }, (_, i) => ({ 3: 16 * (i + 1), 4: "rbkit_websocket.x.Y", 8: 48 }));
+      service.add(key, encode({ id: 1, n: 0, objects: list }));
+      service.finish(key, "own", { ...facts, expected: objects });
+      return key;
+    }) as [number, number];
+    expect(service.diff(earlier, later).total).toBe(0);
+    const { rows } = service.diff(earlier, later, { all: true });
+    expect(rows).toMatchObject([{ name: "rbkit_websocket.x.Y", created: 1 }]);
+  });
+
   it("shows the new objects, and why one is alive", () => {
     const { rows, total } = service.changed(before, after, Change.created, { limit: 5 });
     expect(total).toBe(240);

@@ -38,7 +38,7 @@ export interface DiffQuery {
   readonly filter?: string;
   readonly order?: DiffOrder;
   readonly ascending?: boolean;
-  /** Classes in which nothing changed, too. */
+  /** Classes in which nothing changed and the profiler's own, too. */
   readonly all?: boolean;
   readonly offset?: number;
   readonly limit?: number;
@@ -148,9 +148,7 @@ export class HeapService {
   /** The classes of two snapshots compared, by a query. */
   diff(before: number, after: number, query: DiffQuery = {}): Page<DiffRow> {
     const { filter = "", order = "size", ascending = false, all = false, offset = 0, limit = 100 } = query;
-    const changed = this.diffOf(before, after).rows.filter(
-      (row) => all || row.created || row.gone || row.grown || row.sizeBefore !== row.sizeAfter,
-    );
+    const changed = this.diffOf(before, after).rows.filter((row) => all || (!isOurs(row.name) && hasChanged(row)));
     const by = (row: DiffRow): number | string => {
       if (order === "count") return row.countAfter - row.countBefore;
       if (order === "size") return row.sizeAfter - row.sizeBefore;
@@ -224,4 +222,13 @@ function page<T>(rows: readonly T[], offset: number, limit: number): Page<T> {
 
 function bounded(query: ObjectQuery): ObjectQuery {
   return { ...query, limit: Math.min(query.limit ?? 100, MOST_ROWS) };
+}
+
+function hasChanged(row: DiffRow): boolean {
+  return row.created > 0 || row.gone > 0 || row.grown > 0 || row.sizeBefore !== row.sizeAfter;
+}
+
+/** What the profiler itself needs comes and goes with those who watch, and is nobody's leak. */
+function isOurs(className: string): boolean {
+  return className.startsWith("rbkit_websocket.");
 }

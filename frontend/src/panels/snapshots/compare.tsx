@@ -47,7 +47,7 @@ export function Diff({ store, place }: { store: SnapshotStore; place: At<"diff">
                 all.value = event.currentTarget.checked;
               }}
             />
-            unchanged, too
+            unchanged and rbkit's own, too
           </label>
         </div>
       </header>
