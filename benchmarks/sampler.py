@@ -280,10 +280,11 @@ def measure_web(rounds: int, seconds: float, only: str) -> None:
     print(
         f"\ngunicorn, gevent worker, Flask (native: {native}), {rounds} rounds of {seconds:g} s; slow-down of a request"
     )
-    print(f"  {'':27}{'mean':>8}{'p99':>8}")
-    for name, (mean, p99) in found.items():
+    print(f"  {'':27}{'mean':>8}{'p99':>15}")
+    for name, (mean, mean_error, p99, p99_error) in found.items():
         target = 1.05 if name.startswith("native 1 kHz, polled") else None
-        print(f"  {name:27}{mean:8.3f}{p99:8.3f}{verdict(p99, target)}", flush=True)
+        ratios = f"{mean:8.3f} ±{mean_error:.3f}{p99:8.3f} ±{p99_error:.3f}"
+        print(f"  {name:27}{ratios}{verdict(p99, target)}", flush=True)
     print(
         f"  idle worker's time in Hub.run: {in_hub:.1f} %  >= 95 %  {'met' if in_hub >= 95 else 'MISSED'}", flush=True
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import re
 import signal
 import statistics
@@ -21,9 +22,10 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from sampler_loads import flask_site, in_process, spy_on
+from sampler_turns import error_of_median
 
 TOKEN = "benchmark"
 
@@ -78,6 +80,19 @@ def load(port: int) -> None:
 
 
 # -- the client
+
+# Seconds that requests took, without a profiler and with one.
+Turn = dict[bool, list[float]]
+DRAWN = 100
+
+
+class Found(NamedTuple):
+    """Ratios of what a request takes with and without a profiler, with their standard errors."""
+
+    mean: float
+    mean_error: float
+    tail: float
+    tail_error: float
 
 
 class Site:
@@ -196,29 +211,40 @@ def percentile(times: list[float]) -> float:
     return statistics.quantiles(times, n=100)[98]
 
 
-def measure(names: dict[str, str], rounds: int, seconds: float) -> tuple[dict[str, tuple[float, float]], float, str]:
-    """For each profiler (what :data:`KINDS` calls it) the ratios of mean and 99th percentile; idle time in the hub in
-    per cent; what the handshake says of the native sampler."""
-    means: dict[str, list[float]] = {name: [] for name in names}
-    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in names}
+def tail(turns: list[Turn]) -> float:
+    """The ratio of the 99th percentiles of all turns."""
+    off, on = ([seconds for turn in turns for seconds in turn[side]] for side in (False, True))
+    return percentile(on) / percentile(off)
+
+
+def error_of_tail(turns: list[Turn]) -> float:
+    """Its standard error: how far it is apart in samples drawn from the turns (a bootstrap)."""
+    return statistics.stdev(tail(random.choices(turns, k=len(turns))) for _ in range(DRAWN))
+
+
+def measure(names: dict[str, str], rounds: int, seconds: float) -> tuple[dict[str, Found], float, str]:
+    """For each profiler (what :data:`KINDS` calls it) what it costs; idle time in the hub in per cent; what the
+    handshake says of the native sampler."""
+    turns: dict[str, list[Turn]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory(prefix="rbb", dir="/tmp") as directory:
         site = Site(directory)
         try:
             site.run(seconds, nothing)
-            for _ in range(rounds):
+            for number in range(rounds):
                 for name, kind in names.items():
-                    off = site.run(seconds, nothing)
-                    with KINDS[kind](site) as meanwhile:
-                        on = site.run(seconds, meanwhile)
-                    means[name].append(statistics.fmean(on) / statistics.fmean(off))
-                    times[name][0].extend(off)
-                    times[name][1].extend(on)
+                    turn: Turn = {}
+                    # Each side goes first in half of the rounds.
+                    for on in (True, False) if number % 2 else (False, True):
+                        with KINDS[kind if on else ""](site) as meanwhile:
+                            turn[on] = site.run(seconds, meanwhile)
+                    turns[name].append(turn)
             in_hub, native = idle(site), site.native
         finally:
             site.close()
-    found = {
-        name: (statistics.median(means[name]), percentile(on) / percentile(off)) for name, (off, on) in times.items()
-    }
+    found = {}
+    for name, taken in turns.items():
+        means = [statistics.fmean(turn[True]) / statistics.fmean(turn[False]) for turn in taken]
+        found[name] = Found(statistics.median(means), error_of_median(means), tail(taken), error_of_tail(taken))
     return found, in_hub, native
 
 
