@@ -36,8 +36,8 @@ BELOW: dict[str, set[str]] = {
     "websocket": {"protocol", "handshake"},
     "takeover": {"handshake", "httphandler"},
     "bridge": {"curve", "websocket", "discovery", "protocol"},
-    "runtime": {"authorize", "bridge", "curve", "discovery", "server", "tokenfile"},
-    "dashboard": {"authorize", "handshake", "discovery", "protocol", "redaction", "responses", "runtime"},
+    "runtime": {"authorize", "bridge", "curve", "discovery", "server", "takeover", "tokenfile"},
+    "dashboard": {"authorize", "handshake", "discovery", "protocol", "redaction", "responses", "runtime", "takeover"},
     "upgrade": {
         *("takeover", "bridge", "websocket", "handshake", "protocol", "redaction", "responses", "runtime", "sessions"),
     },
