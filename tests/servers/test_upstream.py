@@ -53,7 +53,7 @@ def upstream_site(request: pytest.FixtureRequest) -> Iterator[Upstream]:
         pub, req = f"ipc://{directory}/pub", f"ipc://{directory}/req"
     else:
         pub, req = f"tcp://127.0.0.1:{free_port()}", f"tcp://127.0.0.1:{free_port()}"
-    env = {"RBKIT_PUB_ENDPOINT": pub, "RBKIT_REQ_ENDPOINT": req, "RBKIT_CONNECT_TIMEOUT": "1"}
+    env = {"RBKIT_PUB_ENDPOINT": pub, "RBKIT_REQ_ENDPOINT": req, "RBKIT_CONNECT_TIMEOUT": str(scaled(1))}
     with SERVERS[server](env=env) as web:
         yield Upstream(web, pub, req)
     shutil.rmtree(directory)

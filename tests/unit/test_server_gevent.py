@@ -148,11 +148,13 @@ def test_a_collection_runs_in_the_applications_thread_or_without_it_when_blocked
         gc.disable()
         print(endpoints.pub, endpoints.req, flush=True)
         Cycle()
+        gevent.spawn(print, "turning", flush=True)
         while stdin_line():
             Cycle()
             print("blocked", flush=True)
             native_sleep(1.5)
     """)
+    assert line_of(process) == "turning"
     assert peer.ask("trigger_gc") == b"ok"
     assert line_of(process) == "main"
     say(process)
