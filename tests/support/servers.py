@@ -38,6 +38,12 @@ _LISTENING = re.compile(
     r"|bound to TCP address 127\.0\.0\.1:(\d+) fd"
 )
 
+# gunicorn's gevent worker exits in a greenlet of its own, 0.1 s after SIGQUIT; on a busy machine it is the interpreter's
+# end that this one interrupts.
+_LATE_EXIT = re.compile(
+    r"Exception ignored [^\n]*threading.*\nTraceback \(most recent call last\):\n(?:  .*\n)+SystemExit: 0\n"
+)
+
 
 class WebServer:
     """A running web server; a context manager that ends it and reads its log for tracebacks.
@@ -170,7 +176,7 @@ class WebServer:
             if kind is not None:
                 print(f"--- log of {self.process.args}\n{log}---")
         if kind is None and self.check_log:
-            assert "Traceback" not in log, f"a traceback in the server's log:\n{log}"
+            assert "Traceback" not in _LATE_EXIT.sub("", log), f"a traceback in the server's log:\n{log}"
 
     def _remove(self) -> None:
         self.kill()
