@@ -38,8 +38,8 @@ _LISTENING = re.compile(
     r"|bound to TCP address 127\.0\.0\.1:(\d+) fd"
 )
 
-# gunicorn's gevent worker exits in a greenlet of its own, 0.1 s after SIGQUIT; on a busy machine it is the interpreter's
-# end that this one interrupts.
+# gunicorn's gevent worker exits in a greenlet of its own, 0.1 s after SIGQUIT: on a busy machine, in the midst of the
+# interpreter's own end.
 _LATE_EXIT = re.compile(
     r"Exception ignored [^\n]*threading.*\nTraceback \(most recent call last\):\n(?:  .*\n)+SystemExit: 0\n"
 )
