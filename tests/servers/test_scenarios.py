@@ -48,6 +48,11 @@ def facts(site: Site) -> dict[str, Any]:
     return json.loads(site.web.get("/facts"))
 
 
+def test_the_list_of_servers_tells_of_no_obstacle(site: Site) -> None:
+    page = site.web.get("/__rbkit__/servers", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert json.loads(page)["obstacle"] is None
+
+
 def test_handshake_and_commands(site: Site) -> None:
     with site.connect() as client:
         handshake = decode_answer(client.command("handshake"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -113,6 +114,10 @@ def test_a_client_that_vanishes_is_noticed(way: Way) -> None:
         assert client.command("ping") == b"ok"
         assert way.rbkit.subscribers == 1
     way.rbkit.wait_for_subscribers(0)
+
+
+def test_the_list_of_servers_tells_of_no_obstacle(way: Way) -> None:
+    assert json.loads(way.get(f"__rbkit__/servers?token={TOKEN}"))["obstacle"] is None
 
 
 def test_pings_cross(way: Way) -> None:
