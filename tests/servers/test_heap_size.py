@@ -23,7 +23,7 @@ OBJECTS = int(os.environ.get("RBKIT_TEST_HEAP_OBJECTS", "300000"))
 MOST_GROWTH = 100 << 20
 
 PROGRAM = """
-import sys, threading
+import sys, threading, time
 from rbkit_websocket.server import Server
 
 class Node:
@@ -36,14 +36,17 @@ nodes = [Node(number) for number in range(int(sys.argv[2]))]
 server = Server([f"ipc://{sys.argv[1]}/pub"], [f"ipc://{sys.argv[1]}/req"], snapshot_rate=8_000_000)
 server.start()
 print("ready", flush=True)
-sys.stdin.read()
+for line in sys.stdin:
+    while not server.audience():
+        time.sleep(0.01)
+    print("heard", flush=True)
 server.stop()
 """
 
 
 @contextmanager
-def serving(directory: Path) -> Iterator[int]:
-    """A process with that many objects and a server; its pid."""
+def serving(directory: Path) -> Iterator[Any]:
+    """A process with that many objects and a server, which answers a line when somebody has subscribed."""
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(directory), str(OBJECTS // 4)],
         stdin=subprocess.PIPE,
@@ -55,7 +58,7 @@ def serving(directory: Path) -> Iterator[int]:
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == "ready\n"
-        yield process.pid
+        yield process
     finally:
         process.stdin.close()
         process.wait(scaled(20))
@@ -77,9 +80,9 @@ def forget_peak(pid: int) -> int:
 @pytest.mark.skipif(snapshot.native is None, reason="the extension module _heap has not been built")
 @pytest.mark.timeout(300)
 def test_every_object_arrives_once_and_the_process_hardly_grows(tmp_path: Path) -> None:
-    with serving(tmp_path) as pid, Peer(f"ipc://{tmp_path}/pub", f"ipc://{tmp_path}/req") as peer:
+    with serving(tmp_path) as process, Peer(f"ipc://{tmp_path}/pub", f"ipc://{tmp_path}/req") as peer:
         peer.handshake()
-        before = forget_peak(pid)
+        before = forget_peak(process.pid)
         assert peer.map("snapshot_start")["method"] == "fork"
         facts = wait_until(
             lambda: (now := peer.map("snapshot_status 1"))["state"] != "running" and now, "the snapshot", timeout=60
@@ -93,16 +96,18 @@ def test_every_object_arrives_once_and_the_process_hardly_grows(tmp_path: Path) 
                 nodes += item[4] == "__main__.Node"
         assert len(ids) == facts["objects"] >= OBJECTS
         assert nodes == OBJECTS // 4
-        assert memory(pid, "VmHWM") - before < MOST_GROWTH
+        assert memory(process.pid, "VmHWM") - before < MOST_GROWTH
 
 
 @pytest.mark.skipif(snapshot.native is None, reason="the extension module _heap has not been built")
 @pytest.mark.timeout(300)
 def test_every_object_is_published_once_and_the_process_hardly_grows(tmp_path: Path) -> None:
-    with serving(tmp_path) as pid, Peer(f"ipc://{tmp_path}/pub", f"ipc://{tmp_path}/req") as peer:
+    with serving(tmp_path) as process, Peer(f"ipc://{tmp_path}/pub", f"ipc://{tmp_path}/req") as peer:
         peer.subscribe()
-        peer.handshake()
-        before = forget_peak(pid)
+        process.stdin.write("subscribed\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "heard\n"
+        before = forget_peak(process.pid)
         peer.req.send(b"objectspace_snapshot")
         ids: set[int] = set()
         total: Any = None
@@ -118,4 +123,4 @@ def test_every_object_is_published_once_and_the_process_hardly_grows(tmp_path: P
         assert peer.req.recv() == b"ok"
         assert total >= OBJECTS
         assert counters == list(range(counters[0], counters[0] + len(counters)))
-        assert memory(pid, "VmHWM") - before < MOST_GROWTH
+        assert memory(process.pid, "VmHWM") - before < MOST_GROWTH
