@@ -179,14 +179,16 @@ class Runtime:
         # Late, as it imports gevent.
         from .takeover import obstacle
 
-        # Printed, not logged: log files are kept and read by others.
+        # Behind #, the token reaches no proxy's and no server's log when the address is opened.
+        address = f"{application_url(environ)}{self.settings.mount}/#token={token}"
         problem = obstacle(environ) if environ else None
+        lines = [f"watch this application at {address}"]
         if problem is not None:
-            words = f"this application cannot be watched here: {problem}"
-        else:
-            # Behind #, the token reaches no proxy's and no server's log when the address is opened.
-            words = f"watch this application at {application_url(environ)}{self.settings.mount}/#token={token}"
-        print(f"rbkit: {words}\nrbkit: the token stays the same; it is in {path}", file=sys.stderr, flush=True)
+            # The address all the same: it is not printed again, and another server may get the same token.
+            lines = [f"this application cannot be watched here: {problem}", f"under a server that can: {address}"]
+        lines.append(f"the token stays the same; it is in {path}")
+        # Printed, not logged: log files are kept and read by others.
+        print("\n".join(f"rbkit: {line}" for line in lines), file=sys.stderr, flush=True)
 
 
 def application_url(environ: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from .protocol import envelope
 from .redaction import redact
 from .responses import StartResponse, refuse
 from .runtime import Runtime
-from .takeover import Takeover, claim, refusal
+from .takeover import Takeover, claim, obstacle_to
 from .websocket import Session, keep, release
 from .websocket.hardened import HardenedWebSocket, encode_frame
 
@@ -64,7 +64,7 @@ def serve(environ: dict[str, Any], start_response: StartResponse, runtime: Runti
         finally:
             redact(environ, start_response)
         takeover = claim(environ)
-        obstacle = refusal(environ) if takeover is None else takeover.obstacle()
+        obstacle = obstacle_to(takeover, environ)
         if takeover is None or obstacle is not None:
             raise Rejected("501 Not Implemented", obstacle or "")
         _reserve(takeover, runtime.settings.max_sessions)

@@ -19,7 +19,7 @@ from .refusals import reason
 from .uwsgi import Uwsgi
 from .websocket_handler import PywsgiWebSocketHandler, install
 
-__all__ = ["Takeover", "claim", "install", "obstacle", "refusal"]
+__all__ = ["Takeover", "claim", "install", "obstacle", "obstacle_to", "refusal"]
 
 # Most specific first. Under monkey patching a server of threads has gevent's sockets too, and whatever has such a
 # socket below a buffered file would satisfy the plain adapter of pywsgi.
@@ -44,10 +44,21 @@ def claim(environ: dict[str, Any]) -> Takeover | None:
 
 
 def obstacle(environ: dict[str, Any]) -> str | None:
-    """What stands in the way of sessions under the web server of this request, an upgrade or not; None: nothing."""
-    if environ.get("SERVER_PROTOCOL") in ("HTTP/2", "HTTP/2.0"):
-        return None  # a page came that way; a WebSocket gets a connection of its own
-    takeover = claim(environ)
+    """What stands in the way of sessions under the web server of this request, which may be any; None: nothing known.
+
+    Some requests do not show what an upgrade would find: over HTTP/2, where a WebSocket gets a connection of its own;
+    with a body in chunks, whose reader hides the parser's; and a WebSocket of the application's.
+    """
+    shows_nothing = (
+        environ.get("SERVER_PROTOCOL") in ("HTTP/2", "HTTP/2.0")
+        or "HTTP_TRANSFER_ENCODING" in environ
+        or environ.get("wsgi.websocket") is not None
+    )
+    return None if shows_nothing else obstacle_to(claim(environ), environ)
+
+
+def obstacle_to(takeover: Takeover | None, environ: dict[str, Any]) -> str | None:
+    """What stands in the way of a session over what :func:`claim` gave for this request; None: nothing."""
     return refusal(environ) if takeover is None else takeover.obstacle()
 
 

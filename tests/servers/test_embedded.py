@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import pytest
 import zmq
 from support import gunicorn_started
 from support.rawclient import RawClient, RbkitConnection, connect_rbkit, upgrade_request
-from support.servers import SERVERS, TOKEN, WebServer
+from support.servers import ALL, SERVERS, TOKEN, WebServer
 from support.waiting import scaled, wait_until
 
 from rbkit_websocket.protocol.messages import decode_answer, decode_publication
@@ -314,6 +315,16 @@ def test_a_generated_token_is_printed_once_and_shared_by_all_workers() -> None:
         for path in shared.iterdir():
             path.unlink()
         shared.rmdir()
+
+
+@pytest.mark.parametrize("server", ["gunicorn-gevent", "gunicorn-gthread", "flask-run"])
+def test_a_first_request_that_shows_nothing_of_the_server_gets_the_address(server: str) -> None:
+    with ALL[server](env={"RBKIT_TOKEN": None}) as web, RawClient(web.port) as client:
+        head = b"POST /hello HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        client.request(head + b"2\r\nhi\r\n0\r\n\r\n")
+        wait_until(lambda: "the token stays the same" in web.log(), "the words about the token")
+        assert re.search(r"watch this application at http://\S+/__rbkit__/#token=\S+", web.log())
+        assert "cannot be watched here" not in web.log()
 
 
 def test_no_token_at_all_is_said_aloud() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -89,7 +90,7 @@ def test_the_listing_works_all_the_same_and_tells_browsers_why(unsupported: WebS
         assert words in listing["obstacle"]
 
 
-def test_no_address_is_printed_where_it_would_lead_nowhere(unsupported_name: str) -> None:
+def test_the_address_is_printed_as_one_for_another_server(unsupported_name: str) -> None:
     with UNSUPPORTED[unsupported_name](env={"RBKIT_TOKEN": None}) as web:
         assert b"hello" in web.get("/hello")
         wait_until(lambda: "rbkit: the token stays the same; it is in" in web.log(), "the words about the token")
@@ -97,3 +98,4 @@ def test_no_address_is_printed_where_it_would_lead_nowhere(unsupported_name: str
         (line,) = (line for line in web.log().splitlines() if "cannot be watched here: " in line)
         for words in REASONS[unsupported_name]:
             assert words in line
+        assert re.search(r"rbkit: under a server that can: \S.*/__rbkit__/#token=\S+\n", web.log())
