@@ -119,20 +119,15 @@ def _talk(takeover: Takeover, environ: dict[str, Any], runtime: Runtime, server_
     keep(session)
     orderly = False
     try:
-        endpoints = problem = None
         try:
             endpoints = runtime.endpoints(server_id)
-        except NoSuchServer as error:
-            problem = str(error)
-        except (ServerStartError, RuntimeDirectoryError) as error:
-            problem = f"{NOT_RUNNING}: {error}"
-        if endpoints is not None:
-            with runtime.using(endpoints, session):
-                Bridge(session, endpoints.pub, endpoints.req, settings, text=text, keys=endpoints.keys).run()
-        else:
-            session.close(1013, problem or "")
+        except (NoSuchServer, ServerStartError, RuntimeDirectoryError) as error:
+            session.close(1013, str(error) if isinstance(error, NoSuchServer) else f"{NOT_RUNNING}: {error}")
             for _ in session.messages():
                 pass  # until the client has answered the close frame
+        else:
+            with runtime.using(endpoints, session):
+                Bridge(session, endpoints.pub, endpoints.req, settings, text=text, keys=endpoints.keys).run()
         orderly = True
     except Exception:  # a boundary: the application and its server must not suffer
         log.exception("rbkit: a session failed")

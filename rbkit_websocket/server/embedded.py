@@ -288,6 +288,7 @@ def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> 
     binding = _binding() if (pub, req) != (None, None) else Binding()
     keys = _keys(binding)
     process = _mine()
+    why = ""
     _install_hooks()
     with process.lock:
         if process.running is None:
@@ -304,13 +305,12 @@ def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> 
             try:
                 server.start()
             except ServerStartError as error:
-                problem = f"\nrbkit: {error}"  # Rbkit's API tells so by its result, and in the words before this
+                why = f"\nrbkit: {error}"
             else:
                 process.server = server
                 return server
-        else:
-            problem = ""
-    print(f"{CANNOT_START}{problem}", file=sys.stderr)
+    # Rbkit's API tells so by its result, and in the first of these words.
+    print(f"{CANNOT_START}{why}", file=sys.stderr)
     return False
 
 

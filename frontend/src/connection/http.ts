@@ -1,5 +1,7 @@
 /** The pages beside the dashboard; every address is relative, since the application may be mounted under a prefix. */
 
+import { number, text } from "../protocol/codec.ts";
+
 export interface Server {
   readonly id: string;
   readonly pid: number | null;
@@ -47,23 +49,20 @@ export function readServers(body: unknown): Access {
   const map = body as { application?: unknown; servers?: unknown; obstacle?: unknown };
   if (typeof map !== "object" || map === null || !Array.isArray(map.servers)) throw new Error("no list of servers");
   const servers = map.servers.filter((entry) => typeof entry?.id === "string").map(readServer);
-  const word = (value: unknown) => (typeof value === "string" ? value : null);
-  return { kind: "open", application: word(map.application) ?? "", servers, obstacle: word(map.obstacle) };
+  return { kind: "open", application: text(map.application) ?? "", servers, obstacle: text(map.obstacle) };
 }
 
 function readServer(entry: { [key: string]: unknown }): Server {
-  const figure = (key: string) => (typeof entry[key] === "number" ? (entry[key] as number) : null);
-  const word = (key: string) => (typeof entry[key] === "string" ? (entry[key] as string) : null);
   return {
     id: entry.id as string,
-    pid: figure("pid"),
-    application: word("application") ?? "",
-    started: figure("started"),
+    pid: number(entry.pid),
+    application: text(entry.application) ?? "",
+    started: number(entry.started),
     alive: entry.alive !== false,
-    rss: figure("rss"),
-    requests: figure("requests"),
-    sessions: figure("sessions"),
-    name: word("name"),
+    rss: number(entry.rss),
+    requests: number(entry.requests),
+    sessions: number(entry.sessions),
+    name: text(entry.name),
   };
 }
 
