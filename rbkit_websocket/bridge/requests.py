@@ -102,7 +102,8 @@ class Requests:
             if self._link.refused:
                 return f"{NOT_RUNNING} at {self._endpoint}"
             if remaining <= 0:
-                return f"{NOT_RUNNING} or not reachable at {self._endpoint}: no answer in {self._connect_timeout:g} s"
+                # The endpoint last, since a close frame may cut it off.
+                return f"{NOT_RUNNING} or not reachable: no answer in {self._connect_timeout:g} s at {self._endpoint}"
             self._readiness.wait(remaining)
 
     def submit(self, command: bytes) -> None:
