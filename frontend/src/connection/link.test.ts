@@ -220,8 +220,12 @@ describe("a link", () => {
     wires[0]?.broken(1006);
     expect(link.state.value).toEqual({ kind: "impossible", why: "one thread only" });
     expect(timers).toEqual([]);
-    // What proves wrong is forgotten.
+    // What proves wrong is forgotten, and stays so.
     (await connected()).broken(1006);
+    expect(link.state.value.kind).toBe("waiting");
+    timers.at(-1)?.run();
+    await settled();
+    wires.at(-1)?.broken(1006);
     expect(link.state.value.kind).toBe("waiting");
   });
 

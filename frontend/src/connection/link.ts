@@ -247,8 +247,8 @@ export class Link {
       if (attempt !== this.#attempt) return;
       this.#socket = null;
       this.#abandon();
-      // A socket that has opened proves the obstacle wrong.
-      if (obstacle !== null && !opened) this.state.value = { kind: "impossible", why: obstacle };
+      // A socket that has opened proves the obstacle wrong: behind a proxy another server may take the upgrades.
+      if (obstacle !== null && !opened && !this.#everOpen) this.state.value = { kind: "impossible", why: obstacle };
       else this.#wait(closeWords(event.code, event.reason));
     };
   }
