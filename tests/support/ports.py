@@ -10,13 +10,19 @@ import socket
 _CHOICE = range(10_000, 32_000)
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that nobody has, and that nobody gets by chance before it is used."""
+    """A port that nobody has, that nobody gets by chance before it is used, and another one each time."""
     while True:
         port = random.choice(_CHOICE)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        _given.add(port)
         return port
