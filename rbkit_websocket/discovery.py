@@ -26,12 +26,12 @@ import re
 import secrets
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from .clock import time
 from .errors import RuntimeDirectoryError
 from .liveness import boot_id, is_ours, is_zombie, pid_namespace, process_start, socket_answers
 

@@ -107,17 +107,13 @@ class Link:
         | zmq.EVENT_CONNECT_RETRIED
     )
 
-    _FAILED: Final = (
-        zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
-        zmq.EVENT_HANDSHAKE_FAILED_AUTH,
-        zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
-    )
-
     def __init__(self, socket: zmq.Socket[bytes], endpoint: str = "", keys: ClientKeys | None = None) -> None:
         self._socket = socket
         # Over ipc there are no keys: a handshake that fails there is a server that ends.
         self._remote = endpoint.startswith("tcp://")
         self._keys = keys
+        # Attempts in a row that the peer ended in the midst of the handshake, without a word.
+        self._hung_up = 0
         self.monitor: zmq.Socket[bytes] = socket.get_monitor_socket(self._EVENTS)
         self.up = False
         self.refused = False
@@ -131,22 +127,29 @@ class Link:
                 message = self.monitor.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            event = parse_monitor_message(message)["event"]
-            self.losses += event == zmq.EVENT_DISCONNECTED
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self.problem = None
-            elif self._remote and event in self._FAILED:
-                self.problem = self._explain(event)
-            self.up = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
-            self.refused = not self.up
+            self._take(parse_monitor_message(message)["event"])
+
+    def _take(self, event: int) -> None:
+        self.losses += event == zmq.EVENT_DISCONNECTED
+        self.up = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        told = event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+        if self.up or told or event == zmq.EVENT_CLOSED:  # the last: nobody listens there
+            self._hung_up, self.problem = 0, None
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+            self._hung_up += self._remote
+        # A server that ends hangs up as well: the next attempt, a moment later, shows what it was.
+        self.refused = not self.up and self._hung_up != 1
+        if self._remote and (told or self._hung_up > 1):
+            self.problem = self._explain(event)
 
     def _explain(self, event: int) -> str:
         # Short enough for a close frame: 123 bytes (RFC 6455 section 5.5).
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return "it does not know this side's CURVE key"
+        wrong = "it wants CURVE keys, or is no ZeroMQ server"
         if self._keys is not None:
-            return "wrong server key, or it does not use CURVE"
-        return "it wants CURVE keys, or is no ZeroMQ server"
+            wrong = "wrong server key, or it does not use CURVE"
+        return f"{wrong}, or is down behind a proxy" if self._hung_up else wrong
 
     def close(self) -> None:
         """Ends the monitoring; before the socket is closed."""

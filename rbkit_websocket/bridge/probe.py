@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import zmq
 
+from ..clock import time
 from ..curve import ClientKeys
 from ..errors import ProtocolError
 from ..protocol.messages import decode_answer

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -15,6 +14,7 @@ from typing import Final
 import gevent
 import zmq
 
+from ..clock import time
 from ..curve import ClientKeys
 from ..websocket.outbox import Outbox
 from .context import Link, Readiness, bridge_socket

@@ -6,7 +6,6 @@ import math
 import os
 import secrets
 import signal
-import time
 from contextlib import ExitStack
 from types import FrameType, TracebackType
 from typing import Final
@@ -14,6 +13,7 @@ from urllib.parse import quote
 
 import click
 
+from ..clock import time
 from ..errors import ConnectionClosed
 from .demo_process import DemoProcess
 

@@ -6,9 +6,10 @@ import http.client
 import itertools
 import json
 import threading
-import time
 from types import TracebackType
 from typing import Final
+
+from ..clock import time
 
 __all__ = ["Load", "RequestCounter"]
 

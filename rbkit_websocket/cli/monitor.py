@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ..client import Client
+from ..clock import time
 from ..model import Profile, profile_from_answer
 from ..protocol.constants import EventType
 from ..protocol.messages import Event

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from ..clock import time
 from ..errors import ClientError, CommandFailed, CommandTimeout, ConfigurationError, ConnectionClosed, RbkitError
 from ..protocol import envelope
 from ..protocol.messages import Event, decode_answer, decode_publication, named
@@ -178,7 +178,8 @@ class Client:
         while facts.get("state") == "running":
             if progress is not None:
                 progress(facts["objects_so_far"], facts["objects_expected"])
-            time.sleep(_SNAPSHOT_LOOK)
+            with self._changed:
+                self._changed.wait_for(lambda: self._end is not None, _SNAPSHOT_LOOK)
             facts = self._snapshot_facts(f"snapshot_status {facts['id']}")
         if facts.get("state") != "done":
             raise CommandFailed("snapshot_start", "failed", str(facts.get("message", "no reason given")))

@@ -27,12 +27,12 @@ ended is answered with everything kept.
 from __future__ import annotations
 
 import struct
-import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from types import CodeType
 from typing import Any, Final
 
+from ..clock import time
 from ..protocol.codec import pack, pack_map
 from ..protocol.constants import Field
 from .base import Host, Profiler, array_header, code_label, thread_facts

@@ -34,11 +34,11 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..clock import time
 from .base import Host
 from .greenlets import EventLoop, GreenletRegistry
 from .stacks import stack_of

@@ -14,12 +14,12 @@ for some 20 ms per million objects.
 from __future__ import annotations
 
 import gc
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ..clock import time
 from .base import Host, class_name
 from .tracer import TracerUnavailable, trace_module
 

@@ -12,10 +12,10 @@ seen (main thread and ``threading.Thread``).
 from __future__ import annotations
 
 import sys
-import time
 from collections import deque
 from typing import Any, Final, Literal, NamedTuple
 
+from ..clock import time
 from .base import Host, thread_facts
 from .requests import REQUESTS, Request
 

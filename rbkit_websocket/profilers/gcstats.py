@@ -9,11 +9,11 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from ..clock import time
 from ..protocol.constants import EventType
 from .base import Host, Profiler, event
 from .greenlets import GreenletRegistry

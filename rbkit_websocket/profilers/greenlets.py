@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 import sys
-import time
 import weakref
 from typing import Any, Final
 
+from ..clock import time
 from .base import Host
 
 __all__ = ["EventLoop", "GreenletRegistry", "begun", "find_greenlets", "hub_thread", "is_gevents", "is_hub"]

@@ -18,11 +18,11 @@ from __future__ import annotations
 import gc
 import inspect
 import sys
-import time
 import types
 from collections.abc import Iterator
 from typing import Any, Final
 
+from ..clock import time
 from ..protocol.codec import Packer, pack
 from ..protocol.constants import OBJECTS_PER_MESSAGE, EventType, Field
 from .base import Host, array_header, class_name

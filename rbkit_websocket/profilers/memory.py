@@ -25,10 +25,10 @@ The census runs while somebody asks, and ``linger`` seconds longer. The first an
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from typing import Any, Final
 
+from ..clock import time
 from .census import Census
 from .gcstats import GcWatch
 from .tracing import ObjectTracer

@@ -7,8 +7,9 @@ obey, and there are not many of them: no query string, no header, no identifiers
 from __future__ import annotations
 
 import re
-import time
 from typing import Any, Final
+
+from ..clock import time
 
 __all__ = ["MAX_LENGTH", "ROUTE", "Names"]
 

@@ -17,13 +17,13 @@ Following an object does not keep it alive. Patterns of ``trace_objects`` say wh
 from __future__ import annotations
 
 import gc
-import time
 import weakref
 from collections import deque
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from ..clock import time
 from ..protocol.constants import EventType, Field
 from .base import Host, Profiler, class_name, event, module_name
 

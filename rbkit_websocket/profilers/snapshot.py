@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import os
 import struct
-import time
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Final, Literal
 
+from ..clock import time
 from ..config import native_wanted
 from .base import Host
 from .dumpfile import DumpFile, open_unnamed

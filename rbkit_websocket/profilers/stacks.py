@@ -26,12 +26,12 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterable
 from functools import partial
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
 
+from ..clock import time
 from .base import Host, class_name, code_label, thread_facts
 from .greenlets import GreenletRegistry, begun, hub_thread, is_gevents, is_hub
 from .requests import REQUESTS

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import math
 import struct
-import time
 from collections.abc import Iterator
 from functools import cache
 from heapq import nlargest
 from typing import Any, Final
 
+from ..clock import time
 from ..config import native_wanted
 from ..protocol.codec import pack
 from .base import Host, code_line

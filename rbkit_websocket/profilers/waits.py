@@ -11,9 +11,9 @@ two per cent of the time.
 from __future__ import annotations
 
 import random
-import time
 from typing import Any, Final
 
+from ..clock import time
 from .cpu import Sample, walk
 from .greenlets import GreenletRegistry, hub_thread
 

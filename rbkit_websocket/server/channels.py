@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import zmq
 
+from ..clock import time
 from ..curve import ServerKeys
 
 __all__ = ["Channels", "Envelope"]

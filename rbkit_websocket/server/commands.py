@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
+from ..clock import time
 from ..profilers.snapshot import usual_method
 from ..profilers.stacks import take_stacks
 from ..profilers.tracing import MAX_PATTERNS, good_pattern

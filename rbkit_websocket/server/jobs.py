@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-import time
 from typing import TYPE_CHECKING, Final
 
+from ..clock import time
 from ..profilers.heap import dump_event
 from ..profilers.snapshot import SnapshotRefused
 from ..protocol.codec import pack

@@ -14,13 +14,13 @@ import os
 import select
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final
 
+from ..clock import time
 from ..profilers.base import Host, QuietCollector
 from ..profilers.greenlets import EventLoop
 

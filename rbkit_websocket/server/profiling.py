@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from ..clock import time
 from ..profilers.aggregate import CpuProfiler
 from ..profilers.base import Host, Profiler, event
 from ..profilers.census import Census

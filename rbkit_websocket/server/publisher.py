@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from ..clock import time
 from ..profilers.base import array_header
 from ..protocol.codec import pack
 from ..protocol.constants import COLLECTION_INTERVAL, COLLECTION_SIZE, EventType

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -20,6 +19,7 @@ from typing import Any, Final
 import zmq
 
 from .. import __version__
+from ..clock import time
 from ..curve import ServerKeys
 from ..errors import ServerStartError
 from ..profilers.base import Host, QuietCollector

@@ -33,10 +33,10 @@ name and mode 600, so that nobody else reads it and nothing of it is left when t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Final
 
+from ..clock import time
 from ..profilers.base import array_header
 from ..profilers.dumpfile import directories
 from ..profilers.snapshot import Snapshot, SnapshotRefused

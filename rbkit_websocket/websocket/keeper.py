@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -17,6 +16,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
 from gevent.monkey import get_original
 
+from ..clock import time
 from .hubs import call_in
 from .session import LEAVING_TIMEOUT, Session
 

@@ -12,7 +12,6 @@ told how many.
 from __future__ import annotations
 
 import ssl
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from socket import MSG_DONTWAIT
@@ -20,6 +19,8 @@ from socket import MSG_DONTWAIT
 import gevent
 from gevent.event import Event
 from gevent.socket import socket, wait_write
+
+from ..clock import time
 
 __all__ = ["Outbox"]
 

@@ -7,7 +7,6 @@ import logging
 import os
 import struct
 import termios
-import time
 from collections.abc import Callable, Iterator
 from socket import SHUT_RDWR, SHUT_WR, socketpair
 from typing import Final
@@ -16,6 +15,7 @@ import gevent
 from gevent.event import Event
 from gevent.socket import socket
 
+from ..clock import time
 from .hardened import Closed, HardenedWebSocket, encode_close, encode_frame
 from .outbox import Outbox
 

@@ -13,6 +13,7 @@ import rbkit_websocket
 ROOT = Path(rbkit_websocket.__file__).parent
 
 BELOW: dict[str, set[str]] = {
+    "clock": set(),
     "errors": set(),
     "protocol": set(),
     "config": {"binding", "protocol"},
@@ -48,9 +49,9 @@ BELOW: dict[str, set[str]] = {
     },
     "__main__": {"cli"},
 }
-"""Layer to the layers it may import; errors, config and itself are open to all."""
+"""Layer to the layers it may import; errors, config, clock and itself are open to all."""
 
-OPEN_TO_ALL = {"errors", "config"}
+OPEN_TO_ALL = {"errors", "config", "clock"}
 
 GEVENT_ALLOWED = ("takeover/", "websocket/", "bridge/", "cli/", "server/originals.py", "profilers/greenlets.py")
 EVENT_LOOP_PACKAGES = {"gevent", "geventwebsocket", "greenlet"}
@@ -123,6 +124,14 @@ def test_gevent_is_imported_only_where_it_may_be(path: Path) -> None:
     found = {name for name in imported(path) if name.split(".")[0] in EVENT_LOOP_PACKAGES | {"zmq.green"}}
     found |= {name for name in imported(path) if name.startswith("zmq.green")}
     assert not found or where.startswith(GEVENT_ALLOWED), f"{where} imports {found}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_clocks_that_an_application_may_stop_are_read_in_one_place_only(path: Path) -> None:
+    where = path.relative_to(ROOT).as_posix()
+    found = {name for name in imported(path) if name.split(".")[0] in ("time", "datetime")}
+    # The demo's application is somebody else's, as it were.
+    assert not found or where in ("clock.py", "cli/demo_app.py"), f"{where} imports {found}: take .clock's time"
 
 
 def test_the_layers_have_no_cycle() -> None:
