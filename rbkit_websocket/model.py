@@ -202,15 +202,16 @@ class Heap:
         self.classes = {name: ClassTotal(*total) for name, total in totals.items()}
 
     def _add(self, item: Mapping[Any, Any], shared: dict[str, str], totals: dict[str, list[int]]) -> None:
-        identity, name, size = int(item["object_id"]), str(item["class_name"] or "?"), int(item["size"] or 0)
+        identity, name = int(item["object_id"]), str(item.get("class_name") or "?")
+        size = int(item.get("size") or 0)
         name = shared.setdefault(name, name)
         self._references.extend(item["references"])
         self._positions[identity] = len(self._names)
         self._names.append(name)
         self._sizes.append(size)
         self._ends.append(len(self._references))
-        if (file := item["file"]) is not None:
-            line = item["line"]
+        if (file := item.get("file")) is not None:
+            line = item.get("line")
             self._places[identity] = shared.setdefault(str(file), str(file)), None if line is None else int(line)
         total = totals.setdefault(name, [0, 0])
         total[0] += 1

@@ -93,36 +93,43 @@ unique_references(Walk *walk)
     return 0;
 }
 
+/* Keys 6 and 7, each only if it is known: file is a str or NULL, line below 0 if unknown. */
 static int
-put_code(Bytes *out, PyObject *object)
+put_file_and_line(Bytes *out, PyObject *file, long line, unsigned *fields)
 {
     int error;
-    if (object == NULL || !PyCode_Check(object)) {
-        error = bytes_reserve(out, 4);
-        if (!error) {
-            put_byte(out, 6);
-            put_byte(out, 0xc0);
-            put_byte(out, 7);
-            put_byte(out, 0xc0);
-        }
-        return error;
+    if (file == NULL || !PyUnicode_CheckExact(file)) {
+        return 0;
     }
-    PyCodeObject *code = (PyCodeObject *)object;
     if ((error = bytes_reserve(out, 1))) {
         return error;
     }
     put_byte(out, 6);
-    if ((error = put_str(out, code->co_filename)) || (error = bytes_reserve(out, 10))) {
+    *fields += 1;
+    if ((error = put_str(out, file)) || (error = bytes_reserve(out, 10))) {
         return error;
     }
-    put_byte(out, 7);
-    put_unsigned(out, code->co_firstlineno < 0 ? 0 : (uint64_t)code->co_firstlineno);
+    if (line >= 0) {
+        put_byte(out, 7);
+        put_unsigned(out, (uint64_t)line);
+        *fields += 1;
+    }
     return 0;
 }
 
-/* Keys 6 and 7. */
 static int
-put_place(Walk *walk, Kind *kind, PyObject *object)
+put_code(Bytes *out, PyObject *object, unsigned *fields)
+{
+    if (object == NULL || !PyCode_Check(object)) {
+        return 0;
+    }
+    PyCodeObject *code = (PyCodeObject *)object;
+    return put_file_and_line(out, code->co_filename, code->co_firstlineno, fields);
+}
+
+/* File and line of the object; `fields` grows by as many entries as are written. */
+static int
+put_place(Walk *walk, Kind *kind, PyObject *object, unsigned *fields)
 {
     Bytes *out = &walk->output.bytes;
     PyObject *code = NULL, *file = NULL;
@@ -130,9 +137,9 @@ put_place(Walk *walk, Kind *kind, PyObject *object)
     int error;
     switch (kind->placed) {
     case PLACE_CODE:
-        return put_code(out, object);
+        return put_code(out, object, fields);
     case PLACE_FUNCTION:
-        return put_code(out, PyFunction_GET_CODE(object));
+        return put_code(out, PyFunction_GET_CODE(object), fields);
     case PLACE_FRAME:
         code = (PyObject *)PyFrame_GetCode((PyFrameObject *)object);
         break;
@@ -152,25 +159,11 @@ put_place(Walk *walk, Kind *kind, PyObject *object)
         if (code == NULL) {
             PyErr_Clear();
         }
-        error = put_code(out, code);
+        error = put_code(out, code, fields);
         Py_XDECREF(code);
         return error;
     }
-    if ((error = bytes_reserve(out, 16))) {
-        return error;
-    }
-    put_byte(out, 6);
-    if ((error = put_str(out, file)) || (error = bytes_reserve(out, 16))) {
-        return error;
-    }
-    put_byte(out, 7);
-    if (file != NULL && line >= 0) {
-        put_unsigned(out, (uint64_t)line);
-    }
-    else {
-        put_byte(out, 0xc0);
-    }
-    return 0;
+    return put_file_and_line(out, file, line, fields);
 }
 
 static void
@@ -228,12 +221,18 @@ dump_object(Walk *walk, PyObject *object)
     if ((error = bytes_reserve(out, 128 + kind->name.used + kind->place.used + 9 * count))) {
         return error;
     }
-    put_byte(out, 0x80 | (6u + kind->fields));
+    /* What is not known is left out, and what is always known comes first: the desktop client reads up to a nil. */
+    size_t head = out->used;
+    unsigned fields = 2;
+    put_byte(out, 0);
     put_byte(out, 3);
     put_id(out, object);
-    put_byte(out, 4);
-    memcpy(out->data + out->used, kind->name.data, kind->name.used);
-    out->used += kind->name.used;
+    if (kind->name.data[0] != 0xc0) {
+        fields++;
+        put_byte(out, 4);
+        memcpy(out->data + out->used, kind->name.data, kind->name.used);
+        out->used += kind->name.used;
+    }
     put_byte(out, 5);
     put_array(out, count);
     for (size_t i = 0; i < count; i++) {
@@ -244,30 +243,22 @@ dump_object(Walk *walk, PyObject *object)
             return ENOMEM;
         }
     }
-    if (kind->placed) {
-        if ((error = put_place(walk, kind, object))) {
-            return error;
-        }
-        if ((error = bytes_reserve(out, 32 + kind->place.used))) {
-            return error;
-        }
-    }
-    else {
-        memcpy(out->data + out->used, "\x06\xc0\x07\xc0", 4);
-        out->used += 4;
-    }
-    put_byte(out, 8);
     Py_ssize_t size = size_of(kind, object);
-    if (size < 0) {
-        put_byte(out, 0xc0);
-    }
-    else {
+    if (size >= 0) {
+        fields++;
+        put_byte(out, 8);
         put_unsigned(out, (uint64_t)size);
     }
+    if (kind->placed && ((error = put_place(walk, kind, object, &fields)) ||
+                         (error = bytes_reserve(out, 32 + kind->place.used)))) {
+        return error;
+    }
     if (kind->fields) {
+        fields += kind->fields;
         memcpy(out->data + out->used, kind->place.data, kind->place.used);
         out->used += kind->place.used;
     }
+    out->data[head] = (unsigned char)(0x80 | fields);
     if (++walk->count % PROGRESS_EVERY == 0) {
         report(walk, REPORT_PROGRESS, walk->count);
     }

@@ -166,11 +166,23 @@ class HeapDump:
         references = [identity for identity in map(id, gc.get_referents(obj)) if identity in known]
         if len(references) > 1:
             references = list(dict.fromkeys(references))
-        file, line = self._place(obj) if kind.placed else (None, None)
-        # Keys 3 to 8: OBJECT_ID, CLASS_NAME, REFERENCES, FILE, LINE, SIZE; 16 and 17: CLASS_FILE, CLASS_LINE.
-        return self._packer.pack(  # type: ignore[no-any-return]
-            {3: id(obj), 4: kind.name, 5: references, 6: file, 7: line, 8: kind.size(obj), **kind.place}
-        )
+        # Keys 3, 4, 5, 8: OBJECT_ID, CLASS_NAME, REFERENCES, SIZE; 6 and 7: FILE, LINE; 16 and 17: CLASS_FILE,
+        # CLASS_LINE. What is not known is left out, and what is always known comes first: the desktop client reads an
+        # object up to the first nil.
+        fields: dict[int, Any] = {3: id(obj)}
+        if kind.name is not None:
+            fields[4] = kind.name
+        fields[5] = references
+        if (size := kind.size(obj)) is not None:
+            fields[8] = size
+        if kind.placed:
+            file, line = self._place(obj)
+            if file is not None:
+                fields[6] = file
+                if line is not None:
+                    fields[7] = line
+        fields.update(kind.place)
+        return self._packer.pack(fields)  # type: ignore[no-any-return]
 
     def _place(self, obj: Any) -> tuple[str | None, int | None]:
         """File and line of an object whose type is in ``_PLACED``, or is a class or a module."""

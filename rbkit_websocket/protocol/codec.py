@@ -7,13 +7,14 @@ that is not UTF-8: such bytes become surrogate escapes.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgpack
 
 from ..errors import ProtocolError
 
-__all__ = ["Packer", "pack", "pack_map", "unpack"]
+__all__ = ["Packer", "figure", "pack", "pack_map", "unpack"]
 
 
 class Packer(msgpack.Packer):  # type: ignore[misc]
@@ -32,6 +33,21 @@ class Packer(msgpack.Packer):  # type: ignore[misc]
 def pack(value: Any) -> bytes:
     """``value`` (None, bool, int, float, str, bytes, list, tuple or dict of those) as MessagePack bytes."""
     return msgpack.packb(value, use_bin_type=False, unicode_errors="backslashreplace")  # type: ignore[no-any-return]
+
+
+def figure(value: int | float) -> int | float | None:
+    """A number to six decimals, as what the Rbkit clients are sent may hold it: an integer where it is whole (and
+    below 2**53, past which every double is).
+
+    The original browser client reads half of a double whose upper half tells all (0.0, infinities, NaN, what is nearly
+    0), and takes what is left of it for the next value. Infinities and NaN become None.
+    """
+    if isinstance(value, int):
+        return value
+    if not math.isfinite(value):
+        return None
+    rounded = round(value, 6)
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
 
 
 def pack_map(values: dict[str, Any], **packed: bytes) -> bytes:

@@ -15,6 +15,7 @@ from ..profilers.greenlets import GreenletRegistry
 from ..profilers.memory import MemoryProfile
 from ..profilers.tracing import ObjectTracer
 from ..profilers.waits import WaitSampler
+from ..protocol.codec import figure
 from ..protocol.constants import GC_STATS_INTERVAL, EventType
 from .publisher import Publisher
 
@@ -220,7 +221,8 @@ class Profiling:
                 {"cpu": self.stop_cpu, "memory": self.stop_memory}[what]()
 
     def _stats_event(self) -> bytes:
-        return event(EventType.GC_STATS, time.time() * 1000, self.stats())
+        stats = {key: figure(value) for key, value in self.stats().items()}
+        return event(EventType.GC_STATS, time.time() * 1000, stats)
 
     def stats(self) -> dict[str, Any]:
         """The payload of a ``gc_stats`` message; takes the collections' time since the last one."""

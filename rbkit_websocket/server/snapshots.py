@@ -23,9 +23,9 @@ While one is made, ``snapshot_start`` answers for that one. Where none can be ma
 
 ``snapshot_chunk <id> <n>``, chunks counted from 0, answers ``id``, ``n``, ``state``, ``chunks``, ``total`` (objects of
 the snapshot) and ``objects``: a list of at most 1000 of what is in an ``object_space_dump`` message,
-``{3: id, 4: class, 5: [id, ...], 6: file, 7: line, 8: size}``, and where the class of an instance is known to be
-somewhere ``16: file`` and (Python 3.13 and later) ``17: line`` of that class. While the snapshot is made it answers
-what ``snapshot_status`` does, without ``objects``: ask again.
+``{3: id, 4: class, 5: [id, ...], 8: size, 6: file, 7: line}``, and where the class of an instance is known to be
+somewhere ``16: file`` and (Python 3.13 and later) ``17: line`` of that class; what is not known is left out. While the
+snapshot is made it answers what ``snapshot_status`` does, without ``objects``: ask again.
 
 A finished snapshot can be had for ten minutes after it was last asked for; of several the two youngest. Its file has no
 name and mode 600, so that nobody else reads it and nothing of it is left when the process ends.

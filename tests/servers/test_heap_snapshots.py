@@ -94,7 +94,7 @@ def test_the_client_pulls_a_snapshot_with_progress() -> None:
         objects = [item for chunk in client.snapshot(lambda *state: seen.append(state)) for item in chunk]
         assert seen[-1] == (len(objects), len(objects))
         assert len({item["object_id"] for item in objects}) == len(objects)
-        assert any(item["class_name"] == "function" and item["file"] and item["line"] for item in objects)
+        assert any(item["class_name"] == "function" and item.get("file") and item.get("line") for item in objects)
 
 
 def test_the_standard_command_sends_all_of_it_at_the_rate_that_is_set() -> None:

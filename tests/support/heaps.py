@@ -173,7 +173,7 @@ def compare(make: Callable[[DumpFile], None]) -> Comparison:
                 changed += 1
                 continue
             compared += 1
-            told = item[4], item[8] if known[1] >= 0 else -1, hash(frozenset(item[5]))
+            told = item.get(4), item.get(8) if known[1] >= 0 else -1, hash(frozenset(item[5]))
             if told != known or len(set(item[5])) != len(item[5]):
                 wrong.append(f"{known[0]}, {known[1]} bytes, {len(gc.get_referents(obj))} references: {item}"[:300])
         # The list keeps them alive, so none of them may be missing.
