@@ -161,11 +161,11 @@ class Runtime:
                 "pid": record.pid,
                 "application": record.application,
                 "started": record.started,
-                "alive": record.alive,
+                "alive": status.answered,
                 "rss": status.number("rss"),
                 "requests": status.number("requests"),
                 "sessions": status.number("sessions"),
-                "problem": None,
+                "problem": None if status.answered else f"does not answer within {_PATIENCE:g} s",
             }
             for record, status in zip(records, statuses, strict=True)
         ]

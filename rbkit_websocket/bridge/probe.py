@@ -24,12 +24,14 @@ class Status:
     """What a server says of itself.
 
     Attributes:
-        reachable: a ZeroMQ server answered, if only its transport: a real Rbkit server may be busy with a snapshot.
+        reachable: a ZeroMQ server is there, if only its transport: it may be busy with a snapshot, or stuck for good.
+        answered: it has answered.
         problem: why its side refused the link; None when it did not.
         facts: the answer to ``status``; empty when none came in time, or from a server that does not know the command.
     """
 
     reachable: bool = False
+    answered: bool = False
     problem: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -80,9 +82,9 @@ class _Question:
             self.done = self.link.refused
             self.status.problem = self.link.problem
         except ProtocolError:
-            self.done = True
+            self.done = self.status.reachable = self.status.answered = True
         else:
-            self.done = self.status.reachable = True
+            self.done = self.status.reachable = self.status.answered = True
             if isinstance(answer, dict):
                 self.status.facts = answer
 

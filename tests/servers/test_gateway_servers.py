@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+import zmq
 from support.cliprocess import Running, run, running
 from support.ports import free_port
 from support.standin import StandIn
@@ -115,9 +116,31 @@ def test_a_server_of_any_make_is_listed() -> None:
             assert [entry[key] for key in ("pid", "rss", "requests", "sessions", "started")] == [None] * 5
             with connect(process.url, server="default") as client:
                 assert client.command("trigger_gc") == b"ok"
-            # One that is busy, with a snapshot say, is there all the same.
-            ruby.silent = True
-            assert listing(process)["default"]["alive"]
+
+
+def test_a_server_that_does_not_answer_is_told_apart() -> None:
+    with StandIn("tcp://127.0.0.1:*", "tcp://127.0.0.1:*") as stuck, StandIn() as ruby, zmq.Context() as context:
+        options = [f"--server=stuck={stuck.pub_endpoint},{stuck.req_endpoint}"]
+        options += [f"--server=other={ruby.pub_endpoint},{ruby.req_endpoint}"]
+        with gateway(*options) as process:
+            assert [entry["alive"] for entry in listing(process).values()] == [True, True]
+            for command in ("", "\0handshake"):
+                with connect(process.url, server="stuck") as client:
+                    assert client.command(command) == b"ok"
+            assert [entry["alive"] for entry in listing(process).values()] == [True, True]
+            # Somebody who is not behind a gateway can do it.
+            with context.socket(zmq.REQ) as req:
+                req.linger = 0
+                req.connect(stuck.req_endpoint)
+                req.send(b"")
+                wait_until(lambda: stuck.wedged, "the server to be stuck")
+            entries = listing(process)
+            assert not entries["stuck"]["alive"]
+            words = "does not answer within 1 s: it is busy, with a snapshot say, or stuck"
+            assert entries["stuck"]["problem"] == words
+            assert (entries["other"]["alive"], entries["other"]["problem"]) == (True, None)
+            with connect(process.url) as client:
+                assert client.command("standin echo other") == b"other", "who names none gets one that answers"
 
 
 def test_what_a_server_says_of_itself_is_not_believed_blindly() -> None:

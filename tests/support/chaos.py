@@ -127,7 +127,7 @@ class Chaos:
             begin = time.monotonic()
             for pid in dead:
                 self._dead.setdefault(pid, begin)
-            listed = {entry["pid"]: entry["id"] for entry in self.listing() if entry["alive"]}
+            listed = {entry["pid"]: entry["id"] for entry in self.listing()}
             self.listings += 1
             self.ids.update(listed)
             for pid in dead & set(listed):

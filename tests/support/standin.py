@@ -3,7 +3,8 @@
 In a test it is a thread (:class:`StandIn`), and for tests that kill it a process (:class:`StandInProcess`, or
 ``python tests/support/standin.py --pub EP --req EP``). It answers like the Ruby server: ``ok`` as raw bytes, the
 handshake as a map with integer keys packed with the raw types of the old MessagePack specification. Commands that
-begin with ``standin`` steer it from outside:
+begin with ``standin`` steer it from outside. A command that is empty or begins with NUL it never answers, and nothing
+from anybody from then on, as the Ruby server of 0.1.10:
 
 =============================  =======================================================================================
 ``standin flood COUNT SIZE``   publishes COUNT messages of about SIZE bytes, as fast as ZeroMQ takes them (a third
@@ -100,6 +101,8 @@ class StandIn:
         self.pub_hwm = pub_hwm
         self.commands: list[bytes] = []
         """Every command received, in order; those that steer the stand-in are left out."""
+        self.wedged = False
+        """Whether it has got a command after which the Ruby server never answers again."""
         self.published = 0
         """Publications sent so far; also the next message counter."""
         self.subscribers = 0
@@ -265,6 +268,10 @@ class StandIn:
                     self._jobs.remove(job)
 
     def _obey(self, command: bytes) -> bytes | None:
+        command = command.partition(b"\0")[0]  # a string of C
+        self.wedged = self.wedged or not command
+        if self.wedged:
+            return None
         if command.startswith(b"standin "):
             return self._steer(command.decode().split()[1:])
         self.commands.append(command)

@@ -65,7 +65,7 @@ export function describe(server: Server): string {
   const parts = [server.name ? clean(server.name) : null, `pid ${server.pid ?? "?"}`];
   if (server.rss !== null) parts.push(bytes(server.rss));
   if (server.requests !== null) parts.push(`${server.requests} running`);
-  if (!server.alive) parts.push("ended");
+  if (!server.alive) parts.push("does not answer");
   return parts.filter(Boolean).join(" · ");
 }
 

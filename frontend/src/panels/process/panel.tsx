@@ -288,7 +288,7 @@ function Workers({ link }: { link: Link }) {
               <tr key={server.id}>
                 <td>
                   {server.name ? `${clean(server.name)} · ` : ""}
-                  pid {server.pid ?? "?"} {!server.alive && <span class="soft">ended</span>}
+                  pid {server.pid ?? "?"} {!server.alive && <span class="soft">does not answer</span>}
                 </td>
                 <td class="soft">{server.started ? new Date(server.started * 1000).toLocaleString() : "–"}</td>
                 <td class="number">{server.rss === null ? "–" : bytes(server.rss)}</td>
