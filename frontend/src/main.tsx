@@ -6,6 +6,7 @@ import "./styles/shell.css";
 import { render } from "preact";
 import { App } from "./app.tsx";
 import { login, tokenOf } from "./connection/http.ts";
+import { followPresence } from "./connection/presence.ts";
 import { followAddress } from "./route.ts";
 import { Root } from "./shell/root.tsx";
 import { applyTheme } from "./theme.ts";
@@ -29,6 +30,10 @@ async function begin(): Promise<void> {
     }
   }
   app.link.connect();
+  followPresence(app.link, window, document);
 }
 
-void begin();
+// A browser that guesses an address loads it beforehand: such a page is no client until it is shown.
+if ("prerendering" in document && document.prerendering)
+  document.addEventListener("prerenderingchange", () => void begin(), { once: true });
+else void begin();

@@ -73,6 +73,8 @@ const OPEN: Access = {
 let wires: Wire[];
 let access: Access;
 let timers: { run: () => void; ms: number }[];
+let stopped: number[];
+let time: number;
 let link: Link;
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 0));
@@ -81,6 +83,8 @@ beforeEach(() => {
   (globalThis as { WebSocket?: unknown }).WebSocket = Wire;
   wires = [];
   timers = [];
+  stopped = [];
+  time = 1000;
   access = OPEN;
   const world: World = {
     page: "http://h/__rbkit__/",
@@ -90,9 +94,9 @@ beforeEach(() => {
       return wire as unknown as WebSocket;
     },
     servers: async () => access,
-    now: () => 1000,
+    now: () => time,
     later: (run, ms) => timers.push({ run, ms }),
-    never: () => {},
+    never: (timer) => stopped.push(timer),
   };
   link = new Link(world, new Backoff(100, 1000, () => 1));
 });
@@ -185,6 +189,41 @@ describe("a link", () => {
     expect(link.state.value.kind).toBe("open");
     expect(link.reconnects.value).toBe(1);
     expect(greeted).toBe(2);
+  });
+
+  it("lets go when nobody sees the page, and comes back to the same worker", async () => {
+    const wire = await connected();
+    const asked = link.command("trigger_gc");
+    link.rest();
+    await expect(asked).rejects.toBeInstanceOf(Disconnected);
+    expect(wire.readyState).toBe(3);
+    expect(link.state.value).toEqual({ kind: "resting", since: 1000 });
+    time = 5000;
+    link.wake();
+    await settled();
+    expect(wires.at(-1)?.address).toBe("ws://h/__rbkit__/?server=7-a");
+    expect(link.absence.value).toBeNull();
+    link.rest();
+    time = 25_000;
+    link.wake();
+    expect(link.absence.value).toEqual({ from: 5000, to: 25_000 });
+    link.wake(); // it does not rest: nothing to do
+    await settled();
+    expect(wires).toHaveLength(3);
+  });
+
+  it("rests from trying, too, but leaves a shut door alone", async () => {
+    access = { kind: "unreachable", why: "no" };
+    link.connect();
+    await settled();
+    link.rest();
+    expect(link.state.value.kind).toBe("resting");
+    expect(stopped).toEqual([1]);
+    access = { kind: "locked" };
+    link.wake();
+    await settled();
+    link.rest();
+    expect(link.state.value.kind).toBe("locked");
   });
 
   it("takes any worker when the one it watched is gone", async () => {

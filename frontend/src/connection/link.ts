@@ -15,8 +15,16 @@ export type LinkState =
   | { kind: "forbidden"; why: string }
   /** The web server does not hand its sockets over, so there is no use in trying again. */
   | { kind: "impossible"; why: string }
+  /** Let go on purpose, since nobody sees the page; `since`: milliseconds since the epoch. */
+  | { kind: "resting"; since: number }
   /** `retryAt`: milliseconds since the epoch of the next attempt. */
   | { kind: "waiting"; why: string; retryAt: number };
+
+/** A stretch of time in milliseconds since the epoch. */
+export interface Absence {
+  readonly from: number;
+  readonly to: number;
+}
 
 /** A server's refusal of a command, `{"error": code, "message": text}`. */
 export class CommandError extends Error {
@@ -41,6 +49,9 @@ interface Waiting {
   resolve(answer: Uint8Array): void;
   reject(error: Error): void;
 }
+
+/** As long as a server lingers by default after its last client. */
+const MISSED_MS = 10_000;
 
 /** What a link needs of the world; tests bring their own. */
 export interface World {
@@ -82,6 +93,8 @@ export class Link {
   readonly unreadable = signal(0);
   /** Whether the worker that was watched has ended and another one has taken its place. */
   readonly replaced = signal(false);
+  /** When the page was last not connected because nobody saw it; null when it was not, or the note was read. */
+  readonly absence: Signal<Absence | null> = signal(null);
   /** How often the connection has come back. */
   readonly reconnects = signal(0);
 
@@ -171,6 +184,24 @@ export class Link {
     this.replaced.value = false;
     this.server.value = server;
     void this.#try();
+  }
+
+  /** Closes the connection because nobody sees the page; a door that is shut stays as it is. */
+  rest(): void {
+    const { kind } = this.state.peek();
+    if (kind !== "connecting" && kind !== "open" && kind !== "waiting") return;
+    this.#close();
+    this.state.value = { kind: "resting", since: this.world.now() };
+  }
+
+  /** Connects again to where it was, if it rests. */
+  wake(): void {
+    const state = this.state.peek();
+    if (state.kind !== "resting") return;
+    // Less is not missed: the server keeps what was switched on for its next client, and its samples with it.
+    const to = this.world.now();
+    if (to - state.since >= MISSED_MS) this.absence.value = { from: state.since, to };
+    this.connect();
   }
 
   /** Asks for the list of servers again. */

@@ -1,9 +1,10 @@
+import type { Signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { App } from "../app.tsx";
 import type { Link } from "../connection/link.ts";
 import { Overview } from "../panels/overview/overview.tsx";
 import { route } from "../route.ts";
-import { clean } from "../ui/format.ts";
+import { clean, clock } from "../ui/format.ts";
 import { Top } from "./top.tsx";
 
 const OVERVIEW_ICON = "M4 13h6V4H4zM14 20h6v-9h-6zM4 20h6v-3H4zM14 7h6V4h-6z";
@@ -60,15 +61,44 @@ function Troubles({ link }: { link: Link }) {
       </p>
     );
   }
-  if (state.kind !== "open" || !link.replaced.value) return null;
+  if (state.kind === "resting") {
+    return (
+      <p class="notice" role="status">
+        Nobody saw this page, so it let go of the process; what you see is what was last known.
+        <button class="button small" type="button" onClick={() => link.wake()}>
+          Go on
+        </button>
+      </p>
+    );
+  }
+  if (state.kind !== "open") return null;
+  const absence = link.absence.value;
+  return (
+    <>
+      {link.replaced.value && (
+        <Note about={link.replaced} read={false}>
+          The worker that was watched has ended. This is another one of the same application.
+        </Note>
+      )}
+      {absence && (
+        <Note about={link.absence} read={null}>
+          {`Nobody saw this page from ${clock(absence.from)} to ${clock(absence.to)}: it was not connected then, and figures of that time may be missing.`}
+        </Note>
+      )}
+    </>
+  );
+}
+
+/** What happened meanwhile, until it is read. */
+function Note<T>({ about, read, children }: { about: Signal<T>; read: T; children: string }) {
   return (
     <p class="notice warn" role="status">
-      The worker that was watched has ended. This is another one of the same application.
+      {children}
       <button
         class="button small"
         type="button"
         onClick={() => {
-          link.replaced.value = false;
+          about.value = read;
         }}
       >
         All right

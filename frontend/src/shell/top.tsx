@@ -105,12 +105,18 @@ function Status({ link }: { link: Link }) {
   );
 }
 
-function tone(state: LinkState): string {
-  return state.kind === "open" ? "good" : state.kind === "connecting" ? "warn" : "bad";
+function tone({ kind }: LinkState): string {
+  return kind === "open" ? "good" : kind === "connecting" || kind === "resting" ? "warn" : "bad";
 }
 
-function words(state: LinkState): string {
-  return state.kind === "open" ? "Live" : state.kind === "connecting" ? "Connecting" : "Disconnected";
+const WORDS: { readonly [kind in LinkState["kind"]]?: string } = {
+  open: "Live",
+  connecting: "Connecting",
+  resting: "Paused",
+};
+
+function words({ kind }: LinkState): string {
+  return WORDS[kind] ?? "Disconnected";
 }
 
 // Not read out: a screen reader that counted down would say nothing else.

@@ -1,0 +1,29 @@
+/** A page that nobody sees is no client: it would keep sampling on for ever. */
+
+import type { Link } from "./link.ts";
+
+/** A page in a hidden tab gathers for so long; whoever wants more records it (docs/dashboard.rst). */
+export const UNSEEN_MS = 15 * 60_000;
+
+type Window = Pick<globalThis.Window, "addEventListener" | "setTimeout" | "clearTimeout">;
+type Document = Pick<globalThis.Document, "addEventListener" | "visibilityState">;
+
+/**
+ * Has the link rest while its page is kept for the way back (browsers keep the socket of such a page open), is frozen,
+ * or has been hidden for UNSEEN_MS; and wakes it as soon as the page is seen again.
+ */
+export function followPresence(link: Link, window: Window, document: Document): void {
+  let timer: number | undefined;
+  const rest = () => link.rest();
+  const look = () => {
+    window.clearTimeout(timer);
+    if (document.visibilityState === "visible") link.wake();
+    else timer = window.setTimeout(rest, UNSEEN_MS);
+  };
+  window.addEventListener("pagehide", rest);
+  window.addEventListener("pageshow", look);
+  document.addEventListener("freeze", rest);
+  document.addEventListener("resume", look);
+  document.addEventListener("visibilitychange", look);
+  look();
+}
