@@ -21,6 +21,7 @@ from .errors import ConfigurationError
 
 __all__ = ["ClientKeys", "ServerKeys", "check_available", "write_key_pair"]
 
+_MAX_FILE: Final = 64 * 1024
 _PUBLIC: Final = ".key"
 _SECRET: Final = ".key_secret"  # noqa: S105 - the end of a file's name
 
@@ -147,6 +148,9 @@ def write_key_pair(directory: Path, name: str) -> tuple[Path, Path]:
 
 
 def _load(path: Path) -> tuple[bytes, bytes | None]:
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode) or facts.st_size > _MAX_FILE:
+        raise ValueError("no regular file of a key's size")  # reading a FIFO, say, would wait for ever
     public, secret = load_certificate(path)
     for key in (public, secret):
         try:

@@ -15,25 +15,31 @@ A record is stale when no process has its pid, or when the process that has it s
 says (the pid was used again), or when it is of another boot. Whoever lists removes stale records and their sockets, and
 what a process left that was killed before its record was written. A pid means nothing to a container that shares the
 directory but has pids of its own: there a record is stale when nobody listens at its socket.
+
+Whatever else is in the directory is skipped, and said once in the log: what bears the name of a record but is none, and
+what is more than anybody needs. Nothing in it makes a look at it wait, fail, or take long.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NoReturn
 
 from .clock import time
 from .errors import RuntimeDirectoryError
 from .liveness import boot_id, is_ours, is_zombie, pid_namespace, process_start, socket_answers
+from .plainfile import read_plain
 
 __all__ = [
     "Record",
@@ -48,10 +54,18 @@ __all__ = [
     "sweep",
 ]
 
+log = logging.getLogger(__name__)
+
 # sockaddr_un.sun_path holds 108 bytes with the terminating NUL (unix(7)).
 _IPC_PATH_MAX: Final = 107
 
 _PID_MAX: Final = 2**31 - 1  # pid_t
+# A record has some 500 bytes; names and paths may be longer than most.
+_MAX_RECORD: Final = 32 * 1024
+_MAX_TEXT: Final = 4096
+# What one look takes in: it happens within a request, and reading a record takes some 0.1 ms.
+_MOST_NAMES: Final = 20_000
+_MOST_FILES: Final = 500
 # Seconds that a file without a readable record may be in the making, by a process whose pid tells us nothing.
 _GRACE: Final = 2.0
 _LEFT: Final = re.compile(r"[0-9a-f]{12}-([1-9][0-9]{0,8})-([0-9a-f]{8})\.(?:json|pub|req|tmp)")
@@ -103,12 +117,15 @@ class Record:
 
     @property
     def alive(self) -> bool:
-        """Whether the process that wrote this record still runs."""
-        if self.boot_id != boot_id():
-            return False
-        if self.pid_namespace != pid_namespace():
-            return socket_answers(self.req_endpoint)
-        return is_ours(self.pid) and process_start(self.pid) == self.process_started
+        """Whether the process that wrote this record still runs; True where this process has no descriptor to look."""
+        try:
+            if self.boot_id != boot_id():
+                return False
+            if self.pid_namespace != pid_namespace():
+                return socket_answers(self.req_endpoint)
+            return is_ours(self.pid) and process_start(self.pid) == self.process_started
+        except OSError:
+            return True
 
     def write(self, directory: Path) -> Path:
         """Puts the record into ``directory`` in one step, so that nobody reads half of it."""
@@ -207,34 +224,77 @@ def ipc_endpoint(directory: Path, application: str, server_id: str, kind: str) -
 
 
 def listing(directory: Path, application: str) -> list[Record]:
-    """The living servers of an application, oldest first. What the dead have left is removed on the way."""
-    living = _living(directory, f"{application_key(application)}-*")
+    """The living servers of an application, oldest first. What the dead have left is removed on the way.
+
+    Raises:
+        RuntimeDirectoryError: the directory cannot be read.
+    """
+    try:
+        living = list(_living(directory, f"{application_key(application)}-"))
+    except OSError as error:
+        raise RuntimeDirectoryError(str(directory), f"cannot be read ({error.strerror})") from error
     return sorted(living, key=lambda record: (record.started, record.id))
 
 
 def sweep(directory: Path) -> None:
     """Removes what dead servers of any application have left: command lines change, and with them default names."""
-    for _ in _living(directory, "*"):
-        pass
+    try:
+        for _ in _living(directory, ""):
+            pass
+    except OSError:
+        pass  # another time: nobody needs it now
 
 
-def _living(directory: Path, pattern: str) -> Iterator[Record]:
-    for path in directory.glob(pattern):
-        found = _LEFT.fullmatch(path.name)
-        if found is None:
-            continue
-        pid = int(found[1])
-        record = _read_record(path, f"{pid}-{found[2]}") if path.suffix == ".json" else None
+def _living(directory: Path, prefix: str) -> Iterator[Record]:
+    for path, pid, server_id in _candidates(directory, prefix):
+        record = _read_record(path, server_id) if path.suffix == ".json" else None
         if record is None:
             # A server's sockets are there before its record is; and a record that we cannot read may be of another
             # version, whose server lives.
             if (not is_ours(pid) or is_zombie(pid)) and _is_abandoned(path):
-                path.unlink(missing_ok=True)
+                _remove([path])
+            if path.suffix == ".json" and path.exists():
+                _say(path, "is no record of a server that this version can read, and is passed over")
         elif record.alive:
             yield record
         else:
             # All of it at once: should the pid be somebody else's by now, nothing but the record tells.
-            _remove(path)
+            _remove(_files(path))
+
+
+def _candidates(directory: Path, prefix: str) -> Iterator[tuple[Path, int, str]]:
+    """Path, pid and server's id of the files that servers have, as many as one look takes in."""
+    here: list[tuple[bool, bool, str, int, str]] = []
+    gone: list[tuple[bool, bool, str, int, str]] = []
+    try:
+        with os.scandir(directory) as entries:
+            names = [entry.name for entry in islice(entries, _MOST_NAMES + 1)]
+    except FileNotFoundError:
+        return
+    if len(names) > _MOST_NAMES:
+        _say(directory, f"holds more than {_MOST_NAMES} files; the rest are passed over, remove what is not needed")
+    for name in names:
+        if name.startswith(prefix) and (found := _LEFT.fullmatch(name)) is not None:
+            pid = int(found[1])
+            # Records first, and this process's before all: they count should there be too many.
+            file = (pid != os.getpid(), not name.endswith(".json"), name, pid, f"{pid}-{found[2]}")
+            (here if is_ours(pid) else gone).append(file)
+    if sum(not is_other for _, is_other, *_ in here) > _MOST_FILES:
+        _say(directory, f"holds more than {_MOST_FILES} records; the rest are passed over, remove what is not needed")
+    # Each by itself: what the dead have left must not hide the living, and what is removed now makes room for more.
+    for group in (here, gone):
+        for _, _, name, pid, server_id in sorted(group)[:_MOST_FILES]:
+            yield directory / name, pid, server_id
+
+
+_said: set[tuple[Path, str]] = set()
+
+
+def _say(path: Path, words: str) -> None:
+    """Once, however often somebody looks."""
+    if (path, words) not in _said and len(_said) < _MOST_FILES:
+        _said.add((path, words))
+        log.warning("rbkit: %s %s", path, words)
 
 
 def _is_abandoned(path: Path) -> bool:
@@ -253,28 +313,45 @@ def _is_abandoned(path: Path) -> bool:
 def _read_record(path: Path, server_id: str) -> Record | None:
     """The record in a file that says it is of ``server_id``; None when it is gone or makes no sense."""
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(read_plain(path, _MAX_RECORD)[0], parse_constant=_no_number)
         record = Record(**{field.name: facts[field.name] for field in fields(Record)})
-    except (OSError, ValueError, TypeError, LookupError):
+        sound = record.id == server_id and _is_sound(record)
+        return record if sound and path.name.startswith(f"{application_key(record.application)}-") else None
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
-    kinds: tuple[tuple[Any, Any], ...] = (
-        (record.pid, int),
-        (record.application, str),
-        (record.pub_endpoint, str),
-        (record.req_endpoint, str),
-        (record.started, (int, float)),
-        (record.process_started, (int, type(None))),
-        (record.boot_id, (str, type(None))),
-        (record.pid_namespace, (str, type(None))),
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _is_sound(record: Record) -> bool:
+    """Whether all values are of the kinds and sizes that a server writes.
+
+    Raises:
+        ValueError: an endpoint cannot be encoded.
+    """
+    numbers = (record.pid, record.started, *([] if record.process_started is None else [record.process_started]))
+    texts = (record.application, record.pub_endpoint, record.req_endpoint)
+    optional = (record.boot_id, record.pid_namespace)
+    return (
+        all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in numbers)
+        and isinstance(record.pid, int)
+        and isinstance(record.process_started, (int, type(None)))
+        and 0 < record.pid <= _PID_MAX
+        and 0 <= record.started < 2**53  # neither NaN nor infinity, and what a browser reads as it is
+        and all(isinstance(value, str) and len(value) <= _MAX_TEXT for value in texts)
+        and all(value is None or isinstance(value, str) for value in optional)
+        # As ZeroMQ and the system take them.
+        and all(b"\0" not in endpoint.encode() for endpoint in (record.pub_endpoint, record.req_endpoint))
     )
-    if record.id != server_id or not all(isinstance(value, kind) for value, kind in kinds):
-        return None
-    return record if 0 < record.pid <= _PID_MAX else None
 
 
 def find(directory: Path, application: str, server_id: str) -> Record | None:
     """The living server of that id, or None."""
-    return next((record for record in listing(directory, application) if record.id == server_id), None)
+    name = f"{application_key(application)}-{server_id}.json"
+    record = _read_record(directory / name, server_id) if _LEFT.fullmatch(name) else None
+    return record if record is not None and record.alive else None
 
 
 def is_complete(directory: Path, application: str, server_id: str, pub_endpoint: str, req_endpoint: str) -> bool:
@@ -286,9 +363,16 @@ def is_complete(directory: Path, application: str, server_id: str, pub_endpoint:
 
 def remove(directory: Path, application: str, server_id: str) -> None:
     """Removes a server's record and sockets; what is already gone is fine."""
-    _remove(directory / f"{application_key(application)}-{server_id}.json")
+    _remove(_files(directory / f"{application_key(application)}-{server_id}.json"))
 
 
-def _remove(record: Path) -> None:
-    for suffix in (".json", ".pub", ".req", ".tmp"):
-        record.with_suffix(suffix).unlink(missing_ok=True)
+def _files(record: Path) -> list[Path]:
+    return [record.with_suffix(suffix) for suffix in (".json", ".pub", ".req", ".tmp")]
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError:
+            pass  # no file of ours, a directory say: it stays

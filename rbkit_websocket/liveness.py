@@ -10,6 +10,8 @@ from typing import Final
 __all__ = ["boot_id", "is_ours", "is_zombie", "pid_namespace", "process_start", "socket_answers"]
 
 _ZOMBIE: Final = -1
+# Nothing to look with: tells nothing of what was looked for.
+_NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _IPC: Final = "ipc://"
 
 
@@ -26,10 +28,12 @@ def process_start(pid: int) -> int | None:
     """Start time of a process in clock ticks since boot (proc(5), stat field 22); None where there is no /proc.
 
     A zombie has ended as far as we care, and counts as not started.
+
+    Raises:
+        OSError: no descriptor is left to look with.
     """
-    try:
-        data = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
+    data = _system_file(f"/proc/{pid}/stat")
+    if data is None:
         return None
     fields = data[data.rindex(b")") + 2 :].split()  # the command name may hold anything, parentheses too
     return _ZOMBIE if fields[0] == b"Z" else int(fields[19])
@@ -41,10 +45,21 @@ def is_zombie(pid: int) -> bool:
 
 
 def boot_id() -> str | None:
-    """Which boot of which machine this is (random(4)); None where there is no /proc."""
+    """Which boot of which machine this is (random(4)); None where there is no /proc.
+
+    Raises:
+        OSError: no descriptor is left to look with.
+    """
+    data = _system_file("/proc/sys/kernel/random/boot_id")
+    return None if data is None else data.decode("ascii", "replace").strip()
+
+
+def _system_file(path: str) -> bytes | None:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
+        return Path(path).read_bytes()
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
         return None
 
 
@@ -60,6 +75,9 @@ def socket_answers(endpoint: str) -> bool:
     """Whether somebody listens at an ``ipc://`` endpoint, whatever namespace and however busy he is.
 
     The kernel answers for the listener, so this takes microseconds. False for anything but ipc.
+
+    Raises:
+        OSError: no descriptor is left to look with.
     """
     # Not socket.socket, which gevent may have patched: a connection to a Unix socket never waits.
     import _socket

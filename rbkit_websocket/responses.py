@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -46,4 +47,14 @@ def refuse(start_response: StartResponse, refusal: Rejected, *, hang_up: bool = 
 
 def as_json(start_response: StartResponse, value: Any) -> list[bytes]:
     """``value`` as JSON with status 200."""
-    return respond(start_response, "200 OK", json.dumps(value, indent=1).encode() + b"\n", "application/json")
+    body = json.dumps(_strict(value), indent=1, allow_nan=False).encode() + b"\n"
+    return respond(start_response, "200 OK", body, "application/json")
+
+
+def _strict(value: Any) -> Any:
+    """``value`` with null for the numbers that JSON does not know: one NaN makes the whole unreadable for browsers."""
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import stat
 from pathlib import Path
+from typing import Final
 
 from .discovery import application_key, new_id
 from .errors import RuntimeDirectoryError
+from .plainfile import read_plain
 
 __all__ = ["generated_token"]
+
+_MAX_TOKEN: Final = 1024  # bytes; ours have 32
 
 
 def generated_token(directory: Path, application: str) -> tuple[str, Path, bool]:
@@ -41,16 +44,12 @@ def generated_token(directory: Path, application: str) -> tuple[str, Path, bool]
 
 def _read_token(path: Path) -> str:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        data, facts = read_plain(path, _MAX_TOKEN)
     except OSError as error:
         raise RuntimeDirectoryError(str(path), f"cannot be read ({error.strerror}); remove it") from error
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
-            raise RuntimeDirectoryError(str(path), "is not this user's own file of mode 600; remove it")
-        token = os.read(descriptor, 4096).decode("latin-1").strip()
-    finally:
-        os.close(descriptor)
+    if facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+        raise RuntimeDirectoryError(str(path), "is not this user's own file of mode 600; remove it")
+    token = data.decode("latin-1").strip()
     if not re.fullmatch(r"[\x21-\x7e]{8,}", token):
         raise RuntimeDirectoryError(str(path), "holds no token; remove it")
     return token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +18,7 @@ from .context import Link, Readiness, bridge_socket
 __all__ = ["Status", "ask_status"]
 
 _COMMAND: Final = b"status"
+_AT_ONCE: Final = 64
 
 
 @dataclass
@@ -36,9 +38,10 @@ class Status:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def number(self, key: str) -> int | float | None:
-        """A number of the answer; None when it has no such."""
+        """A number of the answer; None when it has no such, or one that JSON cannot say (NaN, the infinities)."""
         value = self.facts.get(key)
-        return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return value if is_number else None
 
     def text(self, key: str) -> str | None:
         """A text of the answer, cut to 200 characters; None when it has no such."""
@@ -98,12 +101,19 @@ class _Question:
 def ask_status(servers: Sequence[tuple[str, ClientKeys | None]], timeout: float) -> list[Status]:
     """The status of each server, given by its REQ endpoint and keys, in the same order, within ``timeout`` seconds.
 
-    Others run meanwhile: greenlets where this thread has an event loop, threads in any case.
+    Others run meanwhile: greenlets where this thread has an event loop, threads in any case. Not more than 64 are asked
+    at once, since each takes descriptors that others may need more.
     """
+    deadline = time.monotonic() + timeout
+    groups = (servers[first : first + _AT_ONCE] for first in range(0, len(servers), _AT_ONCE))
+    return [status for group in groups for status in _ask(group, deadline)]
+
+
+def _ask(servers: Sequence[tuple[str, ClientKeys | None]], deadline: float) -> list[Status]:
     questions: list[_Question] = []
     try:
         questions.extend(_Question(endpoint, keys) for endpoint, keys in servers)
-        _await(questions, time.monotonic() + timeout)
+        _await(questions, deadline)
         return [question.status for question in questions]
     finally:
         for question in questions:

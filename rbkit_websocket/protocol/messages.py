@@ -6,6 +6,7 @@ own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -77,8 +78,8 @@ def _kind(raw: Any) -> int:
 
 def _time(raw: dict[Any, Any]) -> float:
     timestamp = raw.get(Field.TIMESTAMP) or 0.0
-    if not isinstance(timestamp, (int, float)):
-        raise ProtocolError(f"a timestamp is a number, not {type(timestamp).__name__}")
+    if not isinstance(timestamp, (int, float)) or not math.isfinite(timestamp):
+        raise ProtocolError(f"a timestamp is a finite number, not {timestamp!r:.40}")
     return float(timestamp)
 
 

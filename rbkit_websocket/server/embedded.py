@@ -200,14 +200,15 @@ def ensure_embedded(settings: Settings) -> Endpoints:
     if process.running is not None and (known := _intact(process, key)) is not None:
         return known
     _install_hooks()
+    # Before the lock: it logs, and a handler's lock may switch greenlets.
+    directory = discovery.runtime_directory(settings.runtime_dir)
+    discovery.sweep(directory)
     with process.lock:
         server = process.running
         if server is None:
             _forget(process)
         if (known := _intact(process, key)) is not None:
             return known
-        directory = discovery.runtime_directory(settings.runtime_dir)
-        discovery.sweep(directory)
         if server is not None and key in process.known:
             _disown(process, server)
         endpoints = _record(process, server, directory, settings)
@@ -241,8 +242,8 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
     new_pub = [] if pub else [discovery.ipc_endpoint(directory, settings.name, server_id, "pub")]
     new_req = [] if req else [discovery.ipc_endpoint(directory, settings.name, server_id, "req")]
     endpoints = Endpoints((pub or new_pub)[0], (req or new_req)[0], server_id)
-    record = discovery.Record.of_this_process(server_id, settings.name, endpoints.pub, endpoints.req)
     try:
+        record = discovery.Record.of_this_process(server_id, settings.name, endpoints.pub, endpoints.req)
         if server is None:
             ports = settings.pub_port, settings.req_port
             # Not looked at where there are no ports: the same variables configure a gateway's side of the link.

@@ -20,6 +20,7 @@ from support.rawclient import RawClient, RbkitConnection, connect_rbkit, upgrade
 from support.servers import ALL, SERVERS, TOKEN, WebServer
 from support.waiting import scaled, wait_until
 
+from rbkit_websocket.discovery import application_key
 from rbkit_websocket.protocol.messages import decode_answer, decode_publication
 
 STARTED = ["--config", gunicorn_started.__file__]
@@ -364,6 +365,22 @@ def test_an_unusable_runtime_directory_leaves_the_application_alone(
         assert str(directory) in log
         assert words in log
         assert "set RBKIT_RUNTIME_DIR" in log or "chmod 700" in log
+
+
+def test_junk_in_the_runtime_directory_stops_neither_start_nor_list(runtime_dir: Path) -> None:
+    key = application_key("shop")
+    for number, make in enumerate((os.mkfifo, os.mkdir, lambda path: path.write_text("[" * 30_000))):
+        for pid in (1, os.getpid()):
+            make(runtime_dir / f"{key}-{pid}-{number:08x}.json")
+    env = {"RBKIT_RUNTIME_DIR": str(runtime_dir), "RBKIT_NAME": "shop"}
+    with SERVERS["gunicorn-gevent"](workers=2, options=STARTED, env=env) as web:
+        wait_until(
+            lambda: len(json.loads(web.get("/__rbkit__/servers", headers=BEARER))["servers"]) == 2, "two records", 10
+        )
+        with session(web) as client:
+            assert handshake(client)["pid"]
+        fifo = f"{key}-{os.getpid()}-00000000.json"
+        assert web.log().count(f"{fifo} is no record of a server") <= 3, "once a process"
 
 
 def link(base: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import socket
 import threading
@@ -46,7 +47,8 @@ def listing(process: Running) -> dict[str, dict[str, Any]]:
         f"http://127.0.0.1:{process.port}/__rbkit__/servers", headers={"Authorization": f"Bearer {TOKEN}"}
     )
     with urllib.request.urlopen(request, timeout=scaled(10)) as response:
-        found = json.loads(response.read())["servers"]
+        # As a browser reads it: strictly.
+        found = json.loads(response.read(), parse_constant=pytest.fail)["servers"]
     assert all(entry["id"] == entry["name"] for entry in found)
     return {entry["name"]: entry for entry in found}
 
@@ -156,6 +158,30 @@ def test_what_a_server_says_of_itself_is_not_believed_blindly() -> None:
             assert entry["application"] == "x" * 200
             other.answers[b"status"] = b"\x81\xff"
             assert listing(process)["default"]["pid"] is None
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_json_does_not_know_hides_no_server_from_browsers(number: float) -> None:
+    import msgpack
+
+    with (
+        StandIn("tcp://127.0.0.1:*", "tcp://127.0.0.1:*") as other,
+        StandIn("tcp://127.0.0.1:*", "tcp://127.0.0.1:*") as good,
+    ):
+        keys = ("pid", "rss", "requests", "sessions", "started")
+        other.answers[b"status"] = msgpack.packb(
+            {**dict.fromkeys(keys, number), "application": "\ud800"}, unicode_errors="surrogatepass"
+        )
+        good.answers[b"status"] = msgpack.packb(dict.fromkeys(keys, 5))
+        servers = [
+            f"--server={name}={peer.pub_endpoint},{peer.req_endpoint}"
+            for name, peer in (("bad", other), ("good", good))
+        ]
+        with gateway(*servers) as process:
+            found = listing(process)
+            assert found["bad"]["alive"]
+            assert [found["bad"][key] for key in keys] == [None] * 5
+            assert [found["good"][key] for key in keys] == [5] * 5
 
 
 def end_of(client: Any) -> tuple[int, str]:

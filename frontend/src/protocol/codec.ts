@@ -29,7 +29,8 @@ export function text(value: unknown): string | null {
   return null;
 }
 
+/** `value` as a number; null for what is none, and for NaN and the infinities, which no figure or axis can show. */
 export function number(value: unknown): number | null {
-  if (typeof value === "number") return value;
+  if (typeof value === "number") return Number.isFinite(value) ? value : null;
   return typeof value === "bigint" ? Number(value) : null;
 }
