@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from importlib.machinery import BuiltinImporter
 from importlib.util import module_from_spec
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,8 @@ else:
         """A second module, which nobody finds among the loaded ones and whose functions are no others' objects."""
         import time as found
 
-        spec = found.__spec__
+        # In most builds it is part of the interpreter. Not asked of the module first: a mock may stand for it.
+        spec = BuiltinImporter.find_spec("time") or found.__spec__
         time = module_from_spec(spec)
         spec.loader.exec_module(time)
         # Before its version 3 time_machine stops monotonic() too, but never this one.
@@ -33,9 +35,14 @@ else:
 
         def now():
             """Seconds since the epoch."""
-            # Its public door to the real clock; both looks may find a module that is only half imported.
+            # Its public door to the real clock. The module may be there but half.
             hatch = getattr(sys.modules.get("time_machine"), "escape_hatch", None)
-            return original() if hatch is None else hatch.time.time()
+            if hatch is not None:
+                try:
+                    return hatch.time.time()
+                except ValueError:
+                    pass  # nobody travels
+            return original()
 
         time.time = now
         return time
