@@ -7,7 +7,6 @@ import ipaddress
 import os
 import re
 import signal as signals
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,6 +15,7 @@ from typing import Any, Final, Literal
 from .binding import Binding
 from .errors import ConfigurationError
 from .protocol.constants import PORT_RANGE
+from .started import command_line
 
 __all__ = [
     "Settings",
@@ -50,9 +50,9 @@ def default_name() -> str:
     """The application's name where none is given: workers of one command line in one directory of one user share it."""
     try:
         directory = os.getcwd()
-    except FileNotFoundError:
-        directory = ""  # a release directory that the next deployment has removed
-    facts = "\0".join([str(os.geteuid()), directory, *sys.orig_argv])
+    except OSError:
+        directory = ""  # a release directory that the next deployment has removed, or that this user may not see
+    facts = "\0".join([str(os.geteuid()), directory, *command_line()])
     return "app-" + hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 

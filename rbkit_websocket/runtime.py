@@ -6,7 +6,6 @@ import ipaddress
 import logging
 import os
 import socket
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from .authorize import Gate
 from .config import Settings
 from .curve import ClientKeys
 from .errors import ConfigurationError, NoSuchServer, RbkitError, ServerStartError
+from .stderr import say
 from .tokenfile import generated_token
 
 __all__ = ["Endpoints", "Runtime", "application_url"]
@@ -61,6 +61,12 @@ class Runtime:
         if self._pid == os.getpid():
             return
         self._pid = os.getpid()
+        try:
+            self._start(environ)
+        except ValueError:
+            pass  # logging itself fails: it has a standard error that is closed, and nobody is there to be told
+
+    def _start(self, environ: Mapping[str, Any] | None) -> None:
         try:
             self.gate(environ)
             self.own_endpoints()
@@ -188,7 +194,8 @@ class Runtime:
             lines = [f"this application cannot be watched here: {problem}", f"under a server that can: {address}"]
         lines.append(f"the token stays the same; it is in {path}")
         # Printed, not logged: log files are kept and read by others.
-        print("\n".join(f"rbkit: {line}" for line in lines), file=sys.stderr, flush=True)
+        if not say("\n".join(f"rbkit: {line}" for line in lines)):
+            log.info("rbkit: the token is in %s", path)
 
 
 def application_url(environ: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
+from ..clock import time
 from ..protocol.codec import pack
 from ..protocol.constants import EventType
 
@@ -25,6 +26,7 @@ __all__ = [
     "class_name",
     "code_label",
     "code_line",
+    "cpu_clock",
     "event",
     "module_name",
     "thread_facts",
@@ -77,6 +79,7 @@ class Profiler(ABC):
 
 
 _DOUBLE: Final = struct.Struct(">d")
+_CPUCLOCK_THREAD: Final = 6  # CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED, linux/posix-timers.h
 
 
 def event(kind: EventType, milliseconds: float, payload: Any = None) -> bytes:
@@ -168,6 +171,19 @@ def thread_facts(host: Host) -> dict[int, ThreadFacts]:
     main_id = os.getpid() if sys.platform == "linux" else None
     facts[host.main_ident] = ThreadFacts(str(threading.main_thread()._name), main_id)  # type: ignore[attr-defined]
     return facts
+
+
+def cpu_clock(native_id: int | None) -> float | None:
+    """Seconds of processor time that a thread has used, by its kernel id; None where that cannot be told.
+
+    pthread_getcpuclockid of a dead thread is undefined; a clock made of the kernel's id merely fails.
+    """
+    if native_id is None or sys.platform != "linux":
+        return None
+    try:
+        return time.clock_gettime((~native_id) << 3 | _CPUCLOCK_THREAD)
+    except OSError:
+        return None
 
 
 class QuietCollector:

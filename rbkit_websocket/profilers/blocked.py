@@ -25,6 +25,9 @@ wait, with one and the same greenlet for half of that time, is a block. So one o
 not; its seconds count from the beginning of the turn. A call in C that keeps the interpreter's lock stops the native
 thread as well: it is counted when it has returned, at the line that it returned to.
 
+No block is a program that waits outside of its loop, without using the processor: a gunicorn master that has loaded a
+patched application (``--preload``) never goes to its loop, and nobody's request is in there.
+
 Each block that passes ``blocked_log`` is written to stderr at once, by the native thread, because the application's
 logging may need the very loop that is blocked; and logged as a WARNING of ``rbkit_websocket`` when the loop goes on,
 with the seconds that it took.
@@ -39,7 +42,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..clock import time
-from .base import Host
+from .base import Host, cpu_clock, thread_facts
 from .greenlets import EventLoop, GreenletRegistry
 from .stacks import stack_of
 
@@ -50,6 +53,8 @@ _PERIOD: Final = 0.1
 _CALM_PERIOD: Final = 1.0
 _ASKED_LATELY: Final = 10.0
 _MAX_KINDS: Final = 50
+# A thread that uses more of a processor computes.
+_AT_WORK: Final = 0.1
 _MAX_LOGGED_FRAMES: Final = 40
 
 
@@ -119,6 +124,9 @@ class LoopWatch:
         self._culprit: Any = None
         self._seen: float | None = None
         self._looked = 0.0
+        self._native_id = facts.native_id if (facts := thread_facts(host).get(loop.thread or 0)) else None
+        # When the turn was first seen, and the processor time that the thread had used by then.
+        self._used: tuple[float, float | None] = 0.0, None
         self._block: _Block | None = None
         self._kinds: dict[Any, _Kind] = {}
         self._since = time.time() * 1000
@@ -164,7 +172,7 @@ class LoopWatch:
         # A greenlet that runs nothing but C has no frame at all. Nor has a thread that is gone, but the main one stays.
         idle = self._loop.is_idle(frame) if frame is not None else self._loop.thread != self._host.main_ident
         if not self._loop.serves:
-            # Without monkey patching a program may have a hub that it hardly ever goes to.
+            # A program may have a hub that it hardly ever goes to.
             self._loop.serves = idle or self._turn not in (-1, turn)
             self._turn = turn
             return
@@ -172,6 +180,7 @@ class LoopWatch:
         if not same:
             self._free(now)
             self._turn, self._seen, self._culprit = turn, None, None
+            self._used = now, cpu_clock(self._native_id)
             # It cannot have begun before a look that saw another one, whatever the clock says that was set meanwhile.
             self._began = None if idle else min(max(now - age, self._looked), now)
         self._looked = now
@@ -197,13 +206,29 @@ class LoopWatch:
         if now < due:
             self._next = min(self._next, due)
             return
-        if self._block is None:
-            self._begin(frame)
-        self._go_on(now)
+        if self._block is None and self._is_elsewhere(frame, now):
+            self._began = None
+            return
+        self._go_on(self._block or self._begin(frame), now)
+
+    def _is_elsewhere(self, frame: Any, now: float) -> bool:
+        """Whether the thread's own program, no greenlet of the loop, waits for what is none of the loop's.
+
+        The master of a web server does that for good when it has loaded an application that patches, and never goes to
+        the loop: nobody's requests are in there.
+        """
+        since, before = self._used
+        used = cpu_clock(self._native_id)
+        if before is None or used is None or used - before > _AT_WORK * (now - since):
+            return False
+        while frame is not None and frame.f_back is not None:
+            frame = frame.f_back
+        # A greenlet's outermost frame is a function's.
+        return frame is not None and frame.f_code.co_name in ("<module>", "_run_module_as_main")
 
     # -- one block
 
-    def _begin(self, frame: Any) -> None:
+    def _begin(self, frame: Any) -> _Block:
         assert self._began is not None
         stack, request = stack_of(frame)
         key = (request, tuple((entry[2], entry[4], entry[0]) for entry in stack))
@@ -221,10 +246,9 @@ class LoopWatch:
                 block.ended = time.monotonic()
 
         self._on_free(free)
+        return block
 
-    def _go_on(self, now: float) -> None:
-        block = self._block
-        assert block is not None
+    def _go_on(self, block: _Block, now: float) -> None:
         block.free_at = None
         block.kind.last = time.time() * 1000
         if self._log_limit and not block.written:

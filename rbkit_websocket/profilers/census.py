@@ -1,14 +1,15 @@
 """How many objects of each class there are, counted again and again at one per cent of a processor.
 
-Counted is what the collector tracks, frozen objects included: not str, int, float and their like, nor tuples and
-dictionaries of those. How long it waits until the next time follows from what the last one took, so that on average
-it takes a hundredth of one processor: 1 s at the least, some 2 s per million objects.
+Counted is what the collector tracks: not str, int, float and their like, nor tuples and dictionaries of those. Objects
+that ``gc.freeze()`` has put aside are counted with the extension module only, since Python lists them nowhere. How long
+it waits until the next time follows from what the last one took, so that on average it takes a hundredth of one
+processor: 1 s at the least, some 2 s per million objects.
 
 With the extension module the collector's lists are walked in slices of at most 4 ms, and the process goes on in
 between. So it is no picture of one moment: what is made meanwhile may be counted or not. A full collection meanwhile
 shuffles the lists, as do ``gc.freeze()`` and ``gc.unfreeze()``, and it begins anew; after three of those it gives up
-until next time. Without the extension it is ``gc.get_objects()``, one generation at a time, which stops the process
-for some 20 ms per million objects.
+until next time. Without the extension, or where it does not know this Python's lists, it is ``gc.get_objects()``, one
+generation at a time, which stops the process for some 20 ms per million objects.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, Final
 
 from ..clock import time
 from .base import Host, class_name
+from .gcstats import FROZEN
 from .tracer import TracerUnavailable, trace_module
 
 __all__ = ["Census", "Counted"]
@@ -41,7 +43,8 @@ class Counted:
     Attributes:
         at_ms: when it was done, wall clock.
         took_usec: processor time.
-        live: class name to how many, and how many of these are in the oldest generation or frozen.
+        live: class name to how many, and how many of these are in the oldest generation or frozen; without the
+            extension module none of the frozen ones.
     """
 
     at_ms: float = 0.0
@@ -78,7 +81,7 @@ class Census:
         """How it counts, for people."""
         if self._native is not None:
             return f"the collector's lists, in slices of {SLICE_USEC / 1000:g} ms"
-        return "gc.get_objects()"
+        return "gc.get_objects(), which knows no frozen objects"
 
     def switch(self, on: bool) -> None:
         """Whether it counts from now on; one that is under way is given up."""
@@ -172,6 +175,8 @@ class Census:
             self._host.release(objects)
         self._take([(cls, old[key] + young[key], old[key]) for key, cls in classes.items()])
         self._host.release([*classes.values()])
+        frozen = FROZEN.count()
+        self.note = f"{frozen} frozen objects (gc.freeze()) are left out: Python lists them nowhere" if frozen else ""
         yield from ()
 
 

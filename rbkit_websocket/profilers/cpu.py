@@ -16,7 +16,7 @@ from collections import deque
 from typing import Any, Final, Literal, NamedTuple
 
 from ..clock import time
-from .base import Host, thread_facts
+from .base import Host, cpu_clock, thread_facts
 from .requests import REQUESTS, Request
 
 __all__ = ["MINIMUM_PERIOD_USEC", "CpuSampler", "Sample", "walk"]
@@ -25,7 +25,6 @@ MINIMUM_PERIOD_USEC: Final = 10_000
 """100 Hz. A Python thread that wants more gets no more, or slows the application by several per cent."""
 _MAX_DEPTH: Final = 256
 _MAX_WAITING: Final = 20_000
-_CPUCLOCK_THREAD: Final = 6  # CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED, linux/posix-timers.h
 
 Clock = Literal["cpu", "wall"]
 
@@ -185,18 +184,10 @@ class _Looker:
         """Seconds of CPU that a thread has used; None when it cannot be told."""
         if not self._per_thread:
             return time.process_time() if ident == self._host.main_ident else None
-        # pthread_getcpuclockid of a dead thread is undefined; a clock id made of the kernel's id merely fails. Python
-        # uses an identity again for the next thread, hence one more try with fresh ids.
-        while True:
-            kernel_id = self._kernel_ids.get(ident)
-            if kernel_id is not None:
-                try:
-                    return time.clock_gettime((~kernel_id) << 3 | _CPUCLOCK_THREAD)
-                except OSError:
-                    pass
-            if self._fresh:
-                return None
+        # Python uses an identity again for the next thread, hence one more try with fresh ids.
+        while (used := cpu_clock(self._kernel_ids.get(ident))) is None and not self._fresh:
             self._refresh()
+        return used
 
 
 def walk(frame: Any) -> tuple[tuple[Any, ...], Request | None]:

@@ -128,7 +128,7 @@ def gc_stats(host: Host, greenlets: GreenletRegistry, gc_time_ms: float = 0.0) -
         "heap_live_slots": blocks,
         "allocated_blocks": blocks,
         "gc_time_ms": gc_time_ms,
-        "freeze_count": _frozen.count(),
+        "freeze_count": FROZEN.count(),
         "pending_0": gc.get_count()[0],
         "threads": sum(ident not in host.own for ident in sys._current_frames()),
     }
@@ -162,7 +162,7 @@ class _FreezeCount:
         return self._known
 
 
-_frozen: Final = _FreezeCount()
+FROZEN: Final = _FreezeCount()
 
 
 def _memory() -> dict[str, int]:

@@ -198,7 +198,7 @@ class EventLoop:
     Args:
         loop: the hub's; None: there is none any more.
         thread: the identity of its thread.
-        serves: whether the program surely lives by it; else that is believed when it has been seen to turn.
+        serves: whether it surely turns; else that is believed when it has been seen to.
     """
 
     def __init__(self, loop: Any, thread: int | None, serves: bool = False) -> None:

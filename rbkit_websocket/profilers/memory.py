@@ -9,7 +9,8 @@
 ``classes``       list of ``[name, live, born, died, old]``, most living first: name is an index into ``names``; live:
                   at the last census; born, died: since the cursor, exactly, nil where that is not known (the class is
                   not traced, or has not been since the cursor); old: how many of the living are in the collector's
-                  oldest generation or frozen, so that they have survived all others. At most 2000 classes
+                  oldest generation or frozen, so that they have survived all others. At most 2000 classes. Frozen
+                  objects are missing where ``census`` says so
 ``total_live``    int: of all classes
 ``census``        ``{"at_ms", "took_us", "interval_us", "method", "note"}``: when the last one was, its processor time,
                   how long until the next

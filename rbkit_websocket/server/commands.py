@@ -7,7 +7,6 @@ beside its other work until it returns the answer: a snapshot or a collection ke
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,7 @@ from ..profilers.stacks import take_stacks
 from ..profilers.tracing import MAX_PATTERNS, good_pattern
 from ..protocol.codec import pack
 from ..protocol.constants import OK, PROTOCOL_VERSION, EventType, Field
+from ..started import process_name
 from .jobs import collect_garbage, snapshot
 from .snapshots import HANDLERS as SNAPSHOT_HANDLERS
 from .status import status
@@ -51,7 +51,7 @@ def handshake_payload(server: Server) -> dict[str, Any]:
     return {
         "rbkit_server_version": server.version,
         "rbkit_protocol_version": PROTOCOL_VERSION,
-        "process_name": os.path.basename(sys.argv[0]) or "python",
+        "process_name": process_name(),
         "pwd": server.working_directory,
         "pid": os.getpid(),
         "object_trace_enabled": int(server.profiling.memory_on),
@@ -60,7 +60,7 @@ def handshake_payload(server: Server) -> dict[str, Any]:
         "cpu_profiling_mode": "sampling",
         "extensions": ",".join(EXTENSIONS),
         "language": "python",
-        "python_version": platform.python_version(),
+        "python_version": sys.version.split(" ", 1)[0],
         "native": native,
         "cpu_sampling": f"{hertz:g} Hz, weighed by the clock, repeated to the interval",
         "cpu_events": "on" if server.profiling.cpu_events else "off",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..config import Settings, check_port, from_environment
 from ..curve import ServerKeys
 from ..errors import ConfigurationError, RuntimeDirectoryError, ServerStartError
 from ..protocol.constants import DEFAULT_CPU_INTERVAL_USEC, DEFAULT_PUB_PORT, DEFAULT_REQ_PORT
+from ..stderr import say
 from .commands import INTERVAL_RANGE
 from .originals import original
 from .profiling import StartOptions
@@ -179,7 +179,7 @@ def stop_server() -> bool:
     """
     if _stop():
         return True
-    print(CANNOT_STOP, file=sys.stderr)
+    say(CANNOT_STOP)
     return False
 
 
@@ -311,7 +311,7 @@ def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> 
                 process.server = server
                 return server
     # Rbkit's API tells so by its result, and in the first of these words.
-    print(f"{CANNOT_START}{why}", file=sys.stderr)
+    say(f"{CANNOT_START}{why}")
     return False
 
 

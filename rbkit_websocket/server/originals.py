@@ -46,6 +46,15 @@ def _patched() -> bool:
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
+def _within_a_turn() -> bool:
+    """Whether the loop runs this very code, in a greenlet of its own.
+
+    What the thread itself runs may be somebody who has a loop and never goes back to it: the master of a web server
+    that has imported the application for its workers.
+    """
+    return sys.modules["gevent"].getcurrent().parent is not None
+
+
 def main_ident() -> int:
     """The real identity of the main thread, which under monkey patching ``threading`` no longer knows."""
     if sys.platform == "linux" and original("threading", "get_native_id")() == os.getpid():
@@ -82,7 +91,7 @@ class AppThread:
             # cannot be made from here, but this can be called.
             if (hub := _main_hub()) is not None:
                 self._send = partial(hub.loop.run_callback_threadsafe, self._awake)
-                self.loop = EventLoop(hub.loop, hub.thread_ident, True)
+                self.loop = EventLoop(hub.loop, hub.thread_ident)
             return
         hub = local.get_hub() if _patched() else local.get_hub_if_exists()
         if hub is not None:
@@ -90,7 +99,7 @@ class AppThread:
             self._watcher = hub.loop.async_(ref=False)
             self._watcher.start(self._awake)
             self._send = self._watcher.send
-            self.loop = EventLoop(hub.loop, self._ident, _patched())
+            self.loop = EventLoop(hub.loop, self._ident, _within_a_turn())
 
     @property
     def present(self) -> bool:

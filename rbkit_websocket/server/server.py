@@ -25,6 +25,7 @@ from ..errors import ServerStartError
 from ..profilers.base import Host, QuietCollector
 from ..profilers.blocked import LoopWatch
 from ..protocol.codec import pack
+from ..started import process_name
 from . import commands
 from .channels import Channels, Envelope
 from .originals import AppThread, make_host, tell
@@ -84,7 +85,7 @@ class Server:
         self.pub_endpoints = list(pub)
         self.req_endpoints = list(req)
         self.id = server_id
-        self.application = application or os.path.basename(sys.argv[0] or "python")
+        self.application = application or process_name()
         self.version = __version__
         self.working_directory = _working_directory()
         self.started = time.time()

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
+from support import gunicorn_preloading
 from support.embeddedpeer import Peer, unpack
 from support.rawclient import RbkitConnection, connect_rbkit
 from support.servers import SERVERS, THREADED, TOKEN, WebServer
@@ -128,3 +129,28 @@ def test_greenlets_of_requests_are_forgotten_with_them() -> None:
             for _ in range(500):
                 web.get("/hello")
             assert abs(len(peer.map("stacks")["greenlets"]) - greenlets) < 5
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["never turned", "turned before"])
+def test_a_master_whose_loop_never_turns_is_not_blocked_and_its_worker_is(turned: bool) -> None:
+    env = {"RBKIT_BLOCKED_LOG": "0.2", "TEST_TURNED": "1" if turned else None}
+    with SERVERS["gunicorn-gevent"]("plain", env=env, options=["--config", gunicorn_preloading.__file__]) as web:
+        web.get("/hello")
+        both = wait_until(
+            lambda: found if len(found := listing(web.runtime_dir, web.name)) == 2 else None, "two records"
+        )
+        master, worker = (
+            next(each.req_endpoint for each in both if (each.pid == web.pid) is it) for it in (True, False)
+        )
+        with Peer(None, master) as peer:
+            began = peer.map("blocked")["since"]
+            # Several times what counts as a block has passed, and it has been looked for.
+            wait_until(lambda: peer.map("status") and time.time() * 1000 > began + 2000, "some time")
+            found = peer.map("blocked")
+            assert (found["count"], found["now"]) == (0, None)
+            assert found["limit"] > 0
+        with Peer(None, worker) as peer:
+            peer.map("blocked")
+            web.get("/block", seconds="0.6")
+            assert wait_until(lambda: peer.map("blocked")["count"], "the worker's block") == 1
+        assert f"event loop of process {web.pid}" not in web.log()
