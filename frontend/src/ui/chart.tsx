@@ -30,15 +30,16 @@ interface ChartProps {
 
 /** Lines over time. Drag to mark a stretch where `onSelect` is given. */
 export function Chart(props: ChartProps) {
-  const select = useRef(props.onSelect);
-  select.current = props.onSelect;
+  // The plot is made once and draws often: what it calls is what was given last.
+  const given = useRef(props);
+  given.current = props;
   const dark = theme.value;
   const kind = props.lines.map((line) => line.label + line.color).join();
 
   const { host, plot } = usePlot(
     props.height,
     [dark, kind],
-    (element) => new uPlot(optionsOf(props, element.clientWidth, select), columns(props.data), element),
+    (element) => new uPlot(optionsOf(given, element.clientWidth), columns(props.data), element),
   );
 
   useEffect(() => {
@@ -52,12 +53,9 @@ function columns(data: ChartProps["data"]): uPlot.AlignedData {
   return data as unknown as uPlot.AlignedData;
 }
 
-function optionsOf(
-  props: ChartProps,
-  width: number,
-  select: { current: ChartProps["onSelect"] | undefined },
-): uPlot.Options {
-  const { lines, height, format, range } = props;
+function optionsOf(given: { readonly current: ChartProps }, width: number): uPlot.Options {
+  const { lines, height, onSelect } = given.current;
+  const format = (value: number) => given.current.format(value);
   const axis: uPlot.Axis = {
     stroke: cssColor("--text-soft"),
     grid: { stroke: cssColor("--chart-grid"), width: 1 },
@@ -68,11 +66,14 @@ function optionsOf(
     width,
     height,
     legend: { show: false },
-    cursor: { drag: { x: Boolean(props.onSelect), y: false, setScale: false }, points: { size: 6 } },
+    cursor: { drag: { x: Boolean(onSelect), y: false, setScale: false }, points: { size: 6 } },
     scales: {
       x: { time: true },
       y: {
-        range: (_self, low, high) => (range ? [range[0], Math.max(high * 1.05, range[1])] : [low, high]),
+        range: (_self, low, high) => {
+          const { range } = given.current;
+          return range ? [range[0], Math.max(high * 1.05, range[1])] : [low, high];
+        },
       },
     },
     axes: [
@@ -106,7 +107,7 @@ function optionsOf(
           const from = self.posToVal(self.select.left, "x");
           const to = self.posToVal(self.select.left + self.select.width, "x");
           self.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-          select.current?.(from, to);
+          given.current.onSelect?.(from, to);
         },
       ],
     },

@@ -1,7 +1,8 @@
 import { type Signal, useSignal } from "@preact/signals";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { theme } from "../../theme.ts";
 import { clean, duration, percent } from "../../ui/format.ts";
+import { usePixelRatio } from "../../ui/pixelratio.ts";
 import type { Graph } from "./model/graph.ts";
 import { type Bar, barAt, layOut, neighbour, type Step } from "./model/layout.ts";
 import type { Frame } from "./model/tree.ts";
@@ -28,11 +29,15 @@ export function Flame({ graph, search, focus }: FlameProps) {
   const scroller = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const size = useSignal({ width: 0, height: 0 });
-  const scroll = useSignal(0);
+  const scrolled = useSignal(0);
   const selected = useSignal<Path | null>(null);
-  const hover = useSignal<{ node: number; x: number; y: number } | null>(null);
+  const pointer = useSignal<Pointer | null>(null);
 
+  // All that the picture is made of is read here: what only an effect or a handler reads draws nothing anew. Handlers
+  // take these same values, so that what is hit is what is seen.
   const { width, height } = size.value;
+  const scroll = scrolled.value;
+  const ratio = usePixelRatio();
   const focused = find(graph, focus.value);
   const bars = useMemo(() => layOut(graph, focused, width), [graph, focused, width]);
   const rows = bars.reduce((most, bar) => Math.max(most, bar.row), 0) + 1;
@@ -52,24 +57,20 @@ export function Flame({ graph, search, focus }: FlameProps) {
 
   const dark = theme.value;
   const colors = useMemo(palette, [dark]);
-  useEffect(() => {
+  // Before the browser draws, or for a frame the graph would be where it was.
+  useLayoutEffect(() => {
     const element = canvas.current;
     const context = element?.getContext("2d");
     if (!element || !context || !width) return;
-    const ratio = window.devicePixelRatio || 1;
     element.width = Math.round(width * ratio);
     element.height = Math.round(height * ratio);
     element.style.width = `${width}px`;
     element.style.height = `${height}px`;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    paint(context, { graph, bars, search, selected: chosen, scroll: scroll.value, width, height }, colors);
-  });
+    paint(context, { graph, bars, search, selected: chosen, scroll, width, height }, colors);
+  }, [graph, bars, search, chosen, scroll, width, height, ratio, colors]);
 
-  const under = (event: MouseEvent): Bar | null => {
-    const box = canvas.current?.getBoundingClientRect();
-    if (!box) return null;
-    return barAt(bars, event.clientX - box.left, Math.floor((event.clientY - box.top + scroll.value) / ROW));
-  };
+  const under = ({ x, y }: Pointer): Bar | null => barAt(bars, x, Math.floor((y + scroll) / ROW));
   const select = (bar: Bar) => {
     selected.value = pathOf(graph, bar.node);
     const element = scroller.current;
@@ -92,7 +93,8 @@ export function Flame({ graph, search, focus }: FlameProps) {
     }
     event.preventDefault();
   };
-  const tip = hover.value && hover.value.node < graph.size ? hover.value : null;
+  const at = pointer.value;
+  const tip = at && under(at);
   return (
     <div class="flame">
       <div
@@ -103,18 +105,17 @@ export function Flame({ graph, search, focus }: FlameProps) {
         // biome-ignore lint/a11y/noNoninteractiveTabindex: it takes keys
         tabIndex={0}
         onScroll={(event) => {
-          scroll.value = event.currentTarget.scrollTop;
+          scrolled.value = event.currentTarget.scrollTop;
         }}
         onKeyDown={key}
         onMouseMove={(event) => {
-          const bar = under(event);
-          hover.value = bar ? { node: bar.node, x: event.clientX, y: event.clientY } : null;
+          pointer.value = pointerOf(event, canvas.current);
         }}
         onMouseLeave={() => {
-          hover.value = null;
+          pointer.value = null;
         }}
         onClick={(event) => {
-          const bar = under(event);
+          const bar = under(pointerOf(event, canvas.current));
           if (!bar) return;
           select(bar);
           focus.value = pathOf(graph, bar.node);
@@ -126,13 +127,26 @@ export function Flame({ graph, search, focus }: FlameProps) {
       <p class="flame-chosen" aria-live="polite">
         {chosen > 0 ? <Words graph={graph} node={chosen} /> : <span class="soft">Click a bar to focus on it.</span>}
       </p>
-      {tip && (
-        <div class="tooltip" style={{ left: `${tipLeft(tip.x)}px`, top: `${tip.y + 18}px` }}>
+      {at && tip && (
+        <div class="tooltip" style={{ left: `${tipLeft(at.clientX)}px`, top: `${at.clientY + 18}px` }}>
           <Words graph={graph} node={tip.node} />
         </div>
       )}
     </div>
   );
+}
+
+/** Where the mouse is: on the canvas, whatever is drawn there meanwhile, and on the page. */
+interface Pointer {
+  readonly x: number;
+  readonly y: number;
+  readonly clientX: number;
+  readonly clientY: number;
+}
+
+function pointerOf({ clientX, clientY }: MouseEvent, canvas: HTMLCanvasElement | null): Pointer {
+  const { left, top } = canvas?.getBoundingClientRect() ?? { left: 0, top: 0 };
+  return { x: clientX - left, y: clientY - top, clientX, clientY };
 }
 
 function tipLeft(x: number): number {

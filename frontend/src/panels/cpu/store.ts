@@ -22,6 +22,8 @@ export class CpuStore {
   history = new History();
   /** Rises with each addition to the history. */
   readonly version = signal(0);
+  /** The tree that numbers of the history mean: another one after stacks were forgotten. */
+  readonly tree = signal(this.history.tree);
   readonly running = signal(false);
   readonly clock = signal("");
   readonly intervalUs = signal(0);
@@ -87,7 +89,14 @@ export class CpuStore {
     this.history = new History();
     if (this.#raw) this.#raw = new RawSamples(this.history, this.intervalUs.peek() || 1000);
     this.lostUs.value = 0;
-    this.version.value++;
+    this.#changed();
+  }
+
+  #changed(): void {
+    batch(() => {
+      this.tree.value = this.history.tree;
+      this.version.value++;
+    });
   }
 
   async #switch(work: () => Promise<void>): Promise<void> {
@@ -135,7 +144,7 @@ export class CpuStore {
       if (delta) {
         this.history.add(delta);
         this.running.value = true;
-        this.version.value++;
+        this.#changed();
       }
       return;
     }
@@ -158,7 +167,7 @@ export class CpuStore {
       if (answer.threads.size) this.threads.value = merged(this.threads.peek(), answer.threads);
       if (answer.delta) {
         this.history.add(answer.delta);
-        this.version.value++;
+        this.#changed();
       }
     });
   }

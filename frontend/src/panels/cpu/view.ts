@@ -34,7 +34,7 @@ export class CpuView {
   readonly search = signal("");
   readonly comparison: Signal<Comparison> = signal({ kind: "none" });
   readonly focus: Signal<Path> = signal([]);
-  /** The version that is shown while the picture is held; null: the newest. */
+  /** Up to when is shown while the picture is held, in wall-clock milliseconds; null: the newest. */
   readonly held: Signal<number | null> = signal(null);
   /** What the pinned window was, in words; null where none is. */
   readonly pinned: Signal<string | null> = signal(null);
@@ -50,16 +50,21 @@ export class CpuView {
   readonly requests: ReadonlySignal<readonly string[]>;
 
   constructor(readonly store: CpuStore) {
-    const version = computed(() => this.held.value ?? store.version.value);
+    const newest = computed(() => {
+      if (this.held.value === null) store.version.value;
+      return this.held.value ?? this.#until();
+    });
     this.span = computed(() => {
-      version.value;
+      const to = newest.value;
       const window = this.window.value;
       if (window.kind === "all") return "all";
       if (window.kind === "marked") return { from: window.from, to: window.to };
-      const newest = store.history.fine.at(-1)?.until ?? 0;
-      return { from: newest - window.seconds * 1000, to: newest };
+      return { from: to - window.seconds * 1000, to };
     });
-    this.weights = computed(() => weigh(store.history, this.span.value, this.filter.value));
+    this.weights = computed(() => {
+      if (this.held.value === null) store.version.value;
+      return weigh(this.#history(), this.span.value, this.filter.value);
+    });
     this.before = computed(() => this.#before());
     this.graph = computed(() => this.#graph(this.inverse.value, this.group.value));
     this.upright = computed(() => {
@@ -78,12 +83,12 @@ export class CpuView {
   }
 
   hold(on: boolean): void {
-    this.held.value = on ? this.store.version.peek() : null;
+    this.held.value = on ? this.#until() : null;
   }
 
   /** Keeps what is shown now, to be compared with later. */
   pin(words: string): void {
-    this.store.history.pinned = new Map(this.weights.peek());
+    this.store.history.pinned = new Map(this.weights.value);
     this.pinned.value = words;
     this.comparison.value = { kind: "pinned" };
   }
@@ -97,22 +102,26 @@ export class CpuView {
   #before(): Weights | null {
     const comparison = this.comparison.value;
     if (comparison.kind === "none") return null;
-    if (comparison.kind === "pinned") return this.pinned.value ? this.#newest().pinned : null;
+    if (comparison.kind === "pinned") return this.pinned.value ? this.#history().pinned : null;
     const span = this.span.value;
     if (span === "all") return null;
-    return weigh(this.store.history, { from: 2 * span.from - span.to, to: span.from }, this.filter.value);
+    return weigh(this.#history(), { from: 2 * span.from - span.to, to: span.from }, this.filter.value);
   }
 
-  /** The history; a computed that reads it runs again when there is more. */
-  #newest(): History {
-    this.span.value;
+  /** The history; what is computed from it is so again when its numbers mean something else. */
+  #history(): History {
+    this.store.tree.value;
     return this.store.history;
+  }
+
+  #until(): number {
+    return this.store.history.fine.at(-1)?.until ?? 0;
   }
 
   #graph(inverse: boolean, group: Grouping): Graph {
     const shape: Shape = { inverse, group, threadNames: this.store.threads.value };
     const before = this.before.value;
-    const { history } = this.store;
+    const history = this.#history();
     return before && sum(before) > 0
       ? differenceOf(history, before, this.weights.value, shape)
       : graphOf(history, this.weights.value, shape);
