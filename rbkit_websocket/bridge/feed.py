@@ -1,8 +1,9 @@
 """One SUB socket an endpoint and event loop, and from it every session that listens.
 
 Each message is framed once. Small messages that arrived together are joined into one piece of memory for one system
-call a client, large ones are not copied at all. Sockets that are always ready never let others run, so the pump yields
-after every batch: a command waits milliseconds, not seconds.
+call a client, large ones are not copied at all; what old clients need as escaped text their outboxes make. Sockets that
+are always ready never let others run, so the pump gives way after every batch. What is lost on the way here, because
+nobody fetched it in time, is missing in the counters of the messages; all listeners are told.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Final, Protocol
 
 import gevent
@@ -19,10 +21,12 @@ from gevent.hub import Hub
 
 from ..curve import ClientKeys
 from ..protocol import envelope
+from ..protocol.counter import Gaps
 from ..websocket.hubs import call_in
 from ..websocket.outbox import Outbox
+from ..websocket.turns import give_way
 from .context import Link, Readiness, bridge_socket
-from .framing import binary_head, text_frame
+from .framing import binary_head, text_pieces
 
 __all__ = ["Feed", "Listener"]
 
@@ -72,6 +76,7 @@ class Feed:
         self._readiness = Readiness(self._sub, self._link.monitor)
         self._connected: AsyncResult[bool] = AsyncResult()
         self._large = False
+        self._gaps = Gaps()
         self._pump = gevent.spawn(self._run)
 
     @classmethod
@@ -133,7 +138,7 @@ class Feed:
                     self._look(self._link)
                 if batch:
                     self._publish(batch)
-                    gevent.sleep(0)
+                    give_way()
                 elif not int(self._sub.get(zmq.EVENTS)) & zmq.POLLIN:
                     self._readiness.wait()
             except Exception:  # a boundary: the pump serves every session
@@ -169,17 +174,18 @@ class Feed:
 
     def _publish(self, batch: list[bytes | memoryview]) -> None:
         listeners = tuple(self._listeners)
+        if lost := sum(map(self._gaps.before, batch)):
+            for listener in listeners:
+                listener.outbox.miss(lost)
         binary = [listener.outbox for listener in listeners if not listener.text]
         text = [listener.outbox for listener in listeners if listener.text]
         if binary:
             for buffers, size, count in _join(batch):
                 for outbox in binary:
                     outbox.publish(buffers, size, count)
-        if text:
+        for outbox in text:
             for message in batch:
-                frame = text_frame(envelope.PUBLICATION, bytes(message))
-                for outbox in text:
-                    outbox.publish((frame,), len(frame), 1)
+                outbox.publish_later(partial(text_pieces, envelope.PUBLICATION, message), len(message))
 
 
 def _join(batch: list[bytes | memoryview]) -> Iterator[tuple[tuple[bytes | memoryview, ...], int, int]]:

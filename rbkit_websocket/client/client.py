@@ -79,7 +79,7 @@ class Client:
     Attributes:
         timeout: seconds that a command may take unless told otherwise.
         client_count: clients of this server's WebSockets as last told by the server, or None.
-        dropped: publications that the server did not send because this client was slow, as last told by the server.
+        dropped: publications that the bridge has lost, most often because this client was slow, as last told by it.
     """
 
     def __init__(self, connection: Connection, *, timeout: float = 10.0, backlog: int = BACKLOG) -> None:

@@ -9,28 +9,15 @@ from typing import Any
 import msgpack
 
 from ..protocol.constants import Field
+from ..protocol.counter import Gaps
 
-__all__ = ["Publications", "message_counter", "thinned"]
+__all__ = ["Publications", "thinned"]
 
 
 def _unpacker(message: bytes) -> Any:
     unpacker = msgpack.Unpacker(raw=True, strict_map_key=False, max_buffer_size=max(len(message), 1))
     unpacker.feed(message)
     return unpacker
-
-
-def message_counter(message: bytes) -> int | None:
-    """The message counter of a publication, read without decoding its events; None where there is none."""
-    unpacker = _unpacker(message)
-    try:
-        for _ in range(unpacker.read_map_header()):
-            if unpacker.unpack() == Field.MESSAGE_COUNTER:
-                counter = unpacker.unpack()
-                return counter if isinstance(counter, int) else None
-            unpacker.skip()
-    except (ValueError, msgpack.UnpackException):
-        return None  # whoever decodes the message says what is wrong with it
-    return None
 
 
 def thinned(message: bytes, kinds: Collection[int]) -> bytes:
@@ -81,7 +68,7 @@ class Publications:
         self.lost = 0
         self._limit = limit
         self._size = 0
-        self._counter: int | None = None
+        self._gaps = Gaps()
         self._messages: deque[bytes] = deque()
 
     def __len__(self) -> int:
@@ -89,12 +76,7 @@ class Publications:
 
     def append(self, message: bytes) -> None:
         """Takes one message; the newest is always kept, however long it is."""
-        counter = message_counter(message)
-        if counter is not None:
-            # A counter that falls is a server that started again: nothing of it is lost.
-            if self._counter is not None and counter > self._counter + 1:
-                self.lost += counter - self._counter - 1
-            self._counter = counter
+        self.lost += self._gaps.before(message)
         self._messages.append(message)
         self._size += len(message)
         while self._size > self._limit and len(self._messages) > 1:

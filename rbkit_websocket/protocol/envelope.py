@@ -12,7 +12,17 @@ from urllib.parse import unquote_to_bytes
 
 from ..errors import ProtocolError
 
-__all__ = ["ANSWER", "PUBLICATION", "client_count", "dropped", "escape", "escape_slices", "split", "unescape"]
+__all__ = [
+    "ANSWER",
+    "PUBLICATION",
+    "client_count",
+    "dropped",
+    "escape",
+    "escape_slices",
+    "escaped_sizes",
+    "split",
+    "unescape",
+]
 
 ANSWER: Final = b"0"
 PUBLICATION: Final = b"1"
@@ -22,8 +32,9 @@ PUBLICATION: Final = b"1"
 _UNRESERVED: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~"
 _ESCAPES: Final = tuple(bytes((i,)) if i in _UNRESERVED else b"%%%02X" % i for i in range(256))
 
-SLICE: Final = 64 * 1024
-"""Escaping costs tens of milliseconds a MiB: whoever escapes in an event loop yields after each slice of this size."""
+SLICE: Final = 16 * 1024
+"""Escaping costs tens of milliseconds a MiB: whoever does it in an event loop gives way after each of these slices."""
+_COUNTED: Final = 16 * SLICE
 
 
 def escape(data: bytes) -> bytes:
@@ -31,10 +42,20 @@ def escape(data: bytes) -> bytes:
     return b"".join(map(_ESCAPES.__getitem__, data))
 
 
-def escape_slices(data: bytes) -> Iterator[bytes]:
-    """Like :func:`escape`, in pieces of 64 KiB of input, so that the caller can let others run in between."""
+def escape_slices(data: bytes | memoryview) -> Iterator[bytes]:
+    """Like :func:`escape`, in pieces of 16 KiB of input, so that the caller can let others run in between."""
     for start in range(0, len(data), SLICE):
-        yield escape(data[start : start + SLICE])
+        yield escape(bytes(data[start : start + SLICE]))
+
+
+def escaped_sizes(data: bytes | memoryview) -> Iterator[int]:
+    """Lengths that add up to that of what :func:`escape` makes of ``data``, which is not made for it.
+
+    Some 50 times as fast as making it, so in pieces of 256 KiB.
+    """
+    for start in range(0, len(data), _COUNTED):
+        piece = bytes(data[start : start + _COUNTED])
+        yield len(piece) + 2 * len(piece.translate(None, _UNRESERVED))
 
 
 def unescape(data: str | bytes) -> bytes:

@@ -6,14 +6,14 @@ it: an idle connection has none.
 
 There are two lanes. Answers, notices and control frames overtake waiting publications (never in the middle of a frame)
 and are never dropped. Publications are dropped past ``limit`` bytes and until a quarter of it is left; the client is
-told how many.
+told how many. A frame that is dear to make is made when its turn to be written has come, piece by piece.
 """
 
 from __future__ import annotations
 
 import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from socket import MSG_DONTWAIT
 
 import gevent
@@ -21,6 +21,7 @@ from gevent.event import Event
 from gevent.socket import socket, wait_write
 
 from ..clock import time
+from .turns import Turn
 
 __all__ = ["Outbox"]
 
@@ -33,6 +34,8 @@ _MAX_WAITING_CONTROL = 64
 # Bytes given to a TLS socket at once: its send() returns when all of them are written (Python does not set OpenSSL's
 # SSL_MODE_ENABLE_PARTIAL_WRITE), so a slow client that takes a whole megabyte would look as if it took nothing.
 _TLS_SLICE = 65536
+
+Pieces = Callable[[], Iterator[bytes]]
 
 
 class Outbox:
@@ -56,9 +59,10 @@ class Outbox:
         self._limit = limit
         self._notice = notice
         self._urgent: deque[bytes] = deque()
-        self._bulk: deque[tuple[Sequence[bytes | memoryview], int]] = deque()
+        self._bulk: deque[tuple[Sequence[bytes | memoryview] | Pieces, int]] = deque()
         self._bulk_bytes = 0
         self._flight: list[memoryview] = []
+        self._pieces: Iterator[bytes] = iter(())  # of the frame in flight
         self._writer: gevent.Greenlet[..., None] | None = None
         self._empty = Event()
         self._empty.set()
@@ -90,12 +94,26 @@ class Outbox:
             return
         if self._writer is None:
             self._send_now(buffers, size)
-        elif self._dropping or self._bulk_bytes + size > self._limit:
-            self._dropping = True
-            self.lost += count
         else:
-            self._bulk.append((buffers, size))
-            self._bulk_bytes += size
+            self._queue(buffers, size, count)
+
+    def publish_later(self, pieces: Pieces, size: int) -> None:
+        """Sends one frame that is made while it is written, or drops it unmade.
+
+        Args:
+            pieces: makes it. Called by the writer, which gives way between two of them; they may be empty.
+            size: bytes that the frame counts for while it waits.
+        """
+        if not self._sealed and not self.broken:
+            self._queue(pieces, size, 1)
+            self._start()
+
+    def miss(self, count: int) -> None:
+        """Counts publications that were lost on their way here, and tells the client."""
+        if not self._sealed and not self.broken:
+            self.lost += count
+            if self._notice is not None:
+                self._start()
 
     def send(self, frame: bytes) -> None:
         """Sends one frame ahead of all waiting publications."""
@@ -139,6 +157,20 @@ class Outbox:
             self._writer = None  # one that is killed before its first turn never ran its finally
         self._break()
 
+    def _queue(self, frames: Sequence[bytes | memoryview] | Pieces, size: int, count: int) -> None:
+        if self._dropping or self._bulk_bytes + size > self._limit:
+            self._dropping = True
+            self.lost += count
+        else:
+            self._bulk.append((frames, size))
+            self._bulk_bytes += size
+
+    def _start(self) -> None:
+        if self._writer is None:
+            self.progress = time.monotonic()
+            self._empty.clear()
+            self._writer = gevent.spawn(self._write)
+
     def _send_now(self, buffers: Sequence[bytes | memoryview], size: int) -> None:
         sent = 0
         if not self._tls:
@@ -152,15 +184,17 @@ class Outbox:
         self.progress = time.monotonic()
         if sent < size:
             self._flight = _rest(buffers, sent)
-            self._empty.clear()
-            self._writer = gevent.spawn(self._write)
+            self._start()
 
     def _write(self) -> None:
+        turn = Turn()
         try:
             while self._flight or self._next():
-                sent = self._send_some()
-                self.progress = time.monotonic()
-                self._flight = _rest(self._flight, sent)
+                if self._flight:
+                    sent = self._send_some()
+                    self.progress = time.monotonic()
+                    self._flight = _rest(self._flight, sent)
+                turn.check()
         except OSError:
             self._break()
         finally:
@@ -169,7 +203,10 @@ class Outbox:
             self._empty.set()
 
     def _next(self) -> bool:
-        """Puts the next frames into flight; False when nothing waits."""
+        """Puts the next frames, or the next piece of one, into flight; False when nothing waits."""
+        if (piece := next(self._pieces, None)) is not None:
+            self._flight = _rest((piece,), 0)
+            return True
         if self._urgent:
             frame = self._urgent.popleft()
             self.urgent_bytes -= len(frame)
@@ -184,9 +221,12 @@ class Outbox:
                 self._flight = [memoryview(self._notice(self.lost))]
                 return True
         if self._bulk:
-            buffers, size = self._bulk.popleft()
+            frames, size = self._bulk.popleft()
             self._bulk_bytes -= size
-            self._flight = _rest(buffers, 0)
+            if callable(frames):
+                self._pieces = frames()
+                return self._next()
+            self._flight = _rest(frames, 0)
             return True
         return False
 
@@ -204,6 +244,7 @@ class Outbox:
         self._urgent.clear()
         self._bulk.clear()
         self._flight = []
+        self._pieces = iter(())
         self._bulk_bytes = self.urgent_bytes = 0
         self._empty.set()
 

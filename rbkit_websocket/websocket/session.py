@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from socket import SHUT_RDWR, SHUT_WR, socketpair
 from typing import Final
 
-import gevent
 from gevent.event import Event
 from gevent.socket import socket
 
 from ..clock import time
 from .hardened import Closed, HardenedWebSocket, encode_close, encode_frame
 from .outbox import Outbox
+from .turns import TURN, Turn
 
 __all__ = ["Session"]
 
@@ -27,9 +27,6 @@ log = logging.getLogger(__name__)
 # a session may delay a worker's exit by a second at most.
 CLOSE_TIMEOUT: Final = 1.0
 LEAVING_TIMEOUT: Final = 0.5
-
-# Reading what is there already never switches greenlets: a client that floods us gets the event loop for this long.
-_TURN: Final = 0.005
 
 
 class Session:
@@ -62,7 +59,8 @@ class Session:
         self._ping_interval = ping_interval
         self._aborted = False
         self._unacknowledged = 0
-        self._turned = 0.0
+        # Reading what is there already never switches greenlets.
+        self._turn = Turn()
         self._ws = HardenedWebSocket(self._read_alive, self._pong, max_message)
         self._deadline: float | None = None
         now = time.monotonic()
@@ -187,14 +185,14 @@ class Session:
         peer.close()
 
     def _read_alive(self, size: int) -> bytes:
-        now = time.monotonic()
-        if now - self._turned > _TURN:
-            gevent.sleep(0)
-            self._turned = time.monotonic()
+        self._turn.check()
         if self._aborted:
             raise ConnectionAbortedError  # what the kernel still has is read by nobody
+        began = time.monotonic()
         data = self._read(size)
         self._received = time.monotonic()
+        if self._received - began > TURN:
+            self._turn.renew()  # it has waited for the client
         return data
 
     def _pong(self, frame: bytes) -> None:
@@ -220,6 +218,6 @@ class Session:
             try:
                 self._sock.shutdown(SHUT_WR)
                 while self._sock.recv(65536):
-                    pass
+                    self._turn.check()
             except OSError:
                 pass

@@ -93,7 +93,7 @@ def test_a_blocked_worker_is_counted_and_a_stopped_one_listed_without_figures(tw
             begin = time.monotonic()
             entries = {entry["pid"]: entry for entry in listing(two)}
             assert time.monotonic() - begin < scaled(1.5)
-            assert entries[pid]["alive"]
+            assert (entries[pid]["alive"], entries[pid]["problem"]) == (False, "does not answer within 0.5 s")
             assert (entries[pid]["rss"], entries[pid]["requests"], entries[pid]["sessions"]) == (None, None, None)
             assert entries[other]["rss"] > 0
             # The one asked of is stopped, so this stays with it.

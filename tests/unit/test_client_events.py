@@ -6,12 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from support.clientpeer import answer, collection, ok_to_everything, peer
 from support.transports import Authority
-from support.waiting import wait_until
+from support.waiting import scaled, wait_until
 from websockets.exceptions import ConnectionClosed as PeerConnectionClosed
 from websockets.sync.server import ServerConnection
 
@@ -207,7 +208,7 @@ def test_tls_verifies_the_certificate_and_stands_two_threads(tmp_path, monkeypat
         with connect(url, ssl=authority.client_context()) as client:
             for number in range(50):
                 assert client.command(f"c{number}")["command"] == f"c{number}"
-            assert len(list(client.events(0.1))) == 1000
+            assert len(list(islice(client.events(scaled(10)), 1000))) == 1000
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
         with connect(url) as client:
             assert client.command("c")["command"] == "c"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import msgpack
 import pytest
 from support.clientpeer import collection
+from support.standin import RECORDINGS
 
 from rbkit_websocket import (
     ConfigurationError,
     connect,
 )
 from rbkit_websocket.client.address import parse_url
-from rbkit_websocket.client.publications import Publications, message_counter, thinned
+from rbkit_websocket.client.publications import Publications, thinned
+from rbkit_websocket.protocol.counter import Gaps, message_counter
 
 
 @pytest.mark.parametrize(
@@ -111,3 +113,40 @@ def test_thinning_leaves_out_events_of_other_kinds_and_nothing_else(message, exp
 )
 def test_the_counter_is_read_without_the_events(message, counter):
     assert message_counter(message) == counter
+
+
+def ours(counter: int) -> bytes:
+    return msgpack.packb({0: 7, 1: 1.0, 9: counter, 2: [{0: 9}]})
+
+
+def of_ruby(counter: int) -> bytes:
+    return msgpack.packb({0: 7, 1: 1.0, 2: [{0: 9, 9: 9}], 9: counter})
+
+
+@pytest.mark.parametrize("make", [ours, of_ruby])
+@pytest.mark.parametrize("start", [0, 120, 250, 65_530, 2**32 - 5])
+def test_lost_messages_are_missing_in_the_counters(make, start):
+    gaps = Gaps()
+    assert gaps.before(make(start)) == 0, "what was before the first is nobody's loss"
+    for counter in range(start + 1, start + 20):
+        assert message_counter(make(counter)) == counter
+        assert gaps.before(memoryview(make(counter))) == 0
+    assert gaps.before(make(start + 25)) == 5
+    assert gaps.before(msgpack.packb({0: 7})) == 0
+    assert gaps.before(make(start + 26)) == 0
+    assert gaps.before(make(0)) == 0, "the server has started again"
+    assert gaps.before(make(2)) == 1
+
+
+@pytest.mark.parametrize("counter", [2**63, 2**64 - 1, -1, 10**12, True, None, "x"])
+def test_a_counter_that_cannot_be_is_no_loss(counter):
+    gaps = Gaps()
+    gaps.before(ours(1))
+    assert gaps.before(ours(counter)) == 0
+    assert gaps.before(of_ruby(counter)) == 0
+
+
+def test_the_recordings_have_their_counters():
+    for recording in RECORDINGS.values():
+        told = msgpack.unpackb(recording, strict_map_key=False, raw=True).get(9)
+        assert message_counter(recording) == told

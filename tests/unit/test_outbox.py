@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket as plain_socket
 from collections.abc import Iterator
+from functools import partial
 
 import gevent
 import pytest
 from gevent import socket
+from support.waiting import wait_until
 
 from rbkit_websocket.websocket.outbox import Outbox
 
@@ -156,3 +158,57 @@ def test_a_producer_of_answers_waits_for_the_client(pair: tuple[socket.socket, s
     assert not waiting.dead
     drain(pair[1], len(first) + 5001)
     waiting.get(timeout=5)
+
+
+def test_a_frame_that_is_dear_to_make_is_made_when_its_turn_has_come(pair: tuple[socket.socket, socket.socket]) -> None:
+    outbox = Outbox(pair[0], 10_000)
+    first = block(outbox)
+    made: list[int] = []
+
+    def pieces(number: int) -> Iterator[bytes]:
+        made.append(number)
+        yield b""
+        yield b"<%d" % number
+        outbox.send(b"answer")
+        yield b">"
+
+    for number in range(5):
+        outbox.publish_later(partial(pieces, number), 4000)
+    gevent.sleep(0)
+    assert made == []
+    assert outbox.lost == 3
+    expected = first + b"<0>answer<1>answer"
+    assert drain(pair[1], len(expected)) == expected
+    assert outbox.flush(5)
+    assert made == [0, 1], "what is dropped is not made"
+    outbox.publish_later(partial(pieces, 7), 4000)
+    assert drain(pair[1], 9) == b"<7>answer"
+
+
+def test_a_frame_that_is_begun_is_finished_before_the_close_frame(pair: tuple[socket.socket, socket.socket]) -> None:
+    outbox = Outbox(pair[0], 10_000_000)
+
+    def pieces() -> Iterator[bytes]:
+        yield b"x" * 1_000_000
+        yield b"y"
+
+    outbox.publish_later(pieces, 3)
+    outbox.publish_later(pieces, 3)
+    wait_until(lambda: gevent.sleep(0.001) or outbox.backlog == 3, "the first to be begun")
+    outbox.seal(b"close")
+    assert drain(pair[1], 1_000_006) == b"x" * 1_000_000 + b"yclose"
+    assert outbox.flush(5)
+
+
+def test_what_was_lost_before_is_told_though_nothing_waits(pair: tuple[socket.socket, socket.socket]) -> None:
+    outbox = Outbox(pair[0], 10_000, notice=lambda count: b"<lost %d>" % count)
+    outbox.miss(4)
+    assert drain(pair[1], 8) == b"<lost 4>"
+    assert outbox.flush(5)
+    outbox.miss(3)
+    outbox.publish((b"next",), 4, 1)
+    assert drain(pair[1], 12) == b"<lost 7>next"
+    silent = Outbox(pair[0], 10_000)
+    silent.miss(2)
+    assert silent.lost == 2
+    assert not silent.waiting

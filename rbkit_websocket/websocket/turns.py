@@ -1,0 +1,84 @@
+"""How our greenlets take turns with everybody else in an event loop.
+
+``gevent.sleep(0)`` does not let the sockets in: gevent runs up to 50 such callbacks before it looks at one, so that a
+greenlet which works for some milliseconds between two of them holds the application up for a quarter of a second.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+import gevent
+from gevent.hub import Hub, Waiter
+
+from ..clock import time
+
+__all__ = ["TURN", "Turn", "give_way"]
+
+TURN: Final = 0.001
+"""Seconds that one of our greenlets works before it gives way."""
+
+_queues: dict[Hub, _Queue] = {}
+
+
+class _Queue:
+    """Greenlets of one event loop that have given way. Each time it has looked at all its sockets, one goes on.
+
+    One, not all: what our greenlets take of a loop's turn together does not depend on how many they are.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._waiting: deque[Waiter[None]] = deque()
+        # Sent to from its own thread it costs no system call, and keeps the loop from waiting when it looks.
+        self._signal: Any = hub.loop.async_()
+        self._signal.start(self._next)
+
+    def wait(self) -> None:
+        waiter: Waiter[None] = Waiter(self._hub)
+        self._waiting.append(waiter)
+        self._signal.send()
+        try:
+            waiter.get()
+        finally:
+            if waiter in self._waiting:  # killed
+                self._waiting.remove(waiter)
+
+    def _next(self) -> None:
+        waiter = self._waiting.popleft() if self._waiting else None
+        if self._waiting:
+            self._signal.send()
+        else:
+            # Before the switch, which may be the last of this event loop.
+            del _queues[self._hub]
+            self._signal.stop()
+            self._signal.close()
+        if waiter is not None:
+            waiter.switch(None)
+
+
+def give_way() -> None:
+    """Lets the event loop look at every socket, and at the rest of what waits, before this greenlet goes on."""
+    hub = gevent.get_hub()
+    queue = _queues.get(hub)
+    if queue is None:
+        queue = _queues[hub] = _Queue(hub)
+    queue.wait()
+
+
+class Turn:
+    """What a greenlet that may always have something to do has had of its event loop since it last gave way."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """It begins now: the greenlet has waited for something."""
+        self._end = time.monotonic() + TURN
+
+    def check(self) -> None:
+        """Gives way if it is over."""
+        if time.monotonic() >= self._end:
+            give_way()
+            self.renew()
