@@ -1,41 +1,49 @@
-"""Keeps the token of a request's URL out of access logs, which are kept and read by others."""
+"""Keeps the token of a request out of access logs, which are kept and read by others."""
 
 from __future__ import annotations
 
 import re
 from typing import Any, Final
 
-from .httphandler import find_handler
+from .serving import find, hide_in
 
 __all__ = ["redact"]
 
-_TOKEN: Final = re.compile(r"(?<=[?&]token=)[^&#\s]+")
-_HIDDEN: Final = "***"
 
-# What the servers write access logs from: gunicorn RAW_URI, uWSGI and others REQUEST_URI.
-_URLS: Final = ("RAW_URI", "REQUEST_URI")
+def _spelling(word: str) -> str:
+    """A word with any of its letters percent-encoded, which means the same in a query."""
+    letters = (f"(?:{letter}|%{ord(letter):x}|%{ord(letter.upper()):x})" for letter in word)
+    return "".join(letters)
+
+
+# In a URL, in one that is a parameter of another (%3Ftoken%3D), in a header, in the cookie that stands for the token.
+_SECRET: Final = re.compile(
+    rf"((?:^|[^\w.~%-]|%[0-9a-f]{{2}}){_spelling('token')}(?:=|%3d))[^&\s]+"
+    r"|(\bbearer\s+)\S+"
+    r"|(\brbkit_\w+=)[^;,\s]+",
+    re.IGNORECASE,
+)
 
 
 def redact(environ: dict[str, Any], start_response: Any = None) -> None:
-    """Replaces the value of ``token=`` wherever the web server finds the URL when it logs the request.
+    """Hides the token wherever the web server finds it when it logs the request: the URL, the referring page, headers.
 
-    For requests of our own, whose environ nobody else gets to see, once the token has been looked at.
+    For requests of our own, whose environ nobody else gets to see; a copy of it is what the token is looked for in.
 
     Args:
-        environ: changed in place.
-        start_response: pywsgi's handler logs its ``requestline``; this is a method of it unless something in between
-            has wrapped it. Handlers of ``http.server`` log theirs, or their ``path``, and are found without it.
+        environ: changed in place; the server's own as well, if that is another one.
+        start_response: a method of the handler that logs, where the server is not found on the stack.
     """
-    query = environ.get("QUERY_STRING", "")
-    environ["QUERY_STRING"] = _hide(f"?{query}")[1:]
-    for key in _URLS:
-        if isinstance(environ.get(key), str):
-            environ[key] = _hide(environ[key])
-    for handler in (getattr(start_response, "__self__", None), find_handler(environ)):
-        for attribute in ("requestline", "path"):
-            if isinstance(value := getattr(handler, attribute, None), str):
-                setattr(handler, attribute, _hide(value))
+    hide_in(environ, hide)
+    serving = find()
+    if serving is not None:
+        serving.hide(hide)
+        return
+    handler: Any = getattr(start_response, "__self__", None)
+    if isinstance(line := getattr(handler, "requestline", None), str):
+        handler.requestline = hide(line)
 
 
-def _hide(url: str) -> str:
-    return _TOKEN.sub(_HIDDEN, url)
+def hide(text: str) -> str:
+    """``text`` without the secrets in it."""
+    return _SECRET.sub(lambda found: f"{found[1] or found[2] or found[3]}***", text)

@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 from .errors import Rejected
 
-__all__ = ["StartResponse", "as_json", "refuse", "respond"]
+__all__ = ["StartResponse", "as_json", "refuse", "respond", "send"]
 
 StartResponse = Callable[..., Any]
 
 
+_WITHOUT_BODY: Final = ("1", "204", "304")
+
+
+def send(
+    environ: Mapping[str, Any],
+    start_response: StartResponse,
+    status: str,
+    body: bytes,
+    headers: Iterable[tuple[str, str]],
+) -> list[bytes]:
+    """Every answer of ours: with its length, and without its body where HTTP has none (RFC 9110 section 6.4.1).
+
+    Some servers send what they are given, and the client of a connection that is kept reads it as the next answer.
+    """
+    length = [] if status.startswith(_WITHOUT_BODY) else [("Content-Length", str(len(body)))]
+    start_response(status, [*headers, *length])
+    # Never an empty list: hypercorn sends the head with the first piece.
+    return [body if length and environ.get("REQUEST_METHOD") != "HEAD" else b""]
+
+
 def respond(
+    environ: Mapping[str, Any],
     start_response: StartResponse,
     status: str,
     body: bytes,
@@ -22,33 +43,29 @@ def respond(
     headers: Iterable[tuple[str, str]] = (),
 ) -> list[bytes]:
     """A complete answer that nobody caches."""
-    start_response(
-        status,
-        [
-            ("Content-Type", content_type),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-            *headers,
-        ],
-    )
-    return [body]
+    fixed = [
+        ("Content-Type", content_type),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    return send(environ, start_response, status, body, [*fixed, *headers])
 
 
-def refuse(start_response: StartResponse, refusal: Rejected, *, hang_up: bool = False) -> list[bytes]:
-    """The answer to a request that is refused; its body says what to do.
+def refuse(
+    environ: Mapping[str, Any],
+    start_response: StartResponse,
+    refusal: Rejected,
+    headers: Iterable[tuple[str, str]] = (),
+) -> list[bytes]:
+    """The answer to a request that is refused; its body says what to do."""
+    text = f"rbkit: {refusal.message}.\n".encode()
+    return respond(environ, start_response, refusal.status, text, headers=[*refusal.headers, *headers])
 
-    Args:
-        hang_up: end the connection too, since a client that wanted a WebSocket may already have sent frames.
-    """
-    headers = list(refusal.headers) + ([("Connection", "close")] if hang_up else [])
-    return respond(start_response, refusal.status, f"rbkit: {refusal.message}.\n".encode(), headers=headers)
 
-
-def as_json(start_response: StartResponse, value: Any) -> list[bytes]:
+def as_json(environ: Mapping[str, Any], start_response: StartResponse, value: Any) -> list[bytes]:
     """``value`` as JSON with status 200."""
     body = json.dumps(_strict(value), indent=1, allow_nan=False).encode() + b"\n"
-    return respond(start_response, "200 OK", body, "application/json")
+    return respond(environ, start_response, "200 OK", body, "application/json")
 
 
 def _strict(value: Any) -> Any:

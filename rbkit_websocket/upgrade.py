@@ -15,7 +15,7 @@ from .protocol import envelope
 from .redaction import redact
 from .responses import StartResponse, refuse
 from .runtime import Runtime
-from .takeover import Takeover, claim, obstacle_to
+from .takeover import Takeover, claim, close_behind_answer, obstacle_to
 from .websocket import Session, keep, release
 from .websocket.hardened import HardenedWebSocket, encode_frame
 
@@ -51,18 +51,19 @@ def serve(environ: dict[str, Any], start_response: StartResponse, runtime: Runti
     The order of judgement: malformed (405, 400, 426), origin and token (403, 401), a server whose sockets cannot be
     had (501), too many sessions (503).
     """
+    request = dict(environ)
+    # First: uvicorn logs a request as soon as its answer begins.
+    redact(environ, start_response)
     try:
+        validate(request)
+        parameters = query(request)
+        frames = parameters.get("frames", runtime.settings.frames)
+        if frames not in ("binary", "text"):
+            raise Rejected("400 Bad Request", "frames is binary or text")
         try:
-            validate(environ)
-            parameters = query(environ)
-            frames = parameters.get("frames", runtime.settings.frames)
-            if frames not in ("binary", "text"):
-                raise Rejected("400 Bad Request", "frames is binary or text")
-            runtime.gate(environ).check(environ)
+            runtime.gate(request).check(request)
         except RuntimeDirectoryError as error:
             raise Rejected("503 Service Unavailable", f"the token cannot be checked: {error}") from error
-        finally:
-            redact(environ, start_response)
         takeover = claim(environ)
         obstacle = obstacle_to(takeover, environ)
         if takeover is None or obstacle is not None:
@@ -71,9 +72,7 @@ def serve(environ: dict[str, Any], start_response: StartResponse, runtime: Runti
     except Rejected as rejected:
         log.info("rbkit: refused %s: %s", environ.get("REMOTE_ADDR") or "a client", rejected)
         connection = claim(environ)
-        # PEP 3333 keeps Connection to the server, and wsgiref answers 500 to an application that sets it: only where
-        # we know the server, and that it takes the header for what it is.
-        body = refuse(start_response, rejected, hang_up=connection is not None and not connection.reads_on)
+        body = refuse(environ, start_response, rejected, close_behind_answer())
         return _LastAnswer(body, connection) if connection is not None and connection.reads_on else body
     try:
         takeover.open(start_response, accept_headers(environ))
@@ -81,6 +80,7 @@ def serve(environ: dict[str, Any], start_response: StartResponse, runtime: Runti
     finally:
         # First, since a client that sees its connection end may be back before the rest is done.
         sessions.release(takeover)
+        close_behind_answer()
         takeover.finish()
     return []
 

@@ -23,6 +23,7 @@ from ..config import Settings, is_enabled
 from ..dashboard import pages, respond_at_mount
 from ..errors import ConfigurationError, RbkitError
 from ..handshake import is_ours
+from ..responses import respond
 from ..tokenfile import generated_token
 from ..upgrade import serve as serve_session
 from .gateway_runtime import GatewayRuntime
@@ -49,8 +50,7 @@ def answer(runtime: GatewayRuntime, environ: dict[str, Any], start_response: Any
 def not_found(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """For every other request."""
     body = b"This is the gateway of an Rbkit server: connect with a WebSocket of subprotocol rbkit.\n"
-    start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
-    return [body]
+    return respond(environ, start_response, "404 Not Found", body)
 
 
 def serve(address: tuple[str, int], servers: Sequence[str], servers_file: Path | None, **options: Any) -> None:

@@ -24,10 +24,10 @@ def pages(mount: str) -> frozenset[str]:
 
 def respond_at_mount(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
     """Answers a request for one of :func:`pages`; nothing of it reaches the application."""
-    try:
-        return _respond(environ, start_response, runtime)
-    finally:
-        redact(environ, start_response)
+    request = dict(environ)
+    # First: uvicorn logs a request as soon as its answer begins.
+    redact(environ, start_response)
+    return _respond(request, start_response, runtime)
 
 
 def _respond(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
@@ -39,9 +39,9 @@ def _respond(environ: dict[str, Any], start_response: StartResponse, runtime: Ru
             raise Rejected("405 Method Not Allowed", f"use {allowed[0]} here", (("Allow", ", ".join(allowed)),))
         return handler(environ, start_response, runtime)
     except Rejected as refusal:
-        return refuse(start_response, refusal)
+        return refuse(environ, start_response, refusal)
     except (ServerStartError, RuntimeDirectoryError) as error:
-        return refuse(start_response, Rejected("503 Service Unavailable", str(error)))
+        return refuse(environ, start_response, Rejected("503 Service Unavailable", str(error)))
 
 
 def _redirect(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
@@ -58,7 +58,7 @@ def _servers(environ: dict[str, Any], start_response: StartResponse, runtime: Ru
     from ..takeover import obstacle
 
     answer = {"application": runtime.settings.name, "servers": runtime.servers(), "obstacle": obstacle(environ)}
-    return as_json(start_response, answer)
+    return as_json(environ, start_response, answer)
 
 
 def _login(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
@@ -66,7 +66,7 @@ def _login(environ: dict[str, Any], start_response: StartResponse, runtime: Runt
     gate = runtime.gate(environ)
     if not gate.cookie_value:
         gate.check(environ)
-        return respond(start_response, "200 OK", b"ok, no token is needed\n")
+        return respond(environ, start_response, "200 OK", b"ok, no token is needed\n")
     try:
         length = int(environ.get("CONTENT_LENGTH") or 0)
     except ValueError:
@@ -85,7 +85,7 @@ def _login(environ: dict[str, Any], start_response: StartResponse, runtime: Runt
     ]
     if environ.get("wsgi.url_scheme") == "https":
         attributes.append("Secure")
-    return respond(start_response, "200 OK", b"ok\n", headers=[("Set-Cookie", "; ".join(attributes))])
+    return respond(environ, start_response, "200 OK", b"ok\n", headers=[("Set-Cookie", "; ".join(attributes))])
 
 
 _FILE: Final = (("GET", "HEAD"), _file)
@@ -93,6 +93,6 @@ _FILE: Final = (("GET", "HEAD"), _file)
 _PAGES: Final = {
     "": (("GET", "HEAD"), _redirect),
     "/": _FILE,
-    "/servers": (("GET",), _servers),
+    "/servers": (("GET", "HEAD"), _servers),
     "/login": (("POST",), _login),
 }

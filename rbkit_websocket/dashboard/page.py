@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ..responses import StartResponse
+from ..responses import StartResponse, send
 from . import bundle
 
 __all__ = ["redirect", "serve"]
@@ -65,8 +65,7 @@ def serve(environ: dict[str, Any], start_response: StartResponse, name: str) -> 
     zipped = _accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")) and len(found.zipped) < len(found.body)
     etag = found.zipped_etag if zipped else found.etag
     if _matches(environ.get("HTTP_IF_NONE_MATCH", ""), etag):
-        start_response("304 Not Modified", [("ETag", etag), *_HEADERS])
-        return []
+        return send(environ, start_response, "304 Not Modified", b"", [("ETag", etag), *_HEADERS])
     headers = [("Content-Type", found.content_type), ("ETag", etag)]
     if zipped:
         headers.append(("Content-Encoding", "gzip"))
@@ -79,19 +78,15 @@ def redirect(environ: dict[str, Any], start_response: StartResponse, mount: str)
     Relative itself: a proxy may have put a prefix before it that the application does not know of. The browser keeps
     the fragment, and with it the token.
     """
-    start_response(
-        "307 Temporary Redirect",
-        [("Location", f"{mount.rpartition('/')[2]}/"), ("Content-Length", "0"), ("Cache-Control", "no-store")],
-    )
-    return []
+    headers = [("Location", f"{mount.rpartition('/')[2]}/"), ("Cache-Control", "no-store")]
+    return send(environ, start_response, "307 Temporary Redirect", b"", headers)
 
 
 def _send(
     environ: dict[str, Any], start_response: StartResponse, status: str, body: bytes, headers: list[tuple[str, str]]
 ) -> list[bytes]:
     kind = [] if headers else [("Content-Type", "text/html; charset=utf-8")]
-    start_response(status, [*kind, *headers, ("Content-Length", str(len(body))), *_HEADERS])
-    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
+    return send(environ, start_response, status, body, [*kind, *headers, *_HEADERS])
 
 
 def _accepts_gzip(accepted: str) -> bool:

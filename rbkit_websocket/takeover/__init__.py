@@ -13,13 +13,14 @@ from .cheroot import Cheroot
 from .gunicorn_gevent import GunicornGevent
 from .gunicorn_gthread import GunicornGthread
 from .gunicorn_pywsgi import GunicornPywsgi
+from .hangup import close_behind_answer
 from .http_server import HttpServer
 from .pywsgi import Pywsgi
 from .refusals import reason
 from .uwsgi import Uwsgi
 from .websocket_handler import PywsgiWebSocketHandler, install
 
-__all__ = ["Takeover", "claim", "install", "obstacle", "obstacle_to", "refusal"]
+__all__ = ["Takeover", "claim", "close_behind_answer", "install", "obstacle", "obstacle_to", "refusal"]
 
 # Most specific first. Under monkey patching a server of threads has gevent's sockets too, and whatever has such a
 # socket below a buffered file would satisfy the plain adapter of pywsgi.

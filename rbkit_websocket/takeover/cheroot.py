@@ -1,17 +1,16 @@
 """cheroot (CherryPy's server): a pool of threads, each with one connection at a time.
 
-The thread of a request knows its connection and its server (cheroot/workers/threadpool.py, WorkerThread). The pool
-never grows by itself, so sessions may have all of its threads but one. ``server.ready`` is False as soon as ``stop()``
+A request knows its connection and its server (cheroot/server.py, HTTPRequest). The pool never grows by itself, so
+sessions may have all of its threads but one. ``server.ready`` is False as soon as ``stop()``
 has been called, which then waits ``shutdown_timeout`` seconds for its threads.
 """
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
+from ..serving import CherootRequest, find
 from .threaded import ThreadTakeover, read_ahead
 
 __all__ = ["Cheroot"]
@@ -31,15 +30,10 @@ class Cheroot(ThreadTakeover):
 
     @classmethod
     def claim(cls, environ: dict[str, Any]) -> Cheroot | None:
-        module = sys.modules.get("cheroot.workers.threadpool")
-        thread = threading.current_thread()
-        if module is None or not isinstance(thread, module.WorkerThread):
+        serving = find()
+        if not isinstance(serving, CherootRequest) or not serving.is_of(environ):
             return None
-        connection = getattr(thread, "conn", None)
-        # The environ is this connection's, not that of a request which the application makes to another application.
-        if connection is None or getattr(environ.get("wsgi.input"), "rfile", None) is not connection.rfile:
-            return None
-        return cls(connection, thread.server)
+        return cls(serving.held.conn, serving.held.server)
 
     def _stopping(self) -> Callable[[], bool]:
         return lambda: not self._server.ready

@@ -11,6 +11,7 @@ from typing import Any
 
 from gevent.socket import socket
 
+from ..serving import GunicornRequest, find
 from .base import BufferedTakeover
 
 __all__ = ["GunicornGevent", "pipelined"]
@@ -18,7 +19,13 @@ __all__ = ["GunicornGevent", "pipelined"]
 
 def pipelined(environ: dict[str, Any]) -> Callable[[], bytes] | None:
     """What takes the bytes that gunicorn's parser has read beyond the request out of it; None: there is no parser."""
-    unreader = getattr(getattr(environ.get("wsgi.input"), "reader", None), "unreader", None)
+    serving = find()
+    if isinstance(serving, GunicornRequest) and serving.is_of(environ):
+        unreader = serving.held.req.unreader
+    else:
+        # The application runs in a greenlet or thread of its own.
+        reader = getattr(environ.get("wsgi.input"), "reader", None)
+        unreader = getattr(getattr(reader, "req", reader), "unreader", None)  # a body in chunks hides it
     if unreader is None:
         return None
 

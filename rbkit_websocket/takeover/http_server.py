@@ -15,7 +15,7 @@ import socketserver
 from collections.abc import Callable
 from typing import Any
 
-from ..httphandler import find_handler
+from ..serving import HttpServerRequest, find
 from .base import StartResponse
 from .threaded import ThreadTakeover, read_ahead
 
@@ -40,8 +40,10 @@ class HttpServer(ThreadTakeover):
 
     @classmethod
     def claim(cls, environ: dict[str, Any]) -> HttpServer | None:
-        handler = find_handler(environ)
-        return cls(handler) if handler is not None and hasattr(handler, "connection") else None
+        serving = find()
+        if not isinstance(serving, HttpServerRequest) or not serving.is_of(environ):
+            return None
+        return cls(serving.held) if hasattr(serving.held, "connection") else None
 
     def obstacle(self) -> str | None:
         if not isinstance(getattr(self._handler, "server", None), socketserver.ThreadingMixIn):

@@ -12,6 +12,7 @@ from typing import Any
 from gevent.pywsgi import Input
 from gevent.socket import socket
 
+from ..serving import PywsgiRequest, find
 from .base import Takeover
 
 __all__ = ["Pywsgi"]
@@ -31,9 +32,13 @@ class Pywsgi(Takeover):
         # Upgraded already: gevent-websocket's handler was loaded after the middleware, and this is its first request.
         if environ.get("wsgi.websocket") is not None or not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
             return None
-        rfile = environ.get("wsgi.input")
-        if isinstance(rfile, Input):  # an Upgrade header that names more than WebSocket
-            rfile = rfile.rfile
+        serving = find()
+        if isinstance(serving, PywsgiRequest) and serving.is_of(environ):
+            rfile = serving.held.rfile
+        else:  # the application runs in a greenlet of its own
+            rfile = environ.get("wsgi.input")
+            if isinstance(rfile, Input):  # an Upgrade header that names more than WebSocket
+                rfile = rfile.rfile
         if not isinstance(rfile, io.BufferedReader):
             return None
         sock = getattr(rfile.raw, "_sock", None)

@@ -1,4 +1,4 @@
-"""What servers of threads need: the handler on the stack, calls from one event loop into another, reading ahead."""
+"""What servers of threads need: calls from one event loop into another, and reading ahead."""
 
 from __future__ import annotations
 
@@ -6,49 +6,14 @@ import _pyio
 import io
 import socket
 import threading
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import gevent
 import pytest
 
-from rbkit_websocket.httphandler import find_handler
-from rbkit_websocket.redaction import redact
 from rbkit_websocket.takeover import refusal
 from rbkit_websocket.takeover.threaded import read_ahead
 from rbkit_websocket.websocket.hubs import call_in
-
-
-class Handler(BaseHTTPRequestHandler):
-    """One that has read its request and calls an application."""
-
-    def __init__(self) -> None:
-        self.rfile = io.BufferedReader(io.BytesIO())  # type: ignore[arg-type]
-        self.path = "/?token=secret"
-        self.requestline = "GET /?token=secret HTTP/1.1"
-
-    def call(self, application: Callable[[], Any]) -> Any:
-        return application()
-
-
-def test_the_handler_of_this_very_request_is_found() -> None:
-    outer, inner = Handler(), Handler()
-    for handler in (outer, inner):
-        environ = {"wsgi.input": handler.rfile}
-        assert outer.call(lambda environ=environ: inner.call(lambda: find_handler(environ))) is handler
-
-
-def test_the_handler_of_another_request_is_not() -> None:
-    assert Handler().call(lambda: find_handler({"wsgi.input": io.BytesIO()})) is None
-    assert Handler().call(lambda: find_handler({})) is None
-    assert find_handler({"wsgi.input": io.BytesIO()}) is None
-
-
-def test_a_handler_logs_no_token() -> None:
-    handler = Handler()
-    handler.call(lambda: redact({"wsgi.input": handler.rfile}))
-    assert (handler.path, handler.requestline) == ("/?token=***", "GET /?token=*** HTTP/1.1")
 
 
 def test_over_http_2_the_refusal_says_so() -> None:

@@ -1,0 +1,71 @@
+"""The web server's own object of a request, found on the stack whatever the environ has become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from email.message import Message
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from rbkit_websocket.redaction import redact
+from rbkit_websocket.serving import HttpServerRequest, find
+from rbkit_websocket.takeover import claim, close_behind_answer
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One that has read its request and calls an application, as a server's thread does."""
+
+    def __init__(self, application: Callable[[], Any], *headers: tuple[str, str]) -> None:
+        self.application = application
+        self.headers = Message()
+        for name, value in headers:
+            self.headers[name] = value
+        self.close_connection = False
+        self.requestline = "GET /?token=secret HTTP/1.1"
+        self.path = "/?token=secret"
+        super().__init__(None, ("127.0.0.1", 1), None)  # type: ignore[arg-type]
+
+    def setup(self) -> None:
+        pass
+
+    def handle(self) -> None:
+        self.answer = self.application()
+
+    def finish(self) -> None:
+        pass
+
+
+def test_no_server_is_no_server() -> None:
+    assert find() is None
+    assert close_behind_answer() == ()
+
+
+def test_the_innermost_server_is_found() -> None:
+    inner: list[Handler] = []
+    Handler(lambda: inner.append(Handler(find)))
+    assert isinstance(inner[0].answer, HttpServerRequest)
+    assert inner[0].answer.held is inner[0]
+
+
+def test_an_upgrade_that_the_application_tries_on_itself_takes_nobodys_connection() -> None:
+    environ = {"SERVER_PROTOCOL": "HTTP/1.1", "HTTP_UPGRADE": "websocket", "HTTP_SEC_WEBSOCKET_KEY": KEY}
+    handler = Handler(lambda: (claim(environ), close_behind_answer()))
+    assert handler.answer == (None, ())
+    assert not handler.close_connection
+    handler = Handler(close_behind_answer, ("Upgrade", "websocket"))
+    assert handler.close_connection
+
+
+def test_a_request_is_known_by_its_key() -> None:
+    serving = Handler(find, ("Sec-WebSocket-Key", KEY)).answer
+    assert serving.is_of({"HTTP_SEC_WEBSOCKET_KEY": KEY})
+    assert not serving.is_of({"HTTP_SEC_WEBSOCKET_KEY": "x"})
+    assert not serving.is_of({})
+
+
+def test_a_handler_logs_no_token() -> None:
+    handler = Handler(lambda: redact({}), ("Referer", "http://host/?token=secret"), ("Sec-WebSocket-Key", "+token=="))
+    assert (handler.path, handler.requestline) == ("/?token=***", "GET /?token=*** HTTP/1.1")
+    assert handler.headers.items() == [("Referer", "http://host/?token=***"), ("Sec-WebSocket-Key", "+token==")]
