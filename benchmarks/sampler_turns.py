@@ -36,7 +36,7 @@ def measure(work: Callable[[], object], interval_usec: int, seconds: float) -> l
     app = AppThread()
     sampler = NativeSampler(make_host(app))
     ratios = []
-    sampler.start("wall")
+    sampler.start()
     try:
         until = time.perf_counter() + seconds
         while time.perf_counter() < until:
@@ -47,7 +47,7 @@ def measure(work: Callable[[], object], interval_usec: int, seconds: float) -> l
                 pair[often] = turn(work)
             ratios.append(pair[True] / pair[False])
             if len(ratios) % PAIRS_A_DRAIN == 0:
-                sampler.drain(False)
+                sampler.drain(None)
     finally:
         sampler.stop()
         app.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from .errors import ProtocolError
@@ -40,6 +40,9 @@ class Stack:
 
     Attributes:
         weight_us: microseconds of the profile's clock that they stand for.
+        wall_us: microseconds of time; None where the server tells the profile's clock only, and another it is.
+        cpu_us: microseconds of CPU time; None likewise.
+        waiting: whether these are parked greenlets, whose time is no thread's.
         count: how many samples.
         thread: id of the thread.
         request: what the thread was serving (``GET /``), or None.
@@ -51,6 +54,9 @@ class Stack:
     thread: int
     request: str | None
     frames: tuple[Frame, ...]
+    wall_us: int | None = None
+    cpu_us: int | None = None
+    waiting: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class Profile:
         clock: ``wall`` or ``cpu``.
         interval_us: microseconds between samples, as they are really taken where the server tells, else as set.
         samples: how many were taken.
-        weight_us: microseconds that all stacks stand for.
+        weight_us: microseconds of ``clock`` that all stacks stand for.
         lost_us: microseconds for which there is no sample.
         stacks: the samples, aggregated.
         threads: names by id.
@@ -79,6 +85,21 @@ class Profile:
     stacks: tuple[Stack, ...]
     threads: Mapping[int, str]
 
+    def by(self, clock: str, *, waiting: bool = False) -> Profile:
+        """The same weighed by one clock: ``wall`` or ``cpu``; as it is where the server does not tell that one.
+
+        Args:
+            clock: what ``weight_us`` shall be.
+            waiting: whether parked greenlets are part of it; they have no CPU time.
+        """
+        stacks = [(stack, stack.wall_us if clock == "wall" else stack.cpu_us) for stack in self.stacks]
+        if any(weight is None for _, weight in stacks):
+            return self
+        kept = tuple(
+            replace(stack, weight_us=weight) for stack, weight in stacks if weight and (waiting or not stack.waiting)
+        )
+        return replace(self, clock=clock, stacks=kept, weight_us=sum(stack.weight_us for stack in kept))
+
 
 def profile_from_answer(answer: Any) -> Profile:
     """The answer to the command ``cpu_profile`` as a :class:`Profile`; keys that are not known are ignored.
@@ -90,11 +111,12 @@ def profile_from_answer(answer: Any) -> Profile:
         raise ProtocolError("the server answers no profile: it does not know the command cpu_profile")
     try:
         frames = [_frame(row) for row in answer["frames"]]
-        stacks = tuple(_stack(row, frames) for row in answer["stacks"])
+        clock = str(answer["clock"])
+        stacks = tuple(_stack(row, frames, clock) for row in answer["stacks"])
         return Profile(
             cursor=int(answer["cursor"]),
             running=bool(answer["running"]),
-            clock=str(answer["clock"]),
+            clock=clock,
             interval_us=int(answer.get("effective_interval_us") or answer["interval_us"]),
             samples=int(answer["samples"]),
             weight_us=sum(stack.weight_us for stack in stacks),
@@ -111,13 +133,15 @@ def _frame(row: Any) -> Frame:
     return Frame(str(name), str(label), str(file), int(first_line or 0), int(line or 0))
 
 
-def _stack(row: Any, frames: list[Frame]) -> Stack:
+def _stack(row: Any, frames: list[Frame], clock: str) -> Stack:
     indices = [int(index) for index in row["frames"]]
     if indices and min(indices) < 0:
         raise IndexError(f"frame {min(indices)}")
-    weight = int(row["weight_us"])
-    if weight < 0:
-        raise ValueError(f"a weight of {weight} us")
+    weight = _weight(row["weight_us"])
+    wall, cpu = (
+        _weight(row[key]) if key in row else weight if clock == own else None
+        for key, own in (("wall_us", "wall"), ("cpu_us", "cpu"))
+    )
     request = row.get("request")
     return Stack(
         weight_us=weight,
@@ -125,7 +149,17 @@ def _stack(row: Any, frames: list[Frame]) -> Stack:
         thread=int(row.get("thread") or 0),
         request=None if request is None else str(request),
         frames=tuple(frames[index] for index in indices),
+        wall_us=wall,
+        cpu_us=cpu,
+        waiting=row.get("waiting") is True,
     )
+
+
+def _weight(value: Any) -> int:
+    weight = int(value)
+    if weight < 0:
+        raise ValueError(f"a weight of {weight} us")
+    return weight
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,11 @@ NOT_RUNNING: Final = "Rbkit server is not running"
 # Answers that a client has not read yet, beyond which its next command waits.
 _UNREAD_ANSWERS: Final = 4 * 1024 * 1024
 
+# What an embedded server keeps for its client until that says goodbye; no other server is told of an end.
+_WISHES: Final = (b"set_cpu_interval ", b"wait_profile ")
+_GOODBYE: Final = b"goodbye"
+_GOODBYE_LINGER: Final = 500  # milliseconds, in libzmq's thread
+
 
 class Requests:
     """Pumps commands to the Rbkit server and its answers back, in order.
@@ -67,6 +72,7 @@ class Requests:
         self._pid = os.getpid()
         self._waiting: deque[bytes] = deque()
         self._flying: bytes | None = None
+        self._has_wishes = False
         self._deadline: float | None = None
         self._worker: gevent.Greenlet[..., None] | None = None
         self._losses = 0
@@ -122,9 +128,23 @@ class Requests:
             return  # a fork of the application: ZeroMQ's sockets are the parent's and must not be touched
         if self._worker is not None:
             self._worker.kill()
+        linger = self._say_goodbye()
         self._readiness.close()
         self._link.close()
-        self._req.close(0)
+        self._req.close(linger)
+
+    def _say_goodbye(self) -> int:
+        """Takes back what this client has asked for; the milliseconds that the socket has for its last words.
+
+        Not with a command in flight, since the next one would go through another connection.
+        """
+        if not self._has_wishes or self._flying is not None:
+            return 0
+        try:
+            self._req.send(_GOODBYE, zmq.NOBLOCK)
+        except zmq.ZMQError:
+            return 0  # it has gone, or is about to
+        return _GOODBYE_LINGER
 
     def _run(self) -> None:
         try:
@@ -177,6 +197,7 @@ class Requests:
         except zmq.Again:  # the peer went away since we looked
             return self._give_up(1011, f"{NOT_RUNNING} any more")
         self._flying = command
+        self._has_wishes = self._has_wishes or command.startswith(_WISHES)
         self._losses = self._link.losses
         self._deadline = time.monotonic() + self._command_timeout
         return True

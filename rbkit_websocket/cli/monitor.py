@@ -86,10 +86,10 @@ class Monitor:
         self._began = time.monotonic()
 
     def start(self) -> None:
-        """Wall-clock sampling, gc events and statistics."""
-        for command in ("use_wall_time", "start_memory_profile"):
-            self._client.command(command)
+        """CPU sampling, gc events and statistics."""
+        self._client.command("start_memory_profile")
         if self._client.command("start_cpu_polling") == b"ok":  # what a server says that does not know it
+            self._client.command("use_wall_time")
             self._client.command("start_cpu_profiling")
         # What was sampled before is somebody else's.
         self._cursor = profile_from_answer(self._client.command("cpu_profile")).cursor
@@ -109,7 +109,7 @@ class Monitor:
     def poll(self, requests: float | None) -> View:
         """Asks for the samples since the last time and gives the state; ``requests`` a second is for display only."""
         command = "cpu_profile" if self._cursor is None else f"cpu_profile {self._cursor}"
-        profile = profile_from_answer(self._client.command(command))
+        profile = profile_from_answer(self._client.command(command)).by("wall")
         self._cursor = profile.cursor
         self._profiles.append(profile)
         return View(

@@ -12,11 +12,16 @@
  * The looker does the same for all other threads, about 190 times a second if one of them has run: to take the lock
  * from a thread that computes takes one switch interval (5 ms). Threads whose CPU clock stands still cost a system call.
  *
- * A sample weighs what the clock says: the time since the thread's last one.
+ * A sample weighs what both clocks say: the time since the thread's last one, and the CPU time that it has used since.
+ * Where the main thread is seen to wait is not where it worked: the CPU time it has used before goes to where it is
+ * next seen at work.
  *
  * A sample may belong to a request: a function of Python (set_marker) is on the stack while one runs, and the object of
- * its frame leads to the request, by a look into a dictionary. Only a request's first sample calls Python for it. What
- * is kept is an object that stands for the request; drain() asks it for its name.
+ * its frame leads to the request, by a look into a dictionary. What is kept is an object that stands for the request;
+ * drain() asks it for its name.
+ *
+ * A look calls no Python, and takes the request for it back before anything else may run: whatever ran in between would
+ * be what the next look finds, and be charged with all the time that passed before.
  *
  * The mutex is held for short moments and never while waiting for the lock; the lock may be held while taking it.
  * Whoever holds the mutex runs no Python code and allocates nothing that the collector tracks.
@@ -56,7 +61,6 @@
 #define RESCAN (SECOND / 10)
 #define NEWBORN_LOOKS 20
 #define MANY_THREADS 100
-#define MAX_UNKNOWN 32
 #define MAX_RAW 20000
 #define RAW_UNIT (SECOND / 1000) /* PUB carries at most 1000 samples a second */
 
@@ -64,7 +68,8 @@ typedef struct {
     unsigned long ident;
     clockid_t clock;
     int64_t wall_seen; /* when it was last weighed */
-    int64_t cpu_seen;  /* its CPU clock then; -1 when that was not read */
+    int64_t cpu_seen;  /* its CPU clock then */
+    int64_t cpu_owed;  /* used before it was seen to wait: for where it is seen at work */
     int rested;        /* that reading was made with the lock held, by another thread */
     Stack *last;       /* borrowed from the store, which keeps it */
     PyObject *request; /* that it belonged to: a reference, or NULL; changed with lock and mutex */
@@ -78,10 +83,13 @@ typedef struct {
     double milliseconds;
     Stack *stack;
     PyObject *request; /* a reference, or NULL */
-    int64_t weight_ns;
+    int64_t weight_ns; /* of the clock that is published */
 } Raw;
 
 enum { OFF, ON, ENDING };
+
+/* Of one look: the thread works; so it does, but somebody else looks at it; it waits. */
+typedef enum { WORKS, SEEN, WAITS } Way;
 
 static struct {
     int state; /* under the lock */
@@ -89,12 +97,12 @@ static struct {
     pthread_cond_t tick, look;
     pthread_t ticker, looker, main_thread;
     int stopping; /* the rest up to the store: under the mutex once the threads run */
-    int cpu_clock;
-    int raw;
+    int raw;     /* whether single samples are kept, and */
+    int raw_cpu; /* whether they weigh CPU time */
     int64_t interval;
     int pending;
     int64_t pending_since, broke, asked_cpu;
-    int look_at_main;
+    int look_at_main; /* 0: no; else 1 + the Way to take it */
     int64_t main_looked;
     int64_t lost_ns;
     Slot main;
@@ -106,7 +114,7 @@ static struct {
     long ticks, asked, answered, looks;
     PyInterpreterState *interpreter; /* under the lock: */
     PyObject *own;
-    PyObject *marker, *tracked, *resolve; /* a code object, a dictionary, a function; or all NULL */
+    PyObject *marker, *tracked; /* a code object and a dictionary, or both NULL */
     PyObject *handler;
     int by_signal;    /* the main thread is asked with a signal, not with a pending call */
     int signum;       /* 0: none */
@@ -146,12 +154,12 @@ static pid_t tid_of_clock(clockid_t clock)
 
 /* -- weights; with lock and mutex */
 
-static void put_raw(Slot *slot, Stack *stack, PyObject *request, int64_t weight)
+static void put_raw(Slot *slot, Stack *stack, PyObject *request, Weight weight)
 {
     if (!S.raw) {
         return;
     }
-    slot->raw_ns += weight;
+    slot->raw_ns += S.raw_cpu ? weight.cpu_ns : weight.wall_ns;
     int64_t worth = S.interval > RAW_UNIT ? S.interval : RAW_UNIT;
     if (slot->raw_ns < worth - S.interval / 2) {
         return; /* at a shorter interval than PUB carries: thinned here already */
@@ -166,29 +174,36 @@ static void put_raw(Slot *slot, Stack *stack, PyObject *request, int64_t weight)
 static void flush_idle(Slot *slot)
 {
     if (slot->idle_count != 0) {
-        if (slot->last == NULL ||
-            store_add(&S.store, slot->last, slot->request, slot->idle_ns, slot->idle_count) < 0) {
+        Weight weight = {slot->idle_ns, 0};
+        if (slot->last == NULL || store_add(&S.store, slot->last, slot->request, weight, slot->idle_count) < 0) {
             S.lost_ns += slot->idle_ns;
         }
         else {
-            put_raw(slot, slot->last, slot->request, slot->idle_ns);
+            put_raw(slot, slot->last, slot->request, weight);
         }
         slot->idle_ns = 0;
         slot->idle_count = 0;
     }
 }
 
-/* Weighs a slot with the stack and the request that were found; takes the mutex. */
-static void put_sample(Slot *slot, const Frame *frames, int depth, PyObject *request, int64_t now, int64_t cpu,
-                       int rested)
+/* Weighs a slot with the stack and the request that were found; takes the mutex. ``cpu``: -1 if it cannot be told. */
+static void put_sample(Slot *slot, const Frame *frames, int depth, PyObject *request, int64_t now, int64_t cpu, Way way)
 {
     pthread_mutex_lock(&S.mutex);
     flush_idle(slot);
-    int64_t weight = S.cpu_clock ? (cpu >= 0 ? cpu - slot->cpu_seen : 0) : now - slot->wall_seen;
+    int64_t used = cpu > slot->cpu_seen ? cpu - slot->cpu_seen : 0; /* a reading may be a little older than the last */
+    Weight weight = {now > slot->wall_seen ? now - slot->wall_seen : 0, 0};
+    if (way == WAITS) {
+        slot->cpu_owed += used;
+    }
+    else {
+        weight.cpu_ns = slot->cpu_owed + used;
+        slot->cpu_owed = 0;
+    }
     Stack *stack = store_get(&S.store, slot->ident, frames, depth);
-    if (weight > 0) {
+    if (weight.wall_ns > 0 || weight.cpu_ns > 0) {
         if (stack == NULL || store_add(&S.store, stack, request, weight, 1) < 0) {
-            S.lost_ns += weight;
+            S.lost_ns += weight.wall_ns;
         }
         else {
             put_raw(slot, stack, request, weight);
@@ -200,11 +215,9 @@ static void put_sample(Slot *slot, const Frame *frames, int depth, PyObject *req
         Py_XINCREF(request);
         slot->request = request;
     }
-    slot->wall_seen = now;
-    if (!S.cpu_clock || weight > 0) { /* a reading may be a little older than the last one */
-        slot->cpu_seen = cpu;
-    }
-    slot->rested = rested && cpu >= 0;
+    slot->wall_seen += weight.wall_ns;
+    slot->cpu_seen += used;
+    slot->rested = way != WORKS && cpu >= 0;
     pthread_mutex_unlock(&S.mutex);
     if (before != request) {
         Py_XDECREF(before);
@@ -217,7 +230,7 @@ static int at_rest(Slot *slot, int64_t now, int64_t cpu)
     if (!slot->rested || cpu != slot->cpu_seen) {
         return 0;
     }
-    if (!S.cpu_clock && now > slot->wall_seen) {
+    if (now > slot->wall_seen) {
         slot->idle_ns += now - slot->wall_seen;
         slot->idle_count++;
         slot->wall_seen = now;
@@ -242,74 +255,37 @@ static PyObject *request_of(PyObject *frame)
     return request;
 }
 
-/* The same by the Python function, which notes it: a new reference; NULL when there is none, with an exception where a
- * signal's handler has run meanwhile and raised one. */
-static PyObject *resolved(PyObject *frame)
-{
-    if (S.resolve == NULL) {
-        return NULL;
-    }
-    PyObject *resolve = S.resolve;
-    Py_INCREF(resolve);
-    Py_INCREF(frame);
-    PyObject *request = PyObject_CallFunctionObjArgs(resolve, frame, NULL);
-    Py_DECREF(frame);
-    Py_DECREF(resolve);
-    if (request == Py_None) {
-        Py_CLEAR(request);
-    }
-    if (request == NULL &&
-        (PyErr_ExceptionMatches(PyExc_RecursionError) || PyErr_ExceptionMatches(PyExc_MemoryError))) {
-        PyErr_Clear(); /* there was no room left for the call */
-    }
-    return request;
-}
-
 /* -- the main thread looks at itself */
 
-/* 0, or -1 with an exception that has to be raised there. */
-static int look_at_self(void)
+static void look_at_self(void)
 {
     if (S.state != ON) {
-        return 0;
+        return;
     }
     Frame frames[MAX_DEPTH];
     Marker marker = {.code = S.marker};
     PyThreadState *self = PyThreadState_Get();
+    int collecting = PyGC_Disable(); /* the public walk makes objects, and a collection would run Python */
     int depth = walk(self, frames, &marker);
-    PyObject *request = NULL;
-    if (marker.found) {
-        PyObject *frame = marked_frame(self, &marker);
-        request = request_of(frame);
-        Py_XINCREF(request);
-        if (request == NULL && frame != NULL) {
-            request = resolved(frame);
-        }
+    if (collecting) {
+        PyGC_Enable();
     }
-    int64_t now = read_clock(CLOCK_MONOTONIC), cpu = -1;
+    PyObject *request = request_of(marker.frame);
+    int64_t now = read_clock(CLOCK_MONOTONIC);
     pthread_mutex_lock(&S.mutex);
-    if (S.cpu_clock) {
-        /* The ticker has just read it, and this costs a system call. */
-        cpu = S.pending && now - S.pending_since < S.interval / 2 ? S.asked_cpu : read_clock(CLOCK_THREAD_CPUTIME_ID);
-    }
+    /* The ticker has just read it, and this costs a system call. */
+    int64_t cpu = S.pending && now - S.pending_since < S.interval / 2 ? S.asked_cpu
+                                                                      : read_clock(CLOCK_THREAD_CPUTIME_ID);
     S.pending = 0;
     S.answered++;
     pthread_mutex_unlock(&S.mutex);
-    if (S.state != ON) { /* that may have let others run */
-        Py_XDECREF(request);
-        return PyErr_Occurred() ? -1 : 0;
-    }
-    put_sample(&S.main, frames, depth, request, now, cpu, 0);
-    Py_XDECREF(request);
-    return PyErr_Occurred() ? -1 : 0;
+    put_sample(&S.main, frames, depth, request, now, cpu, WORKS);
 }
 
 #if HAVE_SIGNAL
 static PyObject *on_signal(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(arguments))
 {
-    if (look_at_self() < 0) {
-        return NULL;
-    }
+    look_at_self();
     Py_RETURN_NONE;
 }
 
@@ -441,7 +417,8 @@ static void notice_loss(void) {}
 
 static int on_pending(void *Py_UNUSED(unused))
 {
-    return look_at_self();
+    look_at_self();
+    return 0;
 }
 
 /* -- the ticker */
@@ -507,10 +484,8 @@ static void tick(int64_t now, int64_t *last, int64_t *last_cpu)
         }
         waits = 1;
     }
-    /* With the CPU clock a waiting thread keeps what it has used until it is seen at work: where it waits is not where
-     * it worked. */
-    if ((stuck && now - S.main_looked >= LOOK_PERIOD) || (waits && !S.cpu_clock)) {
-        S.look_at_main = 1;
+    if (waits || (stuck && now - S.main_looked >= LOOK_PERIOD)) {
+        S.look_at_main = 1 + (waits ? WAITS : SEEN);
         pthread_cond_signal(&S.look);
     }
 }
@@ -685,46 +660,11 @@ static void drop_unseen(void)
     }
 }
 
-/* Of one look: frames whose request only Python can tell, and what it has told. */
-typedef struct {
-    PyObject *frames[MAX_UNKNOWN], *requests[MAX_UNKNOWN];
-    int n;
-    int told;
-} Unknown;
-
-/* The request of the thread that is looked at, borrowed. 0: Python has to be asked first, which must not be done while
- * the list of threads is walked. */
-static int know_request(PyThreadState *tstate, Marker *marker, Unknown *unknown, PyObject **request)
-{
-    *request = NULL;
-    if (!marker->found) {
-        return 1;
-    }
-    PyObject *frame = marked_frame(tstate, marker);
-    *request = request_of(frame);
-    if (*request != NULL || frame == NULL) {
-        return 1;
-    }
-    for (int i = 0; i < unknown->n; i++) {
-        if (unknown->frames[i] == frame) {
-            *request = unknown->requests[i];
-            return unknown->told;
-        }
-    }
-    if (unknown->told || unknown->n == MAX_UNKNOWN) {
-        return 1;
-    }
-    Py_INCREF(frame);
-    unknown->frames[unknown->n++] = frame;
-    return 0;
-}
-
 /* Looks at one thread; with the lock. 0 when it has no frame. */
-static int look_at(PyThreadState *tstate, int64_t now, size_t *hint, int baseline, Unknown *unknown)
+static int look_at(PyThreadState *tstate, int64_t now, size_t *hint, int baseline, Way way)
 {
     Frame frames[MAX_DEPTH];
     Marker marker = {.code = S.marker};
-    PyObject *request;
     int depth = walk(tstate, frames, &marker);
     if (depth == 0) {
         return 0;
@@ -744,15 +684,21 @@ static int look_at(PyThreadState *tstate, int64_t now, size_t *hint, int baselin
     /* The main thread may just have looked at itself. */
     int fresh = slot == &S.main && now - slot->wall_seen < S.interval / 2 && !baseline;
     pthread_mutex_unlock(&S.mutex);
-    if (!rests && !fresh && know_request(tstate, &marker, unknown, &request)) {
-        put_sample(slot, frames, depth, request, now, cpu, 1);
+    if (!rests && !fresh) {
+        put_sample(slot, frames, depth, request_of(marker.frame), now, cpu, way);
     }
     return 1;
 }
 
 /* Looks at all threads that have run; with the lock. ``baseline``: at the start, what they used before is not ours. */
-static void look_around(int baseline, int at_main, Unknown *unknown)
+static void look(int baseline)
 {
+    pthread_mutex_lock(&S.mutex);
+    S.looks++;
+    int at_main = S.look_at_main;
+    S.look_at_main = 0;
+    S.main_looked = at_main ? read_clock(CLOCK_MONOTONIC) : S.main_looked;
+    pthread_mutex_unlock(&S.mutex);
     PyThreadState *self = PyThreadState_Get();
     int64_t now = read_clock(CLOCK_MONOTONIC);
     size_t hint = 0;
@@ -762,10 +708,11 @@ static void look_around(int baseline, int at_main, Unknown *unknown)
     for (PyThreadState *tstate = PyInterpreterState_ThreadHead(S.interpreter); tstate != NULL;
          tstate = PyThreadState_Next(tstate)) {
         unsigned long ident = tstate->thread_id;
-        if (tstate == self || ident == 0 || (ident == S.main.ident && !at_main) || is_own(ident)) {
+        int is_main = ident == S.main.ident;
+        if (tstate == self || ident == 0 || (is_main && !at_main) || is_own(ident)) {
             continue;
         }
-        if (!look_at(tstate, now, &hint, baseline, unknown)) {
+        if (!look_at(tstate, now, &hint, baseline, is_main ? (Way)(at_main - 1) : SEEN)) {
             /* Has not begun yet, or has left Python: a sum over them tells whether they are the same as last time. */
             frameless += PyThreadState_GetID(tstate) * 0x9E3779B97F4A7C15u;
         }
@@ -774,35 +721,6 @@ static void look_around(int baseline, int at_main, Unknown *unknown)
     S.newborn = frameless == 0 ? 0 : frameless != S.frameless ? NEWBORN_LOOKS : S.newborn - (S.newborn > 0);
     S.frameless = frameless;
     S.checked = S.scanned = now;
-}
-
-/* The same, and once more for those whose requests were not known. -1 with an exception of a signal's handler, which
- * runs in the main thread only: not in the looker. */
-static int look(int baseline)
-{
-    Unknown unknown = {.n = 0, .told = 0};
-    pthread_mutex_lock(&S.mutex);
-    S.looks++;
-    int at_main = S.look_at_main;
-    S.look_at_main = 0;
-    S.main_looked = at_main ? read_clock(CLOCK_MONOTONIC) : S.main_looked;
-    pthread_mutex_unlock(&S.mutex);
-    look_around(baseline, at_main, &unknown);
-    if (unknown.n == 0) {
-        return 0;
-    }
-    for (int i = 0; i < unknown.n; i++) {
-        unknown.requests[i] = PyErr_Occurred() ? NULL : resolved(unknown.frames[i]);
-    }
-    unknown.told = 1;
-    if (baseline || S.state == ON) {
-        look_around(baseline, at_main, &unknown);
-    }
-    for (int i = 0; i < unknown.n; i++) {
-        Py_DECREF(unknown.frames[i]);
-        Py_XDECREF(unknown.requests[i]);
-    }
-    return PyErr_Occurred() ? -1 : 0;
 }
 
 static void *looker_main(void *Py_UNUSED(unused))
@@ -831,7 +749,7 @@ static void *looker_main(void *Py_UNUSED(unused))
             /* The public walk makes objects. No collection shall run the application's finalizers in this thread. */
             int collecting = PyGC_Disable();
             if (S.state == ON) {
-                (void)look(0);
+                look(0);
             }
             if (collecting) {
                 PyGC_Enable();
@@ -1021,10 +939,9 @@ static int choose_signal(int signum)
 }
 
 PyDoc_STRVAR(start_doc,
-"start(cpu_clock, interval_ns, main_ident, signum, own)\n--\n\n"
+"start(interval_ns, main_ident, signum, own)\n--\n\n"
 "Begins to sample all threads of this interpreter whose identity is not in the set ``own``.\n\n"
 "Args:\n"
-"    cpu_clock: weigh samples by CPU time, not by time.\n"
 "    interval_ns: between two ticks.\n"
 "    main_ident: identity of the main thread.\n"
 "    signum: what the main thread may be asked with before Python 3.13; 0: nothing.\n"
@@ -1033,11 +950,11 @@ PyDoc_STRVAR(start_doc,
 
 static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
-    int cpu_clock, signum;
+    int signum;
     long long interval;
     unsigned long main_ident;
     PyObject *own;
-    if (!PyArg_ParseTuple(arguments, "pLkiO!", &cpu_clock, &interval, &main_ident, &signum, &PySet_Type, &own)) {
+    if (!PyArg_ParseTuple(arguments, "LkiO!", &interval, &main_ident, &signum, &PySet_Type, &own)) {
         return NULL;
     }
     if (S.state != OFF) {
@@ -1077,7 +994,6 @@ static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
     S.interpreter = PyInterpreterState_Get();
     Py_INCREF(own);
     Py_XSETREF(S.own, own);
-    S.cpu_clock = cpu_clock;
     S.interval = interval;
     S.signum = signum;
     int64_t now = read_clock(CLOCK_MONOTONIC);
@@ -1089,11 +1005,7 @@ static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
     S.main_looked = 0;
     S.checked = S.scanned = now;
     open_files(tid_of_clock(main_clock));
-    if (look(1) < 0) {
-        close_files();
-        end_slots();
-        return NULL;
-    }
+    look(1);
     int failed = start_threads();
     if (failed) {
         close_files();
@@ -1142,14 +1054,19 @@ static PyObject *native_set_interval(PyObject *Py_UNUSED(module), PyObject *argu
     Py_RETURN_NONE;
 }
 
-static PyObject *native_set_raw(PyObject *Py_UNUSED(module), PyObject *argument)
+PyDoc_STRVAR(set_raw_doc,
+"set_raw(wanted, cpu_clock)\n--\n\n"
+"Whether drain() gives single samples too, and whether those weigh CPU time, not time.");
+
+static PyObject *native_set_raw(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
-    int raw = PyObject_IsTrue(argument);
-    if (raw < 0) {
+    int raw, cpu_clock;
+    if (!PyArg_ParseTuple(arguments, "pp", &raw, &cpu_clock)) {
         return NULL;
     }
     pthread_mutex_lock(&S.mutex);
     S.raw = raw && S.raws != NULL;
+    S.raw_cpu = cpu_clock;
     size_t n = raw ? 0 : S.n_raws;
     Raw *unwanted = n != 0 ? malloc(n * sizeof *unwanted) : NULL;
     if (unwanted != NULL) { /* else they are handed out with the next drain */
@@ -1165,17 +1082,16 @@ static PyObject *native_set_raw(PyObject *Py_UNUSED(module), PyObject *argument)
 }
 
 PyDoc_STRVAR(set_marker_doc,
-"set_marker(code, tracked, resolve)\n--\n\n"
+"set_marker(code, tracked)\n--\n\n"
 "Has samples tell their request: that of the outermost frame which runs ``code``. With None there are none.\n\n"
 "Args:\n"
 "    code: a code object.\n"
-"    tracked: the object that stands for a request, by the ``id()`` of its frame; it has an attribute ``name``.\n"
-"    resolve: finds and notes that object for a frame that is not in there; returns it or None.");
+"    tracked: the object that stands for a request, by the ``id()`` of its frame; it has an attribute ``name``.");
 
 static PyObject *native_set_marker(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
-    PyObject *code, *tracked, *resolve;
-    if (!PyArg_ParseTuple(arguments, "OO!O", &code, &PyDict_Type, &tracked, &resolve)) {
+    PyObject *code, *tracked;
+    if (!PyArg_ParseTuple(arguments, "OO!", &code, &PyDict_Type, &tracked)) {
         return NULL;
     }
     if (code != Py_None && !PyCode_Check(code)) {
@@ -1183,14 +1099,12 @@ static PyObject *native_set_marker(PyObject *Py_UNUSED(module), PyObject *argume
         return NULL;
     }
     if (code == Py_None) {
-        code = tracked = resolve = NULL;
+        code = tracked = NULL;
     }
     Py_XINCREF(code);
     Py_XINCREF(tracked);
-    Py_XINCREF(resolve);
     Py_XSETREF(S.marker, code);
     Py_XSETREF(S.tracked, tracked);
-    Py_XSETREF(S.resolve, resolve);
     Py_RETURN_NONE;
 }
 
@@ -1200,7 +1114,7 @@ static PyObject *native_set_marker(PyObject *Py_UNUSED(module), PyObject *argume
 typedef struct {
     Stack *stack;
     PyObject *name; /* borrowed from the dictionary of names, or None */
-    int64_t weight_ns;
+    Weight weight;
     long count;
     size_t older;
 } Total;
@@ -1270,17 +1184,17 @@ static size_t add_up(const Sum *sums, PyObject *const *names, size_t n, Total *t
             at = totals[at - 1].older;
         }
         if (at == 0) {
-            totals[n_totals++] = (Total){stack, names[i], 0, 0, stack->group};
+            totals[n_totals++] = (Total){stack, names[i], {0, 0}, 0, stack->group};
             at = stack->group = n_totals;
         }
-        totals[at - 1].weight_ns += sums[i].weight_ns;
+        weight_add(&totals[at - 1].weight, sums[i].weight);
         totals[at - 1].count += sums[i].count;
     }
     for (size_t i = 0; i < n_totals; i++) {
         /* What is less than a microsecond stays for the next time. */
-        int64_t weight = totals[i].weight_ns + totals[i].stack->rest_ns;
-        totals[i].weight_ns = weight / 1000 * 1000;
-        totals[i].stack->rest_ns = weight % 1000;
+        Weight *weight = &totals[i].weight, *rest = &totals[i].stack->rest;
+        weight_add(weight, *rest);
+        *rest = (Weight){weight->wall_ns % 1000, weight->cpu_ns % 1000};
     }
     return n_totals;
 }
@@ -1300,8 +1214,10 @@ static PyObject *totals_list(const Sum *sums, size_t n)
     size_t n_totals = add_up(sums, found, n, totals);
     list = PyList_New((Py_ssize_t)n_totals);
     for (size_t i = 0; list != NULL && i < n_totals; i++) {
-        PyObject *item = Py_BuildValue("OOLl", (PyObject *)totals[i].stack, totals[i].name,
-                                       (long long)(totals[i].weight_ns / 1000), totals[i].count);
+        PyObject *item =
+            Py_BuildValue("OOLLlO", (PyObject *)totals[i].stack, totals[i].name,
+                          (long long)(totals[i].weight.wall_ns / 1000), (long long)(totals[i].weight.cpu_ns / 1000),
+                          totals[i].count, Py_False);
         if (item == NULL) {
             Py_CLEAR(list);
             break;
@@ -1334,9 +1250,9 @@ static PyObject *raws_list(const Raw *raws, size_t n)
 PyDoc_STRVAR(drain_doc,
 "drain()\n--\n\n"
 "What has been sampled since the last call: ``(totals, raw, lost_us)``.\n\n"
-"``totals``: list of ``(stack, the request's name or None, weight in us, count)``, each stack and name once; ``raw``:\n"
-"list of ``(wall-clock milliseconds, stack, request or None, weight in us)`` in order, empty unless\n"
-"``set_raw(True)``; ``lost_us``: weight that no stack could be kept for.");
+"``totals``: list of ``(stack, the request's name or None, wall us, CPU us, count, False)``, each stack and name once;\n"
+"``raw``: list of ``(wall-clock milliseconds, stack, request or None, weight in us)`` in order, empty unless\n"
+"``set_raw(True, ...)``; ``lost_us``: wall us that no stack could be kept for.");
 
 static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
@@ -1499,9 +1415,9 @@ static PyMethodDef methods[] = {
     {"forget", native_forget, METH_NOARGS, forget_doc},
     {"set_interval", native_set_interval, METH_O, "set_interval(interval_ns)\n--\n\nAlso while it runs."},
     {"set_marker", native_set_marker, METH_VARARGS, set_marker_doc},
-    {"set_raw", native_set_raw, METH_O, "set_raw(wanted)\n--\n\nWhether drain() gives single samples too."},
+    {"set_raw", native_set_raw, METH_VARARGS, set_raw_doc},
     {"drain", native_drain, METH_NOARGS, drain_doc},
-    {"fold", native_fold, METH_O, fold_doc},
+    {"fold", native_fold, METH_VARARGS, fold_doc},
     {"stack", native_stack, METH_VARARGS, stack_doc},
     {"status", native_status, METH_NOARGS, status_doc},
     {"use_signal", native_use_signal, METH_O, use_signal_doc},

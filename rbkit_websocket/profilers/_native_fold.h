@@ -137,8 +137,8 @@ typedef struct {
 } Lines;
 
 typedef struct {
-    Key lines_request; /* the number of the lines; the request's name is borrowed from the names, or None */
-    int64_t weight_us;
+    Key lines_request; /* twice the number of the lines, + 1 if it waits; the request's name is borrowed, or None */
+    int64_t wall_us, cpu_us;
     int64_t count;
 } Folded;
 
@@ -207,9 +207,19 @@ static size_t fold_lines(Fold *fold, const Stack *stack)
     return fold->lines.count;
 }
 
+/* An entry of drain()'s totals, or of another's. */
+typedef struct {
+    Stack *stack;
+    PyObject *request; /* a name, or None */
+    int64_t wall_us, cpu_us, count;
+    int waiting;
+} Entry;
+
 /* Adds what was sampled of a stack; -1 with an exception. */
-static int fold_add(Fold *fold, Stack *stack, PyObject *request, int64_t weight_us, int64_t count)
+static int fold_add(Fold *fold, const Entry *entry)
 {
+    Stack *stack = entry->stack;
+    PyObject *request = entry->request;
     if (request != Py_None) {
         request = PyDict_SetDefault(fold->names, request, request); /* each name one object */
     }
@@ -220,32 +230,39 @@ static int fold_add(Fold *fold, Stack *stack, PyObject *request, int64_t weight_
         PyErr_NoMemory();
         return -1;
     }
-    Key lines_request = {stack->group - 1, (uintptr_t)request};
+    Key lines_request = {(stack->group - 1) * 2 + (entry->waiting != 0), (uintptr_t)request};
     Folded *sum = keyed(&fold->by_sum, &fold->sums, sizeof *sum, lines_request);
     if (sum == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    sum->weight_us += weight_us;
-    sum->count += count;
+    sum->wall_us += entry->wall_us;
+    sum->cpu_us += entry->cpu_us;
+    sum->count += entry->count;
     return 0;
 }
 
-/* The parts of an entry of drain()'s totals; -1 with an exception. */
-static int entry_parts(PyObject *entry, Stack **stack, PyObject **request, int64_t *weight_us, int64_t *count)
+/* The entry that an object stands for; -1 with an exception. */
+static int entry_parts(PyObject *object, Entry *entry)
 {
-    if (!PyTuple_CheckExact(entry) || PyTuple_GET_SIZE(entry) != 4 ||
-        !Py_IS_TYPE(PyTuple_GET_ITEM(entry, 0), &StackType) ||
-        !(PyTuple_GET_ITEM(entry, 1) == Py_None || PyUnicode_CheckExact(PyTuple_GET_ITEM(entry, 1))) ||
-        !PyLong_CheckExact(PyTuple_GET_ITEM(entry, 2)) || !PyLong_CheckExact(PyTuple_GET_ITEM(entry, 3))) {
-        PyErr_SetString(PyExc_TypeError, "entries are (stack, name of a request or None, weight, count)");
+    if (!PyTuple_CheckExact(object) || PyTuple_GET_SIZE(object) != 6 ||
+        !Py_IS_TYPE(PyTuple_GET_ITEM(object, 0), &StackType) ||
+        !(PyTuple_GET_ITEM(object, 1) == Py_None || PyUnicode_CheckExact(PyTuple_GET_ITEM(object, 1))) ||
+        !PyLong_CheckExact(PyTuple_GET_ITEM(object, 2)) || !PyLong_CheckExact(PyTuple_GET_ITEM(object, 3)) ||
+        !PyLong_CheckExact(PyTuple_GET_ITEM(object, 4)) || !PyBool_Check(PyTuple_GET_ITEM(object, 5))) {
+        PyErr_SetString(PyExc_TypeError,
+                        "entries are (stack, name of a request or None, wall time, CPU time, count, waiting)");
         return -1;
     }
-    *stack = (Stack *)PyTuple_GET_ITEM(entry, 0);
-    *request = PyTuple_GET_ITEM(entry, 1);
-    *weight_us = PyLong_AsLongLong(PyTuple_GET_ITEM(entry, 2));
-    *count = PyLong_AsLongLong(PyTuple_GET_ITEM(entry, 3));
-    if (!PyErr_Occurred() && (*weight_us < 0 || *count < 0)) {
+    *entry = (Entry){
+        (Stack *)PyTuple_GET_ITEM(object, 0),
+        PyTuple_GET_ITEM(object, 1),
+        PyLong_AsLongLong(PyTuple_GET_ITEM(object, 2)),
+        PyLong_AsLongLong(PyTuple_GET_ITEM(object, 3)),
+        PyLong_AsLongLong(PyTuple_GET_ITEM(object, 4)),
+        PyTuple_GET_ITEM(object, 5) == Py_True,
+    };
+    if (!PyErr_Occurred() && (entry->wall_us < 0 || entry->cpu_us < 0 || entry->count < 0)) {
         PyErr_SetString(PyExc_ValueError, "weights and counts are not negative");
     }
     return PyErr_Occurred() ? -1 : 0;
@@ -262,16 +279,14 @@ static int fold_all(Fold *fold, PyObject *parts)
             return -1;
         }
         for (Py_ssize_t j = 0; j < PyList_GET_SIZE(part); j++) {
-            Stack *stack;
-            PyObject *request;
-            int64_t weight_us, count;
-            if (entry_parts(PyList_GET_ITEM(part, j), &stack, &request, &weight_us, &count) < 0) {
+            Entry entry;
+            if (entry_parts(PyList_GET_ITEM(part, j), &entry) < 0) {
                 return -1;
             }
             if (fold == NULL) {
-                stack->group = 0;
+                entry.stack->group = 0;
             }
-            else if (fold_add(fold, stack, request, weight_us, count) < 0) {
+            else if (fold_add(fold, &entry) < 0) {
                 return -1;
             }
         }
@@ -279,17 +294,17 @@ static int fold_all(Fold *fold, PyObject *parts)
     return 0;
 }
 
-/* The heaviest first; those of one weight as they came. */
+/* Those of the most time first; those of the same as they came. */
 static int heavier(const void *one, const void *other)
 {
     const Folded *first = *(Folded *const *)one, *second = *(Folded *const *)other;
-    if (first->weight_us != second->weight_us) {
-        return first->weight_us > second->weight_us ? -1 : 1;
+    if (first->wall_us != second->wall_us) {
+        return first->wall_us > second->wall_us ? -1 : 1;
     }
     return (first > second) - (first < second);
 }
 
-static int pack_stacks(Fold *fold, Bytes *out)
+static int pack_stacks(Fold *fold, int cpu_clock, Bytes *out)
 {
     Folded **order = malloc((fold->sums.count + 1) * sizeof *order);
     int failed = order == NULL || bytes_reserve(out, 5);
@@ -301,13 +316,19 @@ static int pack_stacks(Fold *fold, Bytes *out)
         put_array(out, fold->sums.count);
     }
     for (size_t i = 0; !failed && i < fold->sums.count; i++) {
-        const Lines *lines = (Lines *)fold->lines.items + order[i]->lines_request.one;
+        const Lines *lines = (Lines *)fold->lines.items + order[i]->lines_request.one / 2;
         const uint32_t *numbers = (uint32_t *)fold->numbers.items + lines->first;
-        failed = bytes_reserve(out, 80);
+        failed = bytes_reserve(out, 160);
         if (!failed) {
-            put_byte(out, 0x85);
+            put_byte(out, 0x88);
+            put_text(out, "wall_us", 7);
+            put_unsigned(out, (uint64_t)order[i]->wall_us);
+            put_text(out, "cpu_us", 6);
+            put_unsigned(out, (uint64_t)order[i]->cpu_us);
             put_text(out, "weight_us", 9);
-            put_unsigned(out, (uint64_t)order[i]->weight_us);
+            put_unsigned(out, (uint64_t)(cpu_clock ? order[i]->cpu_us : order[i]->wall_us));
+            put_text(out, "waiting", 7);
+            put_byte(out, order[i]->lines_request.one % 2 ? 0xC3 : 0xC2); /* true, false */
             put_text(out, "count", 5);
             put_unsigned(out, (uint64_t)order[i]->count);
             put_text(out, "thread", 6);
@@ -389,25 +410,27 @@ static void fold_free(Fold *fold)
 }
 
 PyDoc_STRVAR(fold_doc,
-"fold(parts)\n--\n\n"
+"fold(parts, cpu_clock)\n--\n\n"
 "Adds up ``parts``, a list of lists as the first that drain() gives: ``(frames, stacks, threads)``.\n\n"
 "``frames``: packed, a list of ``[name, label, file, first line, line]``, each line of a function once; ``stacks``:\n"
-"packed, a list of ``{weight_us, count, thread, request, frames}``, the heaviest first and each of its frames by its\n"
-"index, innermost first; ``threads``: the set of identities.\n\n"
+"packed, a list of ``{wall_us, cpu_us, weight_us, waiting, count, thread, request, frames}``, those of the most time\n"
+"first and each frame by its index, innermost first; ``threads``: the set of identities. ``weight_us`` is one of the\n"
+"other two, as ``cpu_clock`` says.\n\n"
 "Raises:\n"
 "    TypeError, ValueError: something else is in there.");
 
-static PyObject *native_fold(PyObject *Py_UNUSED(module), PyObject *parts)
+static PyObject *native_fold(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
-    if (!PyList_CheckExact(parts)) {
-        PyErr_SetString(PyExc_TypeError, "a list of lists of entries is wanted");
+    PyObject *parts;
+    int cpu_clock;
+    if (!PyArg_ParseTuple(arguments, "O!p", &PyList_Type, &parts, &cpu_clock)) {
         return NULL;
     }
     Fold fold = {.names = PyDict_New()};
     Bytes frames = {0}, stacks = {0};
     PyObject *answer = NULL, *threads = NULL;
     if (fold.names != NULL && fold_all(NULL, parts) == 0 && fold_all(&fold, parts) == 0) {
-        if (pack_stacks(&fold, &stacks) < 0 || pack_places(&fold, &frames) < 0) {
+        if (pack_stacks(&fold, cpu_clock, &stacks) < 0 || pack_places(&fold, &frames) < 0) {
             PyErr_NoMemory();
         }
         else if ((threads = folded_threads(&fold)) != NULL) {

@@ -18,11 +18,22 @@
 #define MAX_STACKS 20000
 #define MAX_SUMS 65536
 
+/* What a sample weighs, by both clocks. */
+typedef struct {
+    int64_t wall_ns, cpu_ns;
+} Weight;
+
+static inline void weight_add(Weight *sum, Weight more)
+{
+    sum->wall_ns += more.wall_ns;
+    sum->cpu_ns += more.cpu_ns;
+}
+
 typedef struct {
     PyObject_VAR_HEAD
     unsigned long thread;
     uint64_t hash;
-    int64_t rest_ns; /* less than a microsecond, left over by the last drain */
+    Weight rest;     /* less than a microsecond each, left over by the last drain */
     size_t sums;     /* number + 1 of its youngest sum; 0: it has none */
     size_t group;    /* whoever adds up: drain(), fold() */
     char kept;       /* during an eviction: stays */
@@ -33,7 +44,7 @@ typedef struct {
 typedef struct {
     Stack *stack;
     PyObject *request; /* a reference, or NULL */
-    int64_t weight_ns;
+    Weight weight;
     long count;
     size_t older; /* the stack's sum before this one, in the same way */
 } Sum;
@@ -150,7 +161,7 @@ static Stack *stack_new(unsigned long thread, const Frame *frames, int depth)
     PyObject_InitVar((PyVarObject *)stack, &StackType, depth);
     stack->thread = thread;
     stack->hash = 0;
-    stack->rest_ns = 0;
+    stack->rest = (Weight){0, 0};
     stack->sums = stack->group = 0;
     stack->kept = 0;
     memcpy(stack->frames, frames, (size_t)depth * sizeof *frames);
@@ -189,13 +200,13 @@ static Stack *store_get(Store *store, unsigned long thread, const Frame *frames,
 }
 
 /* Adds to a stack; -1 when there is no memory to remember that. */
-static int store_add(Store *store, Stack *stack, PyObject *request, int64_t weight_ns, long count)
+static int store_add(Store *store, Stack *stack, PyObject *request, Weight weight, long count)
 {
     size_t at = stack->sums;
     for (int i = 0; at != 0 && i < MAX_CHAIN; i++, at = store->sums[at - 1].older) {
         Sum *sum = &store->sums[at - 1];
         if (sum->request == request) {
-            sum->weight_ns += weight_ns;
+            weight_add(&sum->weight, weight);
             sum->count += count;
             return 0;
         }
@@ -210,7 +221,7 @@ static int store_add(Store *store, Stack *stack, PyObject *request, int64_t weig
         store->room_sums = room;
     }
     Py_XINCREF(request);
-    store->sums[store->n_sums++] = (Sum){stack, request, weight_ns, count, stack->sums};
+    store->sums[store->n_sums++] = (Sum){stack, request, weight, count, stack->sums};
     stack->sums = store->n_sums;
     return 0;
 }

@@ -134,16 +134,6 @@ static inline int walk(PyThreadState *tstate, Frame *out, Marker *marker)
     return walk_public(tstate, out, marker);
 }
 
-/* The object of the frame that a walk of this thread has found. Borrowed: it lives while its frame does. */
-static inline PyObject *marked_frame(PyThreadState *tstate, Marker *marker)
-{
-    if (marker->found && marker->frame == NULL) {
-        Frame frames[MAX_DEPTH];
-        walk_public(tstate, frames, marker);
-    }
-    return marker->frame;
-}
-
 /* Whether both walks see the same in the calling thread. */
 static int walks_agree(void)
 {

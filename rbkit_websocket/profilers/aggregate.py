@@ -1,23 +1,34 @@
 """CPU samples, kept twice: aggregated for those who poll, and as protocol events for those who subscribe.
 
-``cpu_profile [cursor]`` answers with one map of string keys:
+``cpu_profile [cursor]`` answers with one map of string keys. Every sample weighs time *and* CPU time, so which of them
+is looked at is the choice of whoever looks, and so is whether waiting requests are:
 
 ===========================  ==========================================================================================
 ``cursor``                   int: what to send next time, to get what comes after this answer
 ``running``                  bool: whether the sampler is on
-``clock``                    ``"cpu"`` or ``"wall"``: of the samples being taken, or of the last ones
-``interval_us``              int: the interval asked for
+``clock``                    ``"cpu"`` or ``"wall"``: what ``weight_us`` is, and what published samples are worth;
+                             chosen by ``use_cpu_time`` and ``use_wall_time``, by one client for all. For old readers
+``interval_us``              int: the interval in force, the shortest that is asked for
 ``effective_interval_us``    int: how far two looks at the process are really apart
 ``since``, ``until``         float: wall-clock milliseconds, what the answer covers
 ``samples``                  int: how many samples it adds up
-``weight_us``                int: their sum in microseconds of ``clock``, over all threads
-``lost_us``                  int: weight sampled since the cursor that is no longer kept (5 minutes are, or less where
-                             stacks are very many)
+``wall_us``                  int: microseconds of all threads, the sum of ``wall_us`` of the stacks that do not wait
+``cpu_us``                   int: microseconds of CPU time that all threads have used, the sum of the stacks' ``cpu_us``
+``waiting_us``               int: microseconds of parked greenlets, the sum of ``wall_us`` of the stacks that wait
+``weight_us``                int: the sum of the stacks' ``weight_us``
+``lost_us``                  int: of ``wall_us`` and ``waiting_us``, what was sampled since the cursor and is no longer
+                             kept (5 minutes are, or less where stacks are very many)
 ``frames``                   list of ``[name, label, file, first_line, line]``: str, str, str, int, int
-``stacks``                   list of ``{"weight_us": int, "count": int, "thread": int, "request": str or
-                             None, "frames": [index into frames, ...]}``, innermost frame first, heaviest stack first
+``stacks``                   list of ``{"wall_us": int, "cpu_us": int, "weight_us": int, "waiting": bool, "count": int,
+                             "thread": int, "request": str or None, "frames": [index into frames, ...]}``, innermost
+                             frame first, those of the most ``wall_us`` first
 ``threads``                  map of thread identity (int) to name (str), of the threads in ``stacks``
 ===========================  ==========================================================================================
+
+A stack with ``waiting`` is one of a greenlet of a request that was parked there, sampled while ``wait_profile`` is on
+for any client; it has no CPU time, and its time is no thread's: many greenlets wait at once. All others are what
+threads were at, a thread that waits (for a lock, for its event loop) among them, with some ``wall_us`` and no
+``cpu_us``. ``weight_us`` of a waiting stack is 0 where ``clock`` is ``cpu``.
 
 Without a cursor it covers everything kept. Cursors count the microseconds sampled so far, so that any number of clients
 poll with their own without knowing of one another, and a lost stretch is known exactly. A cursor of a server that has
@@ -38,8 +49,10 @@ from ..protocol.constants import Field
 from .base import Host, Profiler, array_header, code_label, thread_facts
 from .cpu import Clock, CpuSampler, Sample
 from .fold import AnyStack, Entry, folding
+from .greenlets import GreenletRegistry
 from .native import NativeSampler, NativeUnavailable
-from .requests import Request
+from .requests import REQUESTS, Request
+from .stacks import innermost_frames
 from .waits import WaitSampler
 
 __all__ = ["CpuProfiler"]
@@ -54,6 +67,8 @@ MAX_ENTRIES: Final = 200_000
 PUBLISHED_PER_SECOND: Final = 1000
 # A thread that nobody could look at for 5 s (an extension that held the interpreter) is worth no more than this.
 _MAX_REPEATS: Final = 5000
+# To list all stacks may take one part in so many of the time.
+_ADOPTING: Final = 100
 # Of native stacks as packed bytes, some KiB each.
 _MAX_BODIES: Final = 1000
 
@@ -63,21 +78,28 @@ _DOUBLE: Final = struct.Struct(">d")
 class _Bucket:
     """What was sampled in about a second."""
 
-    __slots__ = ("before", "drained", "samples", "since", "sums", "until", "weight")
+    __slots__ = ("before", "cpu", "drained", "samples", "since", "sums", "until", "waiting", "wall")
 
     def __init__(self, before: int) -> None:
-        self.before = before  # the sum of all weights before this bucket: its cursor
+        self.before = before  # the time sampled before this bucket: its cursor
         self.since = self.until = time.time() * 1000
-        self.weight = 0
+        self.wall = self.cpu = self.waiting = 0
         self.samples = 0
-        self.sums: dict[tuple[AnyStack, str | None], list[int]] = {}  # weight in us and count
+        # By stack, request and whether it waits: time, CPU time and count.
+        self.sums: dict[tuple[AnyStack, str | None, bool], list[int]] = {}
         self.drained: list[Sequence[Entry]] = []  # as the native sampler gives them, which has added them up
 
-    def add(self, stack: AnyStack, name: str | None, weight: int, count: int) -> None:
+    def add(self, stack: AnyStack, name: str | None, wall: int, cpu: int, count: int, waiting: bool) -> None:
         """Adds to one of the sums."""
-        total = self.sums.setdefault((stack, name), [0, 0])
-        total[0] += weight
-        total[1] += count
+        total = self.sums.setdefault((stack, name, waiting), [0, 0, 0])
+        total[0] += wall
+        total[1] += cpu
+        total[2] += count
+
+    @property
+    def after(self) -> int:
+        """The time sampled before its end."""
+        return self.before + self.wall + self.waiting
 
     def close(self) -> None:
         """What came in many parts becomes one: most of it is the same stacks."""
@@ -95,7 +117,9 @@ class _Bucket:
 
     def parts(self) -> list[Sequence[Entry]]:
         """All of it, as it is folded."""
-        sums = [(stack, name, weight, count) for (stack, name), (weight, count) in self.sums.items()]
+        sums: list[Entry] = [
+            (stack, name, wall, cpu, count, waiting) for (stack, name, waiting), (wall, cpu, count) in self.sums.items()
+        ]
         return [*self.drained, sums]
 
     def stacks(self) -> set[AnyStack]:
@@ -104,18 +128,27 @@ class _Bucket:
 
 
 class CpuProfiler(Profiler):
-    """The sampler with its memory. All methods are called by the server's thread."""
+    """The sampler with its memory. All methods are called by the server's thread.
 
-    def __init__(self, host: Host, signum: int | None = None) -> None:
+    Args:
+        host: the process.
+        signum: the signal of the native sampler; None: its default, 0: none.
+        registry: the process's greenlets.
+    """
+
+    def __init__(self, host: Host, signum: int | None = None, registry: GreenletRegistry | None = None) -> None:
         self._host = host
+        self._registry = registry or GreenletRegistry(host)
         self.sampler: CpuSampler | NativeSampler
         self._no_native = ""
         try:
             self.sampler = NativeSampler(host, signum)
         except NativeUnavailable as reason:
             self._fall_back(reason)
-        self.waits = WaitSampler()
+        self.waits = WaitSampler(self._registry)
+        self._adopt_at: float | None = None
         self.next_clock: Clock = "cpu"
+        self._clock: Clock = "cpu"
         self._buckets: deque[_Bucket] = deque()
         self._entries = 0  # in those
         self._current = _Bucket(0)
@@ -134,8 +167,12 @@ class CpuProfiler(Profiler):
 
     @property
     def clock(self) -> Clock:
-        """Of the running sampler, else of the next start."""
-        return self.sampler.clock if self.running else self.next_clock
+        """What published samples are worth; of the next start where none runs."""
+        return self._clock if self.running else self.next_clock
+
+    def choose_clock(self) -> None:
+        """Samples are published from now on by the clock that has been asked for."""
+        self._clock = self.next_clock
 
     @property
     def adds_up(self) -> bool:
@@ -160,22 +197,38 @@ class CpuProfiler(Profiler):
     def start(self) -> None:
         if not self.running:
             self._close_bucket()
+            self.choose_clock()
+            # Tracked first, so that none is missed; noted before the first look, since a thread at rest gets no other.
+            REQUESTS.want(self, True)
+            self._adopt()
+            self._adopt_at = time.monotonic()  # once more: a greenlet may have been between two of its places
             try:
-                self.sampler.start(self.next_clock)
+                self.sampler.start()
             except NativeUnavailable as reason:
                 self._fall_back(reason)
-                self.sampler.start(self.next_clock)
+                self.sampler.start()
+            self._current = _Bucket(self._current.before)
+
+    def _adopt(self) -> None:
+        """Has those requests noted that began before the sampler did, and again for as long as there are any."""
+        began = time.monotonic()
+        with innermost_frames(self._host, self._registry) as frames:
+            any_left = REQUESTS.adopt(frames)
+        now = time.monotonic()
+        self._adopt_at = now + max(BUCKET, (now - began) * _ADOPTING) if any_left else None
 
     def stop(self) -> None:
         if self.running:
             self.sampler.stop()
+            REQUESTS.want(self, False)
+            self._adopt_at = None
             self._collect()
             self._close_bucket()
 
-    def set_interval(self, microseconds: int) -> dict[str, int]:
-        """The answer of ``set_cpu_interval``: ``{"interval_us": int, "effective_interval_us": int}``."""
-        self.sampler.interval_usec = microseconds
-        return self.interval()
+    def catch_up(self) -> None:
+        """To be called as soon as this thread may run: takes a look that is overdue, where that is up to us."""
+        if isinstance(self.sampler, CpuSampler):
+            self.sampler.catch_up()
 
     def interval(self) -> dict[str, int]:
         """The interval asked for and how far two looks are really apart, in microseconds."""
@@ -192,21 +245,22 @@ class CpuProfiler(Profiler):
         if full:
             self._close_bucket()
         samples, self._unsent = self._unsent, []
-        return self._events.pack(samples, self.sampler.interval_usec)
+        return self._events.pack(samples, self.sampler.interval_usec, self._clock)
 
     def _collect(self) -> None:
         """Takes what the sampler has; what is for subscribers waits for the next :meth:`drain`."""
+        if self._adopt_at is not None and time.monotonic() >= self._adopt_at:
+            self._adopt()
         if isinstance(self.sampler, NativeSampler):
-            totals, samples, lost = self.sampler.drain(self._raw)
+            totals, samples, lost = self.sampler.drain(self._clock if self._raw else None)
             self._add_drained(totals)
             self._lost += lost
         else:
             samples = self.sampler.take()
             self._feed(samples)
-        parked = self.waits.take(self.running and self.sampler.clock == "wall")
-        self._feed(parked)
+        self._feed(self.waits.take(self.running))
         if self._raw:
-            self._unsent += samples + parked
+            self._unsent += samples
 
     def profile(self, cursor: int | None = None) -> bytes:
         """The answer of ``cpu_profile``, packed; see this module's docstring."""
@@ -217,8 +271,11 @@ class CpuProfiler(Profiler):
         if cursor is None or cursor > end:
             cursor = first
         buckets = [bucket for bucket in self._buckets if bucket.before >= cursor]
-        weight = sum(bucket.weight for bucket in buckets)
-        frames, stacks, threads = self._folding.fold([part for bucket in buckets for part in bucket.parts()])
+        wall, cpu, waiting = (
+            sum(getattr(bucket, sampled) for bucket in buckets) for sampled in ("wall", "cpu", "waiting")
+        )
+        by_cpu = self.clock == "cpu"
+        frames, stacks, threads = self._folding.fold([part for bucket in buckets for part in bucket.parts()], by_cpu)
         answer = {
             "cursor": end,
             "running": self.running,
@@ -227,8 +284,11 @@ class CpuProfiler(Profiler):
             "since": buckets[0].since if buckets else self._current.since,
             "until": buckets[-1].until if buckets else self._current.since,
             "samples": sum(bucket.samples for bucket in buckets),
-            "weight_us": weight,
-            "lost_us": end - cursor - weight,
+            "wall_us": wall,
+            "cpu_us": cpu,
+            "waiting_us": waiting,
+            "weight_us": cpu if by_cpu else wall + waiting,
+            "lost_us": end - cursor - wall - waiting,
             "threads": {ident: self._names.get(ident, f"thread {ident}") for ident in sorted(threads)},
         }
         return pack_map(answer, frames=frames, stacks=stacks)
@@ -249,9 +309,13 @@ class CpuProfiler(Profiler):
                 # It holds the code objects, so their identities stay theirs for as long as the key is here.
                 stack = self._stacks[key] = self._folding.stack(sample.thread, sample.stack)
             name = sample.request.name if sample.request is not None else None
-            weight = round(sample.weight)
-            bucket.add(stack, name, weight, 1)
-            bucket.weight += weight
+            wall, cpu = round(sample.wall), round(sample.cpu)
+            bucket.add(stack, name, wall, cpu, 1, sample.waiting)
+            bucket.cpu += cpu
+            if sample.waiting:
+                bucket.waiting += wall
+            else:
+                bucket.wall += wall
         bucket.samples += len(samples)
         bucket.until = samples[-1].milliseconds
 
@@ -262,15 +326,16 @@ class CpuProfiler(Profiler):
         bucket = self._current
         bucket.drained.append(totals)
         # No loop of Python's for each: there may be thousands a second.
-        stacks, _, weights, counts = zip(*totals, strict=True)
+        stacks, _, walls, cpus, counts, _ = zip(*totals, strict=True)
         self._natives.update(stacks)
-        bucket.weight += sum(weights)
+        bucket.wall += sum(walls)
+        bucket.cpu += sum(cpus)
         bucket.samples += sum(counts)
         bucket.until = time.time() * 1000
 
     def _close_bucket(self) -> None:
         bucket = self._current
-        self._current = _Bucket(bucket.before + bucket.weight + self._overrun())
+        self._current = _Bucket(bucket.after + self._overrun())
         if bucket.samples:
             bucket.close()
             self._buckets.append(bucket)
@@ -307,7 +372,7 @@ class _Events:
         self._bodies: dict[Any, bytes] = {}
         self._requests: dict[str, bytes] = {}
 
-    def pack(self, samples: list[Sample], interval: int) -> list[bytes]:
+    def pack(self, samples: list[Sample], interval: int, clock: Clock) -> list[bytes]:
         """The events of these samples; what is left of an interval is carried over to the thread's next sample."""
         events: list[bytes] = []
         if len(self._packed) > MAX_STACKS:
@@ -318,7 +383,8 @@ class _Events:
         for sample in samples:
             # With many threads the cap is shared among them.
             worth = max(float(interval), sample.threads * 1e6 / PUBLISHED_PER_SECOND)
-            whole, rest = divmod(self._carried.get(sample.thread, 0.0) + sample.weight, worth)
+            weight = sample.cpu if clock == "cpu" else sample.wall
+            whole, rest = divmod(self._carried.get(sample.thread, 0.0) + weight, worth)
             self._carried[sample.thread] = rest
             if repeats := min(int(whole), _MAX_REPEATS):
                 body = self._body(sample)

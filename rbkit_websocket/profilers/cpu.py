@@ -1,12 +1,15 @@
 """The CPU sampler in pure Python: a native thread that looks at every thread's stack up to 100 times a second.
 
-It runs only while profiling is on. A sample's weight is what the clock says, not one tick: with the wall clock the
-time since the thread's last sample, with the CPU clock the CPU time that the thread has used since. So the sum is right
-however late the sampler wakes up, which it does while somebody else holds the interpreter.
+It runs only while profiling is on. A sample weighs what both clocks say, not one tick: the time since the thread's last
+sample, and the CPU time that the thread has used since. So the sums are right however late the sampler wakes up, which
+it does while somebody else holds the interpreter.
 
 What it sees: Python frames of native threads. Under gevent the main thread's stack is that of the greenlet that runs;
-an idle worker's samples sit in ``Hub.run``. With the CPU clock only threads whose kernel id ``threading`` knows are
-seen (main thread and ``threading.Thread``).
+an idle worker's samples sit in ``Hub.run``. CPU time is known of threads whose kernel id ``threading`` knows (main
+thread and ``threading.Thread``); that of others counts as none.
+
+Whoever of our threads is let in first after a call in C that has kept the interpreter's lock takes the look that is due
+(:meth:`CpuSampler.catch_up`): the application goes on between one of them and the next.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ MINIMUM_PERIOD_USEC: Final = 10_000
 """100 Hz. A Python thread that wants more gets no more, or slows the application by several per cent."""
 _MAX_DEPTH: Final = 256
 _MAX_WAITING: Final = 20_000
+# Seconds after which somebody else takes a look in the sampler's place.
+_LATE: Final = 0.005
 
 Clock = Literal["cpu", "wall"]
 
@@ -36,12 +41,16 @@ class Sample(NamedTuple):
     thread: int
     stack: Any
     """Code, instruction, code, instruction, ... innermost first; of the native sampler its own kind of stack."""
-    weight: float
-    """Microseconds."""
+    wall: float
+    """Microseconds since the thread's last sample."""
+    cpu: float
+    """Microseconds of CPU that it has used since."""
     threads: int
     """How many threads this look found."""
     request: Request | None = None
     """What the stack belongs to."""
+    waiting: bool = False
+    """A parked greenlet, which takes no thread's time."""
 
 
 class _Run:
@@ -52,6 +61,9 @@ class _Run:
         self.alarm.acquire()
         self.done = host.allocate_lock()
         self.done.acquire()
+        self.looking = host.allocate_lock()
+        self.looker = _Looker(host)
+        self.due = 0.0
 
 
 class CpuSampler:
@@ -61,7 +73,6 @@ class CpuSampler:
         self._host = host
         self._run: _Run | None = None
         self._waiting: deque[Sample] = deque()
-        self.clock: Clock = "cpu"
         self.interval_usec = 1000
         self.lost_usec = 0.0
         self.failure: BaseException | None = None
@@ -75,10 +86,9 @@ class CpuSampler:
         """How far two looks are apart: the interval, or 10 ms if that is longer."""
         return max(self.interval_usec, MINIMUM_PERIOD_USEC)
 
-    def start(self, clock: Clock) -> None:
+    def start(self) -> None:
         if self._run is not None:
             return
-        self.clock = clock
         self.failure = None
         run = _Run(self._host)
         self._host.start_new_thread(self._main, (run,))
@@ -108,70 +118,82 @@ class CpuSampler:
         ident = self._host.get_ident()
         self._host.own.add(ident)
         try:
-            looker = _Looker(self._host, self.clock)
             next_look = time.monotonic()
             while True:
                 now = time.monotonic()
-                next_look = max(next_look + self.effective_interval_usec / 1e6, now)
+                run.due = next_look = max(next_look + self.effective_interval_usec / 1e6, now)
                 # The alarm is an original lock: waiting for it is a sleep that stop() ends.
                 if run.alarm.acquire(True, next_look - now):
                     return
-                with self._host.quiet():
-                    self._put(looker.look())
+                with self._host.quiet(), run.looking:
+                    self._put(run.looker.look())
         except Exception as error:  # noqa: BLE001 - nobody is above us; the server's thread logs it
             self.failure = error
         finally:
             self._host.own.discard(ident)
             run.done.release()
 
+    def catch_up(self) -> None:
+        """Takes a look that is overdue; called by the server's thread as soon as it may run."""
+        run = self._run
+        if run is None or time.monotonic() < run.due + _LATE or not run.looking.acquire(False):
+            return
+        try:
+            run.due = time.monotonic() + self.effective_interval_usec / 1e6
+            self._put(run.looker.look())
+        finally:
+            run.looking.release()
+
     def _put(self, samples: list[Sample]) -> None:
         for sample in samples:
             if len(self._waiting) >= _MAX_WAITING:
-                self.lost_usec += self._waiting.popleft().weight
+                self.lost_usec += self._waiting.popleft().wall
             self._waiting.append(sample)
 
 
-class _Looker:
-    """One look after the other, and what each thread's clock said at the last one."""
+class _Seen(NamedTuple):
+    """What a look has found of one thread."""
 
-    def __init__(self, host: Host, clock: Clock) -> None:
+    wall: float
+    cpu: float | None
+    stack: tuple[Any, ...] = ()
+    request: Request | None = None
+
+
+class _Looker:
+    """One look after the other, and what each thread's clocks said at the last one. One thread at a time."""
+
+    def __init__(self, host: Host) -> None:
         self._host = host
-        self._clock = clock
         self._kernel_ids: dict[int, int] = {}
         self._fresh = False
         self._looked = time.monotonic()
-        self._last: dict[int, float] = {}
         self._per_thread = sys.platform == "linux"
-        if clock == "cpu":
-            self._refresh()
-            for ident in sys._current_frames():
-                if (now := self._cpu_time(ident)) is not None:
-                    self._last[ident] = now
+        self._refresh()
+        self._last = {ident: _Seen(self._looked, self._cpu_time(ident)) for ident in sys._current_frames()}
 
     def look(self) -> list[Sample]:
         now, stamp = time.monotonic(), time.time() * 1000
         elapsed, self._looked = now - self._looked, now
         frames = sys._current_frames()
         self._fresh = False
-        seen: dict[int, float] = {}
-        weights = []
+        seen: dict[int, _Seen] = {}
+        samples = []
+        number = sum(ident not in self._host.own for ident in frames)
         for ident, frame in frames.items():
             if ident in self._host.own:
                 continue
-            reading = now if self._clock == "wall" else self._cpu_time(ident)
-            if reading is None:
-                continue
-            seen[ident] = reading
+            cpu = self._cpu_time(ident)
             # A thread that was not there before began after the last look, so all it has used counts.
-            began = now - elapsed if self._clock == "wall" else max(0.0, reading - elapsed)
-            weight = reading - self._last.get(ident, began)
-            if weight > 0:
-                weights.append((ident, frame, weight * 1e6))
+            last = self._last.get(ident) or _Seen(now - elapsed, max(0.0, cpu - elapsed) if cpu is not None else None)
+            if last.stack and cpu is not None and cpu == last.cpu:
+                stack, request = last.stack, last.request  # it has not run, so it is where it was
+            else:
+                stack, request = walk(frame)
+            seen[ident] = _Seen(now, cpu, stack, request)
+            used = max(0.0, cpu - last.cpu) if cpu is not None and last.cpu is not None else 0.0
+            samples.append(Sample(stamp, ident, stack, (now - last.wall) * 1e6, used * 1e6, number, request))
         self._last = seen
-        samples = []
-        for ident, frame, weight in weights:
-            stack, request = walk(frame)
-            samples.append(Sample(stamp, ident, stack, weight, len(weights), request))
         return samples
 
     def _refresh(self) -> None:

@@ -36,8 +36,9 @@ class PlainStack:
 
 
 AnyStack: TypeAlias = "PlainStack | NativeStack"
-Entry: TypeAlias = "tuple[AnyStack, str | None, int, int]"
-"""Stack, name of its request, microseconds, number of samples."""
+Entry: TypeAlias = "tuple[AnyStack, str | None, int, int, int, bool]"
+"""Stack, name of its request, microseconds of time and of CPU time, number of samples, whether it is a greenlet that
+waits."""
 
 
 class Folding(NamedTuple):
@@ -45,8 +46,9 @@ class Folding(NamedTuple):
 
     stack: Callable[[int, tuple[Any, ...]], AnyStack]
     """Makes the stacks that :attr:`fold` takes, as :class:`PlainStack` does."""
-    fold: Callable[[list[Sequence[Entry]]], tuple[bytes, bytes, set[int]]]
-    """Takes entries; returns ``frames`` and ``stacks`` of a ``cpu_profile``, packed, and the threads' identities."""
+    fold: Callable[[list[Sequence[Entry]], bool], tuple[bytes, bytes, set[int]]]
+    """Takes entries, and whether ``weight_us`` is CPU time; returns ``frames`` and ``stacks`` of a ``cpu_profile``,
+    packed, and the threads' identities."""
 
 
 def folding() -> Folding:
@@ -58,23 +60,33 @@ def folding() -> Folding:
     return Folding(native.stack, native.fold)
 
 
-def fold_plainly(parts: Iterable[Sequence[Entry]]) -> tuple[bytes, bytes, set[int]]:
+def fold_plainly(parts: Iterable[Sequence[Entry]], cpu_clock: bool) -> tuple[bytes, bytes, set[int]]:
     """:attr:`Folding.fold` in Python."""
     numbers = _Numbers()
     indices: dict[AnyStack, tuple[int, ...]] = {}
     # Stacks that differ in instructions of the same lines are one for those who ask.
-    sums: dict[tuple[int, tuple[int, ...], str | None], list[int]] = {}
+    sums: dict[tuple[int, tuple[int, ...], str | None, bool], list[int]] = {}
     for part in parts:
-        for stack, name, weight, count in part:
+        for stack, name, wall, cpu, count, waiting in part:
             frames = indices.get(stack)
             if frames is None:
                 frames = indices[stack] = numbers.of(stack)
-            total = sums.setdefault((stack.thread, frames, name), [0, 0])
-            total[0] += weight
-            total[1] += count
+            total = sums.setdefault((stack.thread, frames, name, waiting), [0, 0, 0])
+            total[0] += wall
+            total[1] += cpu
+            total[2] += count
     stacks = [
-        {"weight_us": weight, "count": count, "thread": thread, "request": name, "frames": frames}
-        for (thread, frames, name), (weight, count) in sorted(sums.items(), key=lambda item: -item[1][0])
+        {
+            "wall_us": wall,
+            "cpu_us": cpu,
+            "weight_us": cpu if cpu_clock else wall,
+            "waiting": waiting,
+            "count": count,
+            "thread": thread,
+            "request": name,
+            "frames": frames,
+        }
+        for (thread, frames, name, waiting), (wall, cpu, count) in sorted(sums.items(), key=lambda item: -item[1][0])
     ]
     return pack(numbers.frames), pack(stacks), {stack.thread for stack in indices}
 

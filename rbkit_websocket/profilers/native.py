@@ -34,11 +34,13 @@ class NativeUnavailable(Exception):
 class Drained(NamedTuple):
     """What the native sampler has seen since the last time."""
 
-    totals: list[tuple[Stack, str | None, int, int]]
-    """Stack, name of its request, microseconds, number of samples; each stack and name once."""
+    totals: list[tuple[Stack, str | None, int, int, int, bool]]
+    """Entries of :mod:`.fold`, each stack and name once."""
     samples: list[Sample]
-    """Single samples, for those who subscribe; their ``stack`` is a native one."""
+    """Single samples, for those who subscribe; their ``stack`` is a native one, and both weights are the one asked
+    for."""
     lost_usec: int
+    """Of time, not of CPU time."""
 
 
 def native_module() -> Any:
@@ -83,7 +85,6 @@ class NativeSampler:
         self._host = host
         self._signum = default_signal() if signum is None else signum
         self._interval_usec = 1000
-        self.clock: Clock = "cpu"
         self.running = False
         self._marker: CodeType | None = None
 
@@ -124,7 +125,7 @@ class NativeSampler:
         handler = signals.getsignal(self._signum)
         return handler != signals.SIG_DFL and getattr(handler, "__name__", "") != "rbkit_sampler"
 
-    def start(self, clock: Clock) -> None:
+    def start(self) -> None:
         """Begins to sample.
 
         Raises:
@@ -132,12 +133,9 @@ class NativeSampler:
         """
         if self.running:
             return
-        self.clock = clock
         self._mark()
         try:
-            self._native.start(
-                clock == "cpu", self._interval_usec * 1000, self._host.main_ident, self._signum, self._host.own
-            )
+            self._native.start(self._interval_usec * 1000, self._host.main_ident, self._signum, self._host.own)
         except (RuntimeError, OSError, ValueError) as error:
             raise NativeUnavailable(str(error)) from error
         self.running = True
@@ -146,7 +144,7 @@ class NativeSampler:
     def _mark(self) -> None:
         """Has samples tell their request. Without a middleware there are none; it may come later."""
         self._marker = REQUESTS.entry
-        self._native.set_marker(self._marker, REQUESTS.sampled, REQUESTS.at)
+        self._native.set_marker(self._marker, REQUESTS.running)
 
     def stop(self) -> None:
         if self.running:
@@ -161,18 +159,19 @@ class NativeSampler:
             self.running = False
             self._native.forget()
 
-    def drain(self, raw: bool) -> Drained:
+    def drain(self, raw: Clock | None) -> Drained:
         """What has been sampled since the last call.
 
         Args:
-            raw: whether single samples are wanted from now on; they cost more than all the rest.
+            raw: the clock of single samples, if these are wanted from now on; they cost more than all the rest.
         """
         totals, singles, lost = self._native.drain()
-        self._native.set_raw(raw and self.running)
+        self._native.set_raw(raw is not None and self.running, raw == "cpu")
         if self.running and REQUESTS.entry is not self._marker:
             self._mark()
         threads = len({stack.thread for _, stack, _, _ in singles})
         samples = [
-            Sample(stamp, stack.thread, stack, weight, threads, request) for stamp, stack, request, weight in singles
+            Sample(stamp, stack.thread, stack, weight, weight, threads, request)
+            for stamp, stack, request, weight in singles
         ]
         return Drained(totals, samples, lost)

@@ -1,17 +1,18 @@
 """Which request a stack belongs to.
 
 The middleware's own function is on the stack for as long as the application's runs: :attr:`Requests.entry` is its code,
-and the identity of its frame leads to the request's environ. That is noted while a profiler runs, by :func:`track`, and
-gone in a ``finally``; nothing is stored while none runs. A body that is iterated after the application's function has
-returned (a streamed one) belongs to no request.
+and the identity of its frame leads to the request. That is noted while a profiler runs, by :func:`track`, and gone in a
+``finally``; nothing is stored while none runs. A body that is iterated after the application's function has returned (a
+streamed one) belongs to no request.
 
 A request that began before the profiler is found as well: the variables of that frame are read, which costs some tenths
-of a microsecond. ``stacks`` and ``blocked`` find requests so at any time.
+of a microsecond. ``stacks`` and ``blocked`` find requests so at any time. The native sampler calls no Python while it
+looks, so when it starts it has those that are under way noted (:meth:`Requests.adopt`).
 
 For samplers: walk a stack and compare each frame's code with ``REQUESTS.entry``. ``REQUESTS.at(frame)`` of the
 outermost one that matches is a :class:`Request` (or None), the same object for all samples of one tracked request.
-``REQUESTS.sampled.get(id(frame))`` is the same without a call, from the second sample on. Keep that object with the
-sample and read its ``name`` when sending: the route may be known by then.
+``REQUESTS.running.get(id(frame))`` is the same without a call. Keep that object with the sample and read its ``name``
+when sending: the route may be known by then.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from .names import Names
+from .names import ROUTE, Names
 
 __all__ = ["REQUESTS", "Request", "Requests", "track"]
 
@@ -30,46 +31,47 @@ _MAX_DEPTH: Final = 2000
 
 
 class Request:
-    """A request that has been sampled. It holds the environ only until the application's function returns."""
+    """A request that runs while a profiler does. It holds the environ only until the application's function returns.
 
-    __slots__ = ("_environ", "_name", "_names")
+    Attributes:
+        environ: the application's, or what is left of it; its name is all that matters.
+    """
+
+    __slots__ = ("_names", "environ", "is_dict")
 
     def __init__(self, environ: dict[str, Any], names: Names) -> None:
-        self._environ: dict[str, Any] | None = environ
+        self.environ = environ
+        self.is_dict = type(environ) is dict
         self._names = names
-        self._name = ""
 
     @property
     def name(self) -> str:
         """``GET /users/<id>``; the last one that was known, since routes are found while a request runs."""
-        environ = self._environ
-        return self._names.of(environ) if environ is not None else self._name
+        return self._names.of(self.environ)
 
     def finish(self) -> None:
-        """In the application's thread, when its function returns: what is kept from now on is the name."""
-        environ = self._environ
-        if environ is not None:
-            self._name = self._names.of(environ)
-            self._environ = None
+        """What is kept from now on is what makes the name."""
+        environ: object = self.environ
+        keys = ("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", ROUTE) if isinstance(environ, dict) else ()
+        self.environ = {key: value for key in keys if type(value := dict.get(self.environ, key)) is str}
 
 
 class Requests:
     """The requests that run in this process.
 
     Attributes:
-        running: the environ of each tracked request by the identity of the middleware's frame.
-        sampled: likewise the :class:`Request` of those that have been sampled.
+        running: each request that is noted, by the identity of the middleware's frame.
         entry: the code of the middleware's own function, which has a variable ``environ``.
     """
 
     def __init__(self) -> None:
-        self.running: dict[int, dict[str, Any]] = {}
-        self.sampled: dict[int, Request] = {}
+        self.running: dict[int, Request] = {}
+        self._adopted: set[int] = set()
         self.entry: CodeType | None = None
         self._wanted: set[int] = set()
         self._switch: Callable[[], None] | None = None
         self._ignored: Callable[[dict[str, Any]], bool] = bool
-        self._names = Names()
+        self.names = Names()
 
     def connect(self, entry: CodeType, ignored: Callable[[dict[str, Any]], bool], switch: Callable[[], None]) -> None:
         """Called by the middleware.
@@ -92,29 +94,44 @@ class Requests:
         """Somebody begins, or ceases, to sample."""
         before = self.tracking
         (self._wanted.add if wanted else self._wanted.discard)(id(owner))
+        if not self._wanted:
+            self.adopt(())
         if self.tracking != before and self._switch is not None:
             self._switch()
 
     def forget(self) -> None:
         """In a forked child, where neither the sampler nor most of the requests are."""
         self._wanted.clear()
+        self._adopted.clear()
         self.running.clear()
-        self.sampled.clear()
+
+    def adopt(self, stacks: Iterable[FrameType]) -> bool:
+        """Notes the requests that began before the profiler did, and forgets those noted so before that have ended.
+
+        Args:
+            stacks: the innermost frames of all threads and greenlets.
+
+        Returns:
+            Whether any is noted.
+        """
+        found: set[int] = set()
+        for frame in stacks:
+            marked = self._marked(frame)
+            if marked is None or ((key := id(marked)) in self.running and key not in self._adopted):
+                continue
+            if key in self._adopted:
+                found.add(key)
+            elif (request := self._underway(marked)) is not None:
+                found.add(key)
+                self.running.setdefault(key, request)
+        for key in self._adopted - found:
+            self.running.pop(key, None)
+        self._adopted = found
+        return bool(found)
 
     def at(self, frame: FrameType) -> Request | None:
         """The request of a frame whose code is :attr:`entry`."""
-        key = id(frame)
-        request = self.sampled.get(key)
-        if request is None:
-            environ = self.running.get(key)
-            if environ is None:
-                return self._underway(frame)
-            request = self.sampled[key] = Request(environ, self._names)
-            if self.running.get(key) is not environ:
-                # It has ended in between, and its frame's identity may soon be somebody else's.
-                self.sampled.pop(key, None)
-                request.finish()
-        return request
+        return self.running.get(id(frame)) or self._underway(frame)
 
     def _underway(self, frame: FrameType) -> Request | None:
         """The request of a frame that is not tracked. Its name is final: nobody tells its end."""
@@ -124,10 +141,8 @@ class Requests:
             if not isinstance(environ, dict) or self._is_ours(variables):
                 return None
         except (AttributeError, LookupError, TypeError, ValueError):
-            # An environ may hold anything. But the native sampler calls this in the main thread, where what a signal's
-            # handler raises is the application's.
-            return None
-        request = Request(environ, self._names)
+            return None  # an environ may hold anything
+        request = Request(environ, self.names)
         request.finish()
         return request
 
@@ -175,19 +190,35 @@ REQUESTS: Final = Requests()
 
 def track(app: Callable[[dict[str, Any], Any], Any], requests: Requests = REQUESTS) -> Callable[..., Any]:
     """``app``, called so that the request is known while it runs; arguments, result and errors pass untouched."""
-    running, sampled, frame_of = requests.running, requests.sampled, sys._getframe
+    running, frame_of, names = requests.running, sys._getframe, requests.names
 
     def tracked(environ: dict[str, Any], start_response: Any) -> Any:
-        # Its caller's frame, which outlives this call. An upgrade has passed another function and is not found by it,
-        # but as one that has begun before the profiler.
-        key = id(frame_of(1))
-        running[key] = environ
+        # The middleware's frame, which outlives this call; an upgrade has passed another function of its.
+        frame = frame_of(1)
+        if frame.f_code is not requests.entry:
+            frame = frame.f_back or frame
+        key = id(frame)
+        del frame
+        request = running[key] = Request(environ, names)
         try:
             return app(environ, start_response)
         finally:
-            # In this order; at() looks in the other one.
-            running.pop(key, None)
-            if key in sampled and (request := sampled.pop(key, None)) is not None:
+            # No call from here to the return. The interpreter looks behind a call whether a sampler wants to look: that
+            # would find us here, and charge us with what the application has done without a call before it returned.
+            if key in running:
+                del running[key]
+            if not request.is_dict:
                 request.finish()
+            else:
+                kept = {}
+                if "REQUEST_METHOD" in environ:
+                    kept["REQUEST_METHOD"] = environ["REQUEST_METHOD"]
+                if "SCRIPT_NAME" in environ:
+                    kept["SCRIPT_NAME"] = environ["SCRIPT_NAME"]
+                if "PATH_INFO" in environ:
+                    kept["PATH_INFO"] = environ["PATH_INFO"]
+                if ROUTE in environ:
+                    kept[ROUTE] = environ[ROUTE]
+                request.environ = kept
 
     return tracked

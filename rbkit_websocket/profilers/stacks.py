@@ -26,7 +26,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
@@ -36,7 +37,7 @@ from .base import Host, class_name, code_label, thread_facts
 from .greenlets import GreenletRegistry, begun, hub_thread, is_gevents, is_hub
 from .requests import REQUESTS
 
-__all__ = ["stack_of", "take_stacks"]
+__all__ = ["innermost_frames", "stack_of", "take_stacks"]
 
 _MAX_DEPTH: Final = 256
 _LOOKED_AT: Final = 6
@@ -102,6 +103,20 @@ def take_stacks(host: Host, registry: GreenletRegistry | None = None) -> dict[st
     finally:
         registry.release(found)
     return {"timestamp": time.time() * 1000, "pid": os.getpid(), "threads": threads, "greenlets": greenlets}
+
+
+@contextmanager
+def innermost_frames(host: Host, registry: GreenletRegistry) -> Iterator[list[FrameType]]:
+    """Those of all threads and of all parked greenlets; raw greenlets made lately may be missing."""
+    # A thread's current greenlet has no frame of its own: it is there with its thread.
+    frames = [frame for ident, frame in sys._current_frames().items() if ident not in host.own]
+    greenlets = registry.living(scan=False)
+    try:
+        frames += [frame for greenlet, _ in greenlets if (frame := greenlet.gr_frame) is not None]
+        yield frames
+    finally:
+        frames.clear()
+        registry.release(greenlets)
 
 
 def _describe(

@@ -1,16 +1,14 @@
 """Where requests wait: samples of parked greenlets, which the CPU sampler cannot see.
 
-``wait_profile on`` and ``wait_profile off`` answer ``{"wanted": bool, "active": bool}``. While it is on and the sampler
-runs on the wall clock (``active``), each parked greenlet of a request is sampled as well: as the thread of its event
-loop, with the request's name, weighing the time since the last such look. They join the other samples, so
-``cpu_profile`` and published samples have them; under gevent the weight of one thread then exceeds the time that has
-passed, since many requests wait at once. Looks are a tenth of a second apart, or further if they would take more than
-two per cent of the time.
+``wait_profile on`` and ``wait_profile off`` answer ``{"wanted": bool, "active": bool}``: whether this client wants it,
+and whether it is done, for anybody, since the sampler runs. Then each parked greenlet of a request is sampled as well:
+as the thread of its event loop, with the request's name, weighing the time since the last such look. ``cpu_profile``
+has them as stacks with ``waiting``; they are not published. Looks are a tenth of a second apart, or further if they
+would take more than two per cent of the time.
 """
 
 from __future__ import annotations
 
-import random
 from typing import Any, Final
 
 from ..clock import time
@@ -29,31 +27,23 @@ class WaitSampler:
     """Samples parked greenlets of requests. All methods are called by the server's thread.
 
     Attributes:
-        wanted: whether it is switched on.
+        wanted: whether anybody wants it.
     """
 
-    def __init__(self, registry: GreenletRegistry | None = None) -> None:
+    def __init__(self, registry: GreenletRegistry) -> None:
         self._registry = registry
         self._last: float | None = None
         self._next = 0.0
         self.wanted = False
-        self.active = False
-        # Not the module's own: the application may have seeded that.
-        self._random = random.Random()  # noqa: S311 - an order, not a secret
 
-    def state(self) -> dict[str, bool]:
-        """The answer of ``wait_profile``."""
-        return {"wanted": self.wanted, "active": self.wanted and self.active}
-
-    def take(self, wall: bool) -> list[Sample]:
+    def take(self, running: bool) -> list[Sample]:
         """Samples, if it is time for them.
 
         Args:
-            wall: whether the sampler runs, on the wall clock.
+            running: whether the sampler runs.
         """
-        self.active = wall
         now = time.monotonic()
-        if not (wall and self.wanted) or self._registry is None:
+        if not (running and self.wanted):
             self._last = None
             return []
         if now < self._next:
@@ -64,7 +54,6 @@ class WaitSampler:
         return samples
 
     def _look(self, elapsed: float) -> list[Sample]:
-        assert self._registry is not None
         found: list[tuple[int, Any, Any]] = []
         listed = self._registry.living()
         for greenlet, _ in listed:
@@ -75,7 +64,5 @@ class WaitSampler:
             if request is not None:
                 found.append((hub_thread(greenlet) or 0, stack, request))
         self._registry.release(listed)
-        # Published samples are thinned in their order, which must not favour the same ones each time.
-        self._random.shuffle(found)
-        stamp = time.time() * 1000
-        return [Sample(stamp, thread, stack, elapsed * 1e6, len(found), request) for thread, stack, request in found]
+        stamp, wall = time.time() * 1000, elapsed * 1e6
+        return [Sample(stamp, thread, stack, wall, 0.0, len(found), request, True) for thread, stack, request in found]

@@ -51,14 +51,11 @@ def figure(value: int | float) -> int | float | None:
 
 
 def pack_map(values: dict[str, Any], **packed: bytes) -> bytes:
-    """``values`` as MessagePack, and behind them entries whose values are packed already.
-
-    Raises:
-        ValueError: 16 or more in all.
-    """
-    if len(values) + len(packed) >= 16:
-        raise ValueError("a map with a longer head is not made here")
-    parts = [bytes((0x80 | (len(values) + len(packed)),)), pack(values)[1:]]
+    """``values`` as MessagePack, and behind them entries whose values are packed already."""
+    packer = msgpack.Packer()
+    parts = [packer.pack_map_header(len(values) + len(packed))]
+    for key, value in values.items():
+        parts += (pack(key), pack(value))
     for key, value in packed.items():
         parts += (pack(key), value)
     return b"".join(parts)

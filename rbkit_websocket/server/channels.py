@@ -37,6 +37,11 @@ class Envelope:
         self.socket = socket
         self.frames = frames
 
+    @property
+    def client(self) -> str:
+        """What stands for the connection that the command came through."""
+        return f"{id(self.socket)} {self.frames[0].hex()}"
+
 
 class Channels:
     """Made and bound by whoever starts the server, then used by the server's thread alone, but for :meth:`wake`.

@@ -25,11 +25,12 @@ from .status import status
 if TYPE_CHECKING:
     from .server import Server
 
-__all__ = ["COMMANDS", "EXTENSIONS", "CommandError", "Job", "dispatch", "handshake_payload"]
+__all__ = ["COMMANDS", "EXTENSIONS", "WISHES", "CommandError", "Job", "dispatch", "handshake_payload"]
 
 Job = Generator["float | None", None, bytes]
 """Yields None to go on as soon as others have had their turn, or the seconds it wants to wait; returns the answer."""
 Handler = Callable[["Server", "list[str]"], "bytes | dict[str, Any] | Job"]
+PersonalHandler = Callable[["Server", "list[str]", str], "dict[str, Any]"]
 
 INTERVAL_RANGE: Final = range(100, 10_000_001)
 
@@ -58,7 +59,7 @@ def handshake_payload(server: Server) -> dict[str, Any]:
         "cpu_profiling_enabled": int(cpu.running),
         "clock_type": cpu.clock,
         "cpu_profiling_mode": "sampling",
-        "extensions": ",".join(EXTENSIONS),
+        "extensions": ",".join((*EXTENSIONS, *WISHES)),
         "language": "python",
         "python_version": sys.version.split(" ", 1)[0],
         "native": native,
@@ -107,7 +108,7 @@ def _number(text: str, what: str) -> int:
     return int(text)
 
 
-def _set_cpu_interval(server: Server, arguments: list[str]) -> dict[str, Any]:
+def _set_cpu_interval(server: Server, arguments: list[str], client: str) -> dict[str, Any]:
     if len(arguments) != 1:
         raise CommandError("bad_argument", "set_cpu_interval takes one argument: the interval in microseconds")
     interval = _number(arguments[0], "the interval")
@@ -116,7 +117,7 @@ def _set_cpu_interval(server: Server, arguments: list[str]) -> dict[str, Any]:
             "bad_argument", f"the interval is {INTERVAL_RANGE[0]} to {INTERVAL_RANGE[-1]} microseconds, not {interval}"
         )
     server.profiling.sign_of_life()
-    return {**server.profiling.cpu.set_interval(interval)}
+    return {**server.profiling.wish_interval(client, interval)}
 
 
 def _start_cpu_polling(server: Server, arguments: list[str]) -> dict[str, Any]:
@@ -129,7 +130,7 @@ def _start_cpu_polling(server: Server, arguments: list[str]) -> dict[str, Any]:
 def _cpu_events(server: Server, arguments: list[str]) -> dict[str, Any]:
     if arguments not in (["on"], ["off"]):
         raise CommandError("bad_argument", "cpu_events takes one argument: on or off")
-    server.profiling.cpu_events = arguments == ["on"]
+    server.profiling.publish_cpu(arguments == ["on"])
     server.profiling.sign_of_life()
     return _cpu_state(server)
 
@@ -169,12 +170,18 @@ def _blocked(server: Server, arguments: list[str]) -> dict[str, Any]:
     return server.watch.answer(server.audience())
 
 
-def _wait_profile(server: Server, arguments: list[str]) -> dict[str, Any]:
+def _wait_profile(server: Server, arguments: list[str], client: str) -> dict[str, Any]:
     if arguments not in (["on"], ["off"]):
         raise CommandError("bad_argument", "wait_profile takes one argument: on or off")
     server.profiling.sign_of_life()
-    server.profiling.cpu.waits.wanted = arguments == ["on"]
-    return server.profiling.cpu.waits.state()
+    return {**server.profiling.wish_waits(client, arguments == ["on"])}
+
+
+def _goodbye(server: Server, arguments: list[str], client: str) -> dict[str, Any]:
+    if arguments:
+        raise CommandError("bad_argument", "goodbye takes no argument")
+    server.profiling.goodbye(client)
+    return {}
 
 
 def _trace_objects(server: Server, arguments: list[str]) -> dict[str, Any]:
@@ -208,12 +215,10 @@ COMMANDS: Final[dict[str, Handler]] = {
 """The protocol's own commands, which take no arguments."""
 
 EXTENSIONS: Final[dict[str, Handler]] = {
-    "set_cpu_interval": _set_cpu_interval,
     "cpu_profile": _cpu_profile,
     "start_cpu_polling": _start_cpu_polling,
     "cpu_events": _cpu_events,
     "stacks": _stacks,
-    "wait_profile": _wait_profile,
     "blocked": _blocked,
     "trace_objects": _trace_objects,
     "memory_profile": _memory_profile,
@@ -222,14 +227,33 @@ EXTENSIONS: Final[dict[str, Handler]] = {
 }
 """Commands of our own: ``name argument argument``; the answer is one map with string keys."""
 
+WISHES: Final[dict[str, PersonalHandler]] = {
+    "set_cpu_interval": _set_cpu_interval,
+    "wait_profile": _wait_profile,
+    "goodbye": _goodbye,
+}
+"""Likewise those of a client for itself."""
 
-def dispatch(server: Server, command: str) -> bytes | Job:
-    """The answer to a command, or the job that will make it. Never raises for what a client sent."""
+# Whoever sends them sends them again.
+_POLLS: Final = frozenset({"cpu_profile", "memory_profile", "stacks", "blocked", "status"})
+
+
+def dispatch(server: Server, command: str, client: str = "") -> bytes | Job:
+    """The answer to a command, or the job that will make it. Never raises for what a client sent.
+
+    Args:
+        server: who answers.
+        command: the command with its arguments.
+        client: what stands for the client who sent it; empty: the application itself.
+    """
     name, *arguments = command.split() or [""]
-    handler = EXTENSIONS.get(name) or (COMMANDS.get(name) if not arguments else None)
-    if handler is None:
-        return OK
+    server.profiling.sign_of(client, polls=name in _POLLS)
     try:
+        if (personal := WISHES.get(name)) is not None:
+            return pack(personal(server, arguments, client))
+        handler = EXTENSIONS.get(name) or (COMMANDS.get(name) if not arguments else None)
+        if handler is None:
+            return OK
         answer = handler(server, arguments)
     except CommandError as error:
         answer = {"error": error.code, "message": error.message}

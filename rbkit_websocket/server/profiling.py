@@ -14,10 +14,10 @@ from ..profilers.gcstats import GcWatch, gc_stats
 from ..profilers.greenlets import GreenletRegistry
 from ..profilers.memory import MemoryProfile
 from ..profilers.tracing import ObjectTracer
-from ..profilers.waits import WaitSampler
 from ..protocol.codec import figure
 from ..protocol.constants import GC_STATS_INTERVAL, EventType
 from .publisher import Publisher
+from .wishes import Wishes
 
 __all__ = ["Profiling", "StartOptions"]
 
@@ -61,13 +61,16 @@ class Profiling:
         self._publisher = publisher
         self._audience = audience
         self._linger = linger
-        self.cpu = CpuProfiler(host, signum)
+        self.greenlets = GreenletRegistry(host)
+        self.cpu = CpuProfiler(host, signum, self.greenlets)
         self.objects = ObjectTracer(host)
         self.gc = GcWatch()
         self.census = Census(host)
         self.memory = MemoryProfile(self.objects, self.census, self.gc)
-        self.greenlets = GreenletRegistry(host)
-        self.cpu.waits = WaitSampler(self.greenlets)
+        # What each client has asked for: microseconds between samples, and samples of waiting requests.
+        self._intervals: Wishes[int] = Wishes(linger)
+        self._waits: Wishes[bool] = Wishes(linger)
+        self._interval = self.cpu.sampler.interval_usec  # where nobody has asked for one
         self._stats_due: float | None = None
         # Those that a command started, and so end with their audience.
         self._lingering: set[Literal["cpu", "memory"]] = set()
@@ -87,10 +90,13 @@ class Profiling:
         if options.gc_stats:
             self.gc.start()
             self._stats_due = time.monotonic()
-        self.cpu.set_interval(options.interval_usec)
+        self._interval = options.interval_usec
+        if options.cpu:
+            self._intervals.make(None, options.interval_usec)
+        self._see_to_wishes()
         self.cpu.next_clock = options.clock
         if options.cpu:
-            self.cpu_events = True
+            self.publish_cpu(True)
             self.cpu.start()
         # The clock of start_cpu_profiling is the CPU's until a command says otherwise, whatever this start used.
         self.cpu.next_clock = "cpu"
@@ -135,12 +141,19 @@ class Profiling:
 
     def start_cpu(self) -> None:
         """As the protocol has it: samples are published."""
-        self.cpu_events = True
+        self.publish_cpu(True)
         self.start_cpu_polling()
+
+    def publish_cpu(self, wanted: bool) -> None:
+        """Whether samples are published; they are worth what the clock chosen says when that begins."""
+        if wanted and not self.cpu_events:
+            self.cpu.choose_clock()
+        self.cpu_events = wanted
 
     def start_cpu_polling(self) -> None:
         """Samples are taken; they are published only if somebody asks for that, or has."""
         self.sign_of_life()
+        self._see_to_wishes()
         if not self.cpu.running:
             self._lingering.add("cpu")
             self.cpu.start()
@@ -148,7 +161,47 @@ class Profiling:
     def stop_cpu(self) -> None:
         self.cpu.stop()
         self.cpu_events = False
+        self._intervals.drop(None)
         self._lingering.discard("cpu")
+
+    def wish_interval(self, client: str, microseconds: int) -> dict[str, int]:
+        """The answer of ``set_cpu_interval``: that of the client who wants the shortest is in force."""
+        self._intervals.make(client, microseconds)
+        self._see_to_wishes()
+        return self.cpu.interval()
+
+    def wish_waits(self, client: str, wanted: bool) -> dict[str, bool]:
+        """The answer of ``wait_profile``."""
+        if wanted:
+            self._waits.make(client, True)
+        else:
+            self._waits.drop(client)
+        self._see_to_wishes()
+        return {"wanted": wanted, "active": self.cpu.waits.wanted and self.cpu.running}
+
+    def sign_of(self, client: str, *, polls: bool = False) -> None:
+        """A client has sent a command.
+
+        Args:
+            client: what stands for it.
+            polls: whether by that command it shows that it will send more of them.
+        """
+        known = [wishes.sign_of(client, polls) for wishes in (self._intervals, self._waits)]
+        if any(known):
+            self._see_to_wishes()
+
+    def goodbye(self, client: str) -> None:
+        """A client goes, and its wishes with it."""
+        self._intervals.drop(client)
+        self._waits.drop(client)
+        self._see_to_wishes()
+
+    def _see_to_wishes(self) -> None:
+        audience = self._audience()
+        interval = min(self._intervals.in_force(audience), default=self._interval)
+        if interval != self.cpu.sampler.interval_usec:
+            self.cpu.sampler.interval_usec = interval
+        self.cpu.waits.wanted = bool(self._waits.in_force(audience))
 
     def stop(self) -> None:
         """Everything off."""
@@ -200,6 +253,7 @@ class Profiling:
         audience = self._audience()
         if now >= self._drained + self._drain_interval:
             self._drained = now
+            self._see_to_wishes()
             profilers: tuple[tuple[Profiler, bool], ...] = (
                 (self.cpu, self.cpu_events),
                 (self.gc, self.memory_on),

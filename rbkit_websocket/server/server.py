@@ -292,6 +292,7 @@ class Server:
         return min(times) - time.monotonic()
 
     def _turn(self, channels: Channels) -> None:
+        self.profiling.cpu.catch_up()
         if channels.subscriptions():
             self.profiling.sign_of_life()
         for command, envelope in channels.commands():
@@ -317,7 +318,7 @@ class Server:
     def _command(self, command: str, envelope: Envelope | None) -> None:
         pending = _Pending(command, envelope)
         try:
-            answer = commands.dispatch(self, command)
+            answer = commands.dispatch(self, command, envelope.client if envelope is not None else "")
         except Exception as error:  # noqa: BLE001 - the client is told
             answer = self._failed(pending, error)
         if isinstance(answer, bytes):

@@ -18,12 +18,12 @@ sessions      int: rbkit sessions that this process carries for anybody
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from .. import sessions
 from ..profilers.procfs import SELF_STATUS, fields
 from ..profilers.requests import REQUESTS
+from ..profilers.stacks import innermost_frames
 
 if TYPE_CHECKING:
     from .server import Server
@@ -47,13 +47,5 @@ def status(server: Server) -> dict[str, Any]:
 def _requests(server: Server) -> int | None:
     if REQUESTS.entry is None:
         return None
-    registry = server.profiling.greenlets
-    # A thread's current greenlet has no frame of its own: it is counted with its thread.
-    frames = [frame for ident, frame in sys._current_frames().items() if ident not in server.host.own]
-    greenlets = registry.living(scan=False)
-    try:
-        frames += [frame for greenlet, _ in greenlets if (frame := greenlet.gr_frame) is not None]
+    with innermost_frames(server.host, server.profiling.greenlets) as frames:
         return REQUESTS.count(frames)
-    finally:
-        frames.clear()
-        registry.release(greenlets)

@@ -427,3 +427,17 @@ def test_what_a_command_started_lives_on_for_who_comes_back_in_time() -> None:
             client.command("start_cpu_profiling")
         with session(web) as client:
             assert handshake(client)["cpu_profiling_enabled"] == 1
+
+
+def test_what_a_session_wishes_ends_with_it() -> None:
+    with SERVERS["gunicorn-gevent"](options=STARTED) as web, session(web) as stays:
+        extension(stays, "start_cpu_polling")
+        with session(web) as goes:
+            assert extension(goes, "set_cpu_interval 5000")["interval_us"] == 5000
+            assert extension(goes, "wait_profile on")["wanted"] is True
+            extension(goes, "cpu_profile")
+            assert extension(stays, "wait_profile off") == {"wanted": False, "active": True}
+            assert extension(stays, "set_cpu_interval 7000")["interval_us"] == 5000
+        # At once: long before its silence would tell.
+        wait_until(lambda: extension(stays, "cpu_profile")["interval_us"] == 7000, "the interval of who stays", 5)
+        assert extension(stays, "wait_profile off") == {"wanted": False, "active": False}

@@ -69,8 +69,7 @@ def test_a_view_that_blocks_is_named_through_a_sibling_worker(framework: str, ro
                 lasting = ask(session, "blocked")["now"]
                 assert lasting["request"] == name
                 assert "hold_the_loop" in [frame[0] for frame in lasting["stack"]]
-                session.command("use_wall_time")
-                session.command("start_cpu_profiling")
+                session.command("start_cpu_polling")
                 time.sleep(0.3)
                 profile = ask(session, "cpu_profile")
                 stacks = [entry for entry in profile["stacks"] if entry["request"]]

@@ -56,7 +56,7 @@ def sampler() -> Iterator[NativeSampler]:
         sampler = NativeSampler(host)
         yield sampler
         sampler.stop()
-        sampler.drain(False)
+        sampler.drain(None)
 
 
 SIGNAL = sys.version_info < (3, 13)
@@ -101,16 +101,17 @@ def middleware(application: Callable[..., list[bytes]]) -> Callable[..., Any]:
     return wrapped
 
 
-def names(totals: Iterable[tuple[Any, str | None, int, int]]) -> set[str]:
+def names(totals: Iterable[tuple[Any, ...]]) -> set[str]:
     """Of all functions in these stacks."""
-    return {code.co_name for stack, _, _, _ in totals for code in stack.codes}
+    return {code.co_name for stack, *_ in totals for code in stack.codes}
 
 
-def drained(sampler: NativeSampler) -> tuple[Counter[str], Counter[str]]:
+def drained(sampler: NativeSampler, clock: str = "wall") -> tuple[Counter[str], Counter[str]]:
     """Microseconds and number of samples of each function that was on a stack, since the last time."""
     weights: Counter[str] = Counter()
     counts: Counter[str] = Counter()
-    for stack, _, weight, count in sampler.drain(False).totals:
+    for stack, _, wall, cpu, count, _ in sampler.drain(None).totals:
+        weight = cpu if clock == "cpu" else wall
         for name in {code.co_name for code in stack.codes}:
             weights[name] += weight
             counts[name] += count

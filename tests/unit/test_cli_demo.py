@@ -78,7 +78,7 @@ def test_the_monitor_polls_from_cursor_to_cursor():
             monitor.listen(10)
     assert commands == [
         # A server that does not know a command answers ok.
-        *("use_wall_time", "start_memory_profile", "start_cpu_polling", "start_cpu_profiling", "cpu_profile"),
+        *("start_memory_profile", "start_cpu_polling", "use_wall_time", "start_cpu_profiling", "cpu_profile"),
         *("cpu_profile 5", "cpu_profile 6"),
     ]
     assert first.heap.collections == 5

@@ -33,6 +33,23 @@ def answer(**changes: Any) -> dict[str, Any]:
     }
 
 
+def test_a_profile_can_be_weighed_by_either_clock() -> None:
+    rows = [
+        {"weight_us": 9, "wall_us": 9, "cpu_us": 4, "waiting": False, "count": 1, "frames": [0]},
+        {"weight_us": 7, "wall_us": 7, "cpu_us": 0, "waiting": True, "count": 1, "frames": [1]},
+    ]
+    profile = profile_from_answer(answer(stacks=rows))
+    assert [stack.waiting for stack in profile.stacks] == [False, True]
+    cpu = profile.by("cpu")
+    assert (cpu.clock, cpu.weight_us, [stack.weight_us for stack in cpu.stacks]) == ("cpu", 4, [4])
+    assert profile.by("wall").weight_us == 9
+    assert profile.by("wall", waiting=True).weight_us == 16
+    # One that does not tell the other clock stays as it is.
+    old = profile_from_answer(answer())
+    assert old.by("cpu") is old
+    assert old.by("wall").weight_us == 300
+
+
 def test_an_answer_becomes_stacks_with_weights():
     profile = profile_from_answer(answer())
     assert (profile.cursor, profile.running, profile.clock, profile.interval_us) == (300, True, "wall", 1010)

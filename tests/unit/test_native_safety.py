@@ -31,10 +31,10 @@ def resident() -> int:
 def test_a_thousand_starts_and_stops_leave_nothing(sampler: NativeSampler) -> None:
     def cycles(number: int) -> None:
         for _ in range(number):
-            sampler.start("wall")
+            sampler.start()
             spin(0.001)
             sampler.stop()
-            sampler.drain(False)
+            sampler.drain(None)
 
     cycles(100)
     memory, files, threads = resident(), len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
@@ -49,7 +49,7 @@ def test_a_thousand_starts_and_stops_leave_nothing(sampler: NativeSampler) -> No
 
 def test_threads_may_be_born_and_die_at_any_time(sampler: NativeSampler) -> None:
     sampler.interval_usec = 100
-    sampler.start("wall")
+    sampler.start()
     for _ in range(200):
         threads = [threading.Thread(target=sum, args=(range(100),)) for _ in range(10)]
         for thread in threads:
@@ -59,7 +59,7 @@ def test_threads_may_be_born_and_die_at_any_time(sampler: NativeSampler) -> None
     others = len(sys._current_frames())
     wait_until(lambda: sampler._native.status()["threads"] < 5 + others, "the end of all threads to be noticed")
     sampler.stop()
-    sampler.drain(False)
+    sampler.drain(None)
 
 
 def test_requests_may_begin_and_end_in_any_thread_while_they_are_sampled(sampler: NativeSampler) -> None:
@@ -81,12 +81,12 @@ def test_requests_may_begin_and_end_in_any_thread_while_they_are_sampled(sampler
             request(wrapped, "/1/view")
 
     def drain() -> None:
-        for stack, name, weight, _ in sampler.drain(not ended).totals:
+        for stack, name, weight, *_ in sampler.drain(None if ended else "wall").totals:
             if stack.thread in asked:  # others of this process rest, on the wall clock too
                 weights[name] += weight
 
     sampler.interval_usec = 100
-    sampler.start("wall")
+    sampler.start()
     threads = [threading.Thread(target=serve_on) for _ in range(4)]
     switch_interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
@@ -106,13 +106,12 @@ def test_requests_may_begin_and_end_in_any_thread_while_they_are_sampled(sampler
     drain()
     assert set(weights) == {"GET /<int>/view", None}
     assert weights["GET /<int>/view"] > weights[None]
-    assert not REQUESTS.sampled
     assert not REQUESTS.running
     assert not REQUESTS.tracking
 
 
 def test_a_forked_child_samples_nothing_and_can_start_anew(sampler: NativeSampler) -> None:
-    sampler.start("wall")
+    sampler.start()
     spin(0.05)
     child = os.fork()
     if child == 0:
@@ -121,7 +120,7 @@ def test_a_forked_child_samples_nothing_and_can_start_anew(sampler: NativeSample
             sampler.forget()
             alone = len(os.listdir("/proc/self/task")) == 1
             free = sys.version_info >= (3, 13) or signal.getsignal(default_signal()) == signal.SIG_DFL
-            sampler.start("wall")
+            sampler.start()
             spin(0.1)
             sampler.stop()
             code = 0 if alone and free and drained(sampler)[0]["spin"] > 50_000 else 2
@@ -134,7 +133,7 @@ def test_a_forked_child_samples_nothing_and_can_start_anew(sampler: NativeSample
 
 def test_a_forked_child_that_is_told_nothing_is_well(sampler: NativeSampler) -> None:
     sampler.interval_usec = 100
-    sampler.start("wall")
+    sampler.start()
     for _ in range(20):
         spin(0.002)
         child = os.fork()
@@ -155,7 +154,7 @@ from rbkit_websocket.server.originals import AppThread, make_host
 sampler = NativeSampler(make_host(AppThread()))
 sampler._native.use_signal(WAY == "signal")
 sampler.interval_usec = 100
-sampler.start("wall")
+sampler.start()
 def work(n=0):
     until = time.monotonic() + 0.2
     while time.monotonic() < until:
@@ -172,7 +171,7 @@ def work(n=0):
         "faulthandler.dump_traceback_later(0.05, repeat=True, file=open('/dev/null', 'w')); work()",
         "import atexit; atexit.register(work); work()",
         "import os; work(); os._exit(0)",
-        "work(); sampler.stop(); sampler.start('cpu'); work()",
+        "work(); sampler.stop(); sampler.start(); work()",
         "class Late:\n  def __del__(self, work=work): work()\nsys.late = Late(); work()",
     ],
 )
@@ -189,7 +188,7 @@ def test_ends_in_exec(way: str) -> None:
 
 def test_processes_that_it_starts_are_not_touched(sampler: NativeSampler) -> None:
     sampler.interval_usec = 100
-    sampler.start("wall")
+    sampler.start()
     for _ in range(10):
         spin(0.005)
         assert subprocess.run(["/bin/sh", "-c", "exit 7"], check=False).returncode == 7
@@ -209,7 +208,7 @@ done = sub.run_string(inner, '''
 try:
     from rbkit_websocket.profilers import _native
     import threading
-    _native.start(False, 1000000, threading.get_ident(), 0, set())
+    _native.start(1000000, threading.get_ident(), 0, set())
 except (RuntimeError, ImportError) as error:
     print("refused", flush=True)
 ''')
@@ -235,7 +234,7 @@ debugger.rcLines = []
 debugger.rcLines += ["step"] * 6 + ["where", "p number + 1", "continue"]
 print("answer", debugger.runcall(stepped))
 sampler.stop()
-print("work" in {{code.co_name for stack, *_ in sampler.drain(False).totals for code in stack.codes}})
+print("work" in {{code.co_name for stack, *_ in sampler.drain(None).totals for code in stack.codes}})
 """
     answer = python(script)
     assert "stepped()" in answer

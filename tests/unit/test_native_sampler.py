@@ -59,12 +59,12 @@ def ten(unit: int) -> None:
 @pytest.mark.smoke
 @pytest.mark.timing
 def test_a_main_thread_that_computes_is_sampled_at_the_rate_asked_for(sampler: NativeSampler) -> None:
-    sampler.start("cpu")
+    sampler.start()
     used = time.thread_time()
     spin(1.0)
     used = time.thread_time() - used
     sampler.stop()
-    weights, counts = drained(sampler)
+    weights, counts = drained(sampler, "cpu")
     assert weights["spin"] == pytest.approx(used * 1e6, rel=0.05)
     # A tick that comes while another process has the processor finds the thread where it was: on a busy machine there
     # are more ticks than CPU time, never fewer.
@@ -75,7 +75,7 @@ def test_a_main_thread_that_computes_is_sampled_at_the_rate_asked_for(sampler: N
 def test_known_shares_are_found_within_two_points(sampler: NativeSampler) -> None:
     took: Counter[str] = Counter()
     functions = (seventy, twenty, ten)
-    sampler.start("wall")
+    sampler.start()
     # No system calls in between: an interrupt that a virtual machine is slow to deliver arrives with the next of them.
     last = time.perf_counter_ns()
     end = last + 4_000_000_000
@@ -112,7 +112,7 @@ def rest() -> None:
 def test_calls_that_keep_or_drop_the_lock_get_their_time(sampler: NativeSampler) -> None:
     data = bytes(20_000_000)
     spent: Counter[str] = Counter()
-    sampler.start("wall")
+    sampler.start()
     for _ in range(5):
         for call, argument in ((hold, (2_000_000,)), (let_go, (data,)), (rest, ())):
             began = time.monotonic()
@@ -127,7 +127,7 @@ def test_calls_that_keep_or_drop_the_lock_get_their_time(sampler: NativeSampler)
 @pytest.mark.parametrize("clock", ["wall", "cpu"])
 @pytest.mark.timing
 def test_other_threads_are_seen_often_and_weighed_right(sampler: NativeSampler, clock: str) -> None:
-    sampler.start("wall" if clock == "wall" else "cpu")
+    sampler.start()
     began = time.monotonic()
     used = [0.0]
 
@@ -141,7 +141,7 @@ def test_other_threads_are_seen_often_and_weighed_right(sampler: NativeSampler, 
     thread.join()
     elapsed = time.monotonic() - began
     sampler.stop()
-    weights, counts = drained(sampler)
+    weights, counts = drained(sampler, clock)
     assert weights["burn"] == pytest.approx((elapsed if clock == "wall" else used[0]) * 1e6, rel=0.1)
     # Only where this process has a processor to itself can it be looked at that often.
     assert counts["burn"] >= 150 * used[0] * used[0] / elapsed
@@ -153,7 +153,7 @@ def test_a_thread_at_rest_costs_no_look(sampler: NativeSampler) -> None:
     threads = [threading.Thread(target=ended.wait, args=(20,)) for _ in range(5)]
     for thread in threads:
         thread.start()
-    sampler.start("wall")
+    sampler.start()
     time.sleep(0.2)
     before = sampler._native.status()["looks"]
     time.sleep(1.0)
@@ -185,10 +185,10 @@ def test_both_walks_give_the_stack_that_python_gives(sampler: NativeSampler, int
             for _ in range(20):
                 next(items)
 
-        sampler.start("cpu")
+        sampler.start()
         outer()
         sampler.stop()
-        for stack, _, _, _ in sampler.drain(False).totals:
+        for stack, *_ in sampler.drain(None).totals:
             seen.add(tuple(code.co_name for code in stack.codes)[:4])
             assert len(stack.codes) == len(stack.instructions)
             assert all(
@@ -203,7 +203,7 @@ def test_both_walks_give_the_stack_that_python_gives(sampler: NativeSampler, int
 def test_the_main_thread_is_asked_without_a_signal(sampler: NativeSampler) -> None:
     assert sampler._native.needs_signal() is False
     assert sampler.refusal is None
-    sampler.start("cpu")
+    sampler.start()
     while sampler._native.status()["answered"] < 50:
         spin(0.01)
     status = sampler._native.status()
@@ -214,7 +214,7 @@ def test_the_main_thread_is_asked_without_a_signal(sampler: NativeSampler) -> No
 
 def test_the_interval_can_change_while_it_runs(sampler: NativeSampler) -> None:
     sampler.interval_usec = 10_000
-    sampler.start("cpu")
+    sampler.start()
     began = time.monotonic()
     spin(0.3)
     elapsed = time.monotonic() - began
@@ -230,7 +230,7 @@ def test_the_interval_can_change_while_it_runs(sampler: NativeSampler) -> None:
 
 def test_a_long_interval_does_not_delay_the_end(sampler: NativeSampler) -> None:
     sampler.interval_usec = 10_000_000
-    sampler.start("wall")
+    sampler.start()
     time.sleep(0.05)
     began = time.monotonic()
     sampler.stop()
@@ -240,20 +240,20 @@ def test_a_long_interval_does_not_delay_the_end(sampler: NativeSampler) -> None:
 @pytest.mark.timing
 def test_raw_samples_are_at_most_a_thousand_a_second(sampler: NativeSampler) -> None:
     sampler.interval_usec = 100
-    sampler.drain(False)
-    sampler.start("cpu")
-    sampler.drain(True)
+    sampler.drain(None)
+    sampler.start()
+    sampler.drain("cpu")
     spin(0.5)
     sampler.stop()
-    samples = sampler.drain(True).samples
+    samples = sampler.drain("cpu").samples
     assert 200 <= len(samples) <= 560
-    assert sum(sample.weight for sample in samples) == pytest.approx(500_000, rel=0.1)
+    assert sum(sample.cpu for sample in samples) == pytest.approx(500_000, rel=0.1)
     assert [sample.milliseconds for sample in samples] == sorted(sample.milliseconds for sample in samples)
 
 
 def test_a_shorter_interval_counts_at_once(sampler: NativeSampler) -> None:
     sampler.interval_usec = 30_000_000
-    sampler.start("cpu")
+    sampler.start()
     sampler.interval_usec = 1000
     spin(0.3)
     sampler.stop()
@@ -263,7 +263,7 @@ def test_a_shorter_interval_counts_at_once(sampler: NativeSampler) -> None:
 def test_a_second_sampler_is_refused(sampler: NativeSampler) -> None:
     from rbkit_websocket.profilers.aggregate import CpuProfiler
 
-    sampler.start("cpu")
+    sampler.start()
     profiler = CpuProfiler(sampler._host)
     assert profiler.native == "yes"
     profiler.start()
@@ -279,31 +279,33 @@ def test_c_and_python_fold_samples_to_the_same(sampler: NativeSampler) -> None:
     """Lines as the interpreter's own table has them, for every instruction that was met."""
     sampler.interval_usec = 100
     parts = []
-    for clock in ("wall", "cpu"):
-        sampler.start(clock)
+    for _ in range(2):
+        sampler.start()
         until = time.monotonic() + 0.3
         while time.monotonic() < until:
             statistics.linear_regression(range(50), range(50))
             textwrap.wrap("one line after the other " * 20, 30)
         sampler.stop()
-        parts.append(sampler.drain(False).totals)
-    stacks = [stack for part in parts for stack, _, _, _ in part]
+        parts.append(sampler.drain(None).totals)
+    stacks = [stack for part in parts for stack, *_ in part]
     assert len({stack.codes for stack in stacks}) > 4
     # As of requests: a name may be another object in another part.
-    named = [(stack, "".join(["GET /\u00e9", "\udc80"]), 10_000_000, 2) for stack in stacks[:3]]
-    both = [*parts, [], named, named]
-    native, plain = folding().fold(both), fold.fold_plainly(both)
-    assert [unpack(part) for part in native[:2]] == [unpack(part) for part in plain[:2]]
-    assert native == plain
+    named = [(stack, "".join(["GET /\u00e9", "\udc80"]), 10_000_000, 9, 2, False) for stack in stacks[:3]]
+    waiting = [(stack, name, wall, 0, count, True) for stack, name, wall, _, count, _ in named]
+    both = [*parts, [], named, named, waiting]
+    for cpu_clock in (False, True):
+        native, plain = folding().fold(both, cpu_clock), fold.fold_plainly(both, cpu_clock)
+        assert [unpack(part) for part in native[:2]] == [unpack(part) for part in plain[:2]]
+        assert native == plain
 
 
 def test_many_names_of_one_stack_take_their_time_each(sampler: NativeSampler) -> None:
     """Not the square of their number: whoever asks for paths that are none makes as many names as may be."""
     make, native = folding()
     stack = make(7, (burn.__code__, 0))
-    entries = [(stack, f"GET /{number}", 1, 1) for number in range(64_000)]
+    entries = [(stack, f"GET /{number}", 1, 0, 1, False) for number in range(64_000)]
     began = time.thread_time()
-    native([entries])
+    native([entries], False)
     assert time.thread_time() - began < scaled(1.0), "some 30 ms; the square would be seconds"
 
 
@@ -313,7 +315,7 @@ def test_the_name_of_a_file_may_be_of_a_class_of_its_own() -> None:
 
     make, native = folding()
     code = compile("pass", Name("/srv/\u00e9.py"), "exec")
-    frames, _, _ = native([[(make(7, (code, 0)), None, 1, 1)]])
+    frames, _, _ = native([[(make(7, (code, 0)), None, 1, 0, 1, False)]], False)
     assert type(code.co_filename) is Name
     assert unpack(frames)[0][2] == "/srv/\u00e9.py"
 
@@ -321,37 +323,40 @@ def test_the_name_of_a_file_may_be_of_a_class_of_its_own() -> None:
 def test_what_others_saw_is_folded_as_well(sampler: NativeSampler) -> None:
     parts = (burn.__code__, 0, spin.__code__, 4)
     make, native = folding()
-    entries = [[(make(7, parts), None, 3, 1), (make(8, parts), None, 4, 1), (make(7, parts), "GET /", 2, 1)]]
-    frames, stacks, threads = native(entries)
+    weights = ((7, None, 3, True), (8, None, 4, False), (7, "GET /", 2, False), (7, None, 1, False))
+    entries = [[(make(thread, parts), name, wall, 5, 1, waiting) for thread, name, wall, waiting in weights]]
+    frames, stacks, threads = native(entries, False)
     assert threads == {7, 8}
-    assert [(stack["weight_us"], stack["thread"], stack["request"]) for stack in unpack(stacks)] == [
-        (4, 8, None),
-        (3, 7, None),
-        (2, 7, "GET /"),
-    ]
+    assert [
+        (stack["thread"], stack["request"], stack["wall_us"], stack["waiting"]) for stack in unpack(stacks)
+    ] == sorted(weights, key=lambda weight: -weight[2])
+    assert {(stack["cpu_us"], stack["weight_us"] - stack["wall_us"]) for stack in unpack(stacks)} == {(5, 0)}
     assert all(stack["frames"] == [0, 1] for stack in unpack(stacks))
     assert [frame[0] for frame in unpack(frames)] == ["burn", "spin"]
     assert (frames, stacks, threads) == fold.fold_plainly(
-        [[(fold.PlainStack(stack.thread, parts), *rest) for stack, *rest in entries[0]]]
+        [[(fold.PlainStack(stack.thread, parts), *rest) for stack, *rest in entries[0]]], False
     )
-    assert native([]) == fold.fold_plainly([]) == (b"\x90", b"\x90", set())
+    assert native([], True) == fold.fold_plainly([], True) == (b"\x90", b"\x90", set())
     assert len(make(7, parts * 500).codes) == 256
 
 
 @pytest.mark.parametrize(
-    "wrong", [None, [None], [[None]], [[(None, None, 1, 1)]], "name", "weight", "below", "huge"], ids=str
+    "wrong",
+    [None, [None], [[None]], [[(None, None, 1, 1, 1, False)]], "name", "weight", "below", "huge", "flag"],
+    ids=str,
 )
 def test_what_is_no_sample_is_refused(wrong: Any) -> None:
     make, native = folding()
     stack = make(7, (burn.__code__, 0))
     entry = {
-        "name": (stack, 5, 1, 1),
-        "weight": (stack, None, 1.5, 1),
-        "below": (stack, None, -1, 1),
-        "huge": (stack, None, 1 << 70, 1),
+        "name": (stack, 5, 1, 1, 1, False),
+        "weight": (stack, None, 1, 1.5, 1, False),
+        "below": (stack, None, 1, -1, 1, False),
+        "huge": (stack, None, 1 << 70, 1, 1, False),
+        "flag": (stack, None, 1, 1, 1, 1),
     }.get(wrong if isinstance(wrong, str) else "")
     with pytest.raises((TypeError, ValueError, OverflowError)):
-        native(wrong if entry is None else [[entry]])
+        native(wrong if entry is None else [[entry]], False)
     for parts in ((None, 0), (burn.__code__, None), (burn.__code__, 0, burn.__code__)):
         with pytest.raises(TypeError, match="a code object and a number each"):
             make(7, parts)
@@ -360,7 +365,7 @@ def test_what_is_no_sample_is_refused(wrong: Any) -> None:
 def test_stacks_beyond_the_bound_are_lost_and_counted(sampler: NativeSampler) -> None:
     """20,000 stacks are kept; functions made on the fly are all different ones."""
     sampler.interval_usec = 100
-    sampler.start("cpu")
+    sampler.start()
     until = time.monotonic() + 1
     while time.monotonic() < until:
         space: dict[str, Callable[[], None]] = {}
@@ -368,7 +373,7 @@ def test_stacks_beyond_the_bound_are_lost_and_counted(sampler: NativeSampler) ->
         for _ in range(5):
             space["fresh"]()
     sampler.stop()
-    drainage = sampler.drain(False)
+    drainage = sampler.drain(None)
     assert drainage.lost_usec >= 0
     assert sampler._native.status()["stacks"] <= 20_000
     assert "fresh" in names(drainage.totals)

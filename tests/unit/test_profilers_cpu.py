@@ -45,9 +45,13 @@ def burn(seconds: float) -> None:
         sum(range(500))
 
 
-def weight_of(profile: dict[str, Any], name: str) -> int:
+def nap(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def weight_of(profile: dict[str, Any], name: str, by: str = "weight_us") -> int:
     return sum(
-        stack["weight_us"]
+        stack[by]
         for stack in profile["stacks"]
         if any(profile["frames"][index][0] == name for index in stack["frames"])
     )
@@ -57,6 +61,36 @@ def in_thread(target: Callable[[], object], name: str) -> threading.Thread:
     thread = threading.Thread(target=target, name=name)
     thread.start()
     return thread
+
+
+@pytest.mark.smoke
+def test_every_sample_weighs_both_clocks(profiler: CpuProfiler) -> None:
+    profiler.start()
+    began, used = time.monotonic(), time.thread_time()
+    burn(0.3)
+    burnt = time.thread_time() - used
+    in_c = time.monotonic()
+    nap(0.3)
+    slept = time.monotonic() - in_c
+    profile = profile_of(profiler)
+    elapsed = time.monotonic() - began
+    assert weight_of(profile, "burn", "cpu_us") == pytest.approx(burnt * 1e6, rel=0.2)
+    assert weight_of(profile, "nap", "wall_us") == pytest.approx(slept * 1e6, rel=0.2)
+    assert weight_of(profile, "nap", "cpu_us") < 0.2 * weight_of(profile, "nap", "wall_us")
+    for stack in profile["stacks"]:
+        assert stack["weight_us"] == stack["cpu_us"]
+        assert stack["waiting"] is False
+    for key in ("wall_us", "cpu_us", "weight_us"):
+        assert profile[key] == sum(stack[key] for stack in profile["stacks"])
+    assert profile["waiting_us"] == 0
+    assert profile["wall_us"] >= 0.9 * elapsed * 1e6
+    # The other clock is what old readers and published samples are told, not another profile.
+    profiler.next_clock = "wall"
+    profiler.choose_clock()
+    again = profile_of(profiler, 0)
+    assert again["clock"] == "wall"
+    assert again["cpu_us"] >= profile["cpu_us"]
+    assert all(stack["weight_us"] == stack["wall_us"] for stack in again["stacks"])
 
 
 @pytest.mark.smoke
@@ -116,13 +150,13 @@ def test_frames_and_stacks_have_the_documented_shape(profiler: CpuProfiler) -> N
     took = (time.time() - began) * 1000
     assert set(profile) == {
         *("cursor", "running", "clock", "interval_us", "effective_interval_us", "since", "until"),
-        *("samples", "weight_us", "lost_us", "frames", "stacks", "threads"),
+        *("samples", "wall_us", "cpu_us", "waiting_us", "weight_us", "lost_us", "frames", "stacks", "threads"),
     }
     assert profile["weight_us"] == sum(stack["weight_us"] for stack in profile["stacks"])
     assert profile["samples"] == sum(stack["count"] for stack in profile["stacks"])
     assert 0 <= profile["until"] - profile["since"] < took + 100
     stack = profile["stacks"][0]
-    assert set(stack) == {"weight_us", "count", "thread", "request", "frames"}
+    assert set(stack) == {"wall_us", "cpu_us", "weight_us", "waiting", "count", "thread", "request", "frames"}
     assert stack["request"] is None
     name, label, file, first_line, line = next(frame for frame in profile["frames"] if frame[0] == "burn")
     assert (name, label, file, first_line) == ("burn", "burn", __file__, burn.__code__.co_firstlineno)
@@ -132,20 +166,20 @@ def test_frames_and_stacks_have_the_documented_shape(profiler: CpuProfiler) -> N
 def test_two_clients_with_cursors_of_their_own_get_the_same_sum(profiler: CpuProfiler) -> None:
     profiler.start()
     first = profile_of(profiler)
-    often, cursor = first["weight_us"], first["cursor"]
+    often, cursor = first["wall_us"], first["cursor"]
     for _ in range(5):
         burn(0.05)
         answer = profile_of(profiler, cursor)
         assert answer["lost_us"] == 0
-        often += answer["weight_us"]
+        often += answer["wall_us"]
         cursor = answer["cursor"]
     profiler.stop()
     answer = profile_of(profiler, cursor)
-    often += answer["weight_us"]
+    often += answer["wall_us"]
     assert answer["running"] is False
     everything = profile_of(profiler)
-    assert everything["weight_us"] == often == everything["cursor"]
-    assert profile_of(profiler, 0)["weight_us"] == often
+    assert everything["wall_us"] == often == everything["cursor"]
+    assert profile_of(profiler, 0)["wall_us"] == often
     assert profile_of(profiler, everything["cursor"])["samples"] == 0
 
 
@@ -158,8 +192,8 @@ def test_what_is_no_longer_kept_is_told(profiler: CpuProfiler, monkeypatch: pyte
     profiler.stop()
     monkeypatch.setattr(aggregate, "RETENTION", 300.0)
     answer = profile_of(profiler, 0)
-    assert answer["lost_us"] + answer["weight_us"] == answer["cursor"]
-    assert answer["lost_us"] >= first["weight_us"]
+    assert answer["lost_us"] + answer["wall_us"] == answer["cursor"]
+    assert answer["lost_us"] >= first["wall_us"]
 
 
 def test_a_cursor_of_another_server_gets_everything(profiler: CpuProfiler) -> None:
@@ -176,12 +210,12 @@ def test_the_number_of_stacks_kept_is_bounded(host: Host, monkeypatch: pytest.Mo
     profiler = CpuProfiler(host)
     code = burn.__code__
     for number in range(500):
-        profiler._feed([Sample(time.time() * 1000, 1, (code, number), 1000.0, 1)])
+        profiler._feed([Sample(time.time() * 1000, 1, (code, number), 1000.0, 0.0, 1)])
         profiler._close_bucket()
     assert len(profiler._stacks) <= 51
     answer = profile_of(profiler, 0)
     assert answer["cursor"] == 500_000
-    assert answer["lost_us"] + answer["weight_us"] == 500_000
+    assert answer["lost_us"] + answer["wall_us"] == 500_000
 
 
 def test_the_number_of_drained_stacks_and_entries_is_bounded(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,20 +224,22 @@ def test_the_number_of_drained_stacks_and_entries_is_bounded(host: Host, monkeyp
     stacks = [profiler._folding.stack(1, (code, number)) for number in range(500)]
     monkeypatch.setattr(aggregate, "MAX_STACKS", 50)
     for stack in stacks:
-        profiler._add_drained([(stack, None, 1000, 1)])
+        profiler._add_drained([(stack, None, 1000, 0, 1, False)])
         profiler._close_bucket()
     assert len(profiler._natives) <= 51
     assert 0 < len(profiler._buckets) == profiler._entries
     monkeypatch.setattr(aggregate, "MAX_STACKS", 10_000)
     monkeypatch.setattr(aggregate, "MAX_ENTRIES", 70)
     for number in range(10):
-        profiler._add_drained([(stack, name, 1000, 1) for stack in stacks[:10] for name in (None, f"GET /{number}")])
-        profiler._add_drained([(stack, None, 1000, 1) for stack in stacks[:10]])
+        profiler._add_drained(
+            [(stack, name, 1000, 0, 1, False) for stack in stacks[:10] for name in (None, f"GET /{number}")]
+        )
+        profiler._add_drained([(stack, None, 1000, 0, 1, False) for stack in stacks[:10]])
         profiler._close_bucket()
     assert profiler._entries == sum(len(bucket) for bucket in profiler._buckets) == 60
     answer = profile_of(profiler, 0)
     assert answer["cursor"] == 800_000
-    assert answer["lost_us"] + answer["weight_us"] == 800_000
+    assert answer["lost_us"] + answer["wall_us"] == 800_000
     # What came in two parts has become one.
     assert answer["samples"] == 90
     assert sum(stack["count"] for stack in answer["stacks"] if stack["request"] is None) == 60
@@ -221,9 +257,8 @@ def test_start_and_stop_are_idempotent_and_leave_no_thread(host: Host) -> None:
     before = len(os.listdir("/proc/self/task"))
     sampler = CpuSampler(host)
     for _ in range(3):
-        sampler.start("wall")
-        sampler.start("cpu")
-        assert sampler.clock == "wall"
+        sampler.start()
+        sampler.start()
         sampler.stop()
         sampler.stop()
     assert not host.own
@@ -233,7 +268,7 @@ def test_start_and_stop_are_idempotent_and_leave_no_thread(host: Host) -> None:
 def test_a_long_interval_does_not_delay_the_end(host: Host) -> None:
     sampler = CpuSampler(host)
     sampler.interval_usec = 10_000_000
-    sampler.start("wall")
+    sampler.start()
     began = time.monotonic()
     sampler.stop()
     assert time.monotonic() - began < 0.5
@@ -241,14 +276,15 @@ def test_a_long_interval_does_not_delay_the_end(host: Host) -> None:
 
 def sample(weight: float, threads: int = 1, thread: int = 7) -> Sample:
     code = burn.__code__
-    return Sample(1_000_000.0, thread, (code, 0, code, 2), weight, threads)
+    return Sample(1_000_000.0, thread, (code, 0, code, 2), weight, weight / 2, threads)
 
 
 def test_events_repeat_a_sample_by_its_weight_and_carry_the_rest() -> None:
     events = aggregate._Events()
-    packed = events.pack([sample(10_400)], 1000)
+    assert len(events.pack([sample(8000)], 1000, "cpu")) == 4
+    packed = events.pack([sample(10_400)], 1000, "wall")
     assert len(packed) == 10
-    assert len(events.pack([sample(700)], 1000)) == 1
+    assert len(events.pack([sample(700)], 1000, "wall")) == 1
     event = unpack(packed[-1])
     frame = {12: "burn", 13: "burn", 6: __file__, 7: burn.__code__.co_firstlineno, 14: 0, 15: 7}
     assert event == {0: 9, 1: 1_000_000.0, 2: [frame, frame]}
@@ -258,14 +294,14 @@ def test_events_repeat_a_sample_by_its_weight_and_carry_the_rest() -> None:
 
 def test_events_thin_light_samples() -> None:
     events = aggregate._Events()
-    assert sum(len(events.pack([sample(250)], 1000)) for _ in range(100)) == 25
+    assert sum(len(events.pack([sample(250)], 1000, "wall")) for _ in range(100)) == 25
 
 
 def test_events_are_at_most_a_thousand_a_second_however_many_threads() -> None:
     events = aggregate._Events()
     second = [sample(10_000, 20, thread) for _ in range(100) for thread in range(20)]
-    assert 980 <= len(events.pack(second, 1000)) <= 1000
-    assert 980 <= len(aggregate._Events().pack(second, 100)) <= 1000
+    assert 980 <= len(events.pack(second, 1000, "wall")) <= 1000
+    assert 980 <= len(aggregate._Events().pack(second, 100, "wall")) <= 1000
 
 
 def test_deep_recursion_is_cut_and_not_followed(profiler: CpuProfiler) -> None:

@@ -23,7 +23,7 @@ from rbkit_websocket.profilers.base import Host
 from rbkit_websocket.profilers.cpu import walk
 from rbkit_websocket.profilers.names import Names
 from rbkit_websocket.profilers.native import native_module
-from rbkit_websocket.profilers.requests import REQUESTS
+from rbkit_websocket.profilers.requests import REQUESTS, Request
 from rbkit_websocket.server.originals import AppThread, make_host
 
 ENDPOINTS: dict[str, Any] = {
@@ -54,7 +54,6 @@ def profiler(request: pytest.FixtureRequest, host: Host, monkeypatch: pytest.Mon
         native_module().use_internal_walk(True)
     assert not REQUESTS.tracking
     assert not REQUESTS.running
-    assert not REQUESTS.sampled
 
 
 def environ_of(path: str = "/users/42", method: str = "GET", **more: Any) -> dict[str, Any]:
@@ -352,7 +351,7 @@ def test_samples_of_many_requests_of_one_name_are_one_sum(profiler: CpuProfiler)
     keys = [(stack["request"], tuple(stack["frames"]), stack["thread"]) for stack in profile["stacks"]]
     assert len(keys) == len(set(keys))
     assert names_of(profile) - {None} == {"GET /users/<int>", "GET /orders/<int>"}
-    assert not REQUESTS.sampled
+    assert not REQUESTS.running
 
 
 def test_the_middleware_may_come_after_the_profiler(profiler: CpuProfiler, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,13 +427,12 @@ def test_requests_that_end_while_they_are_sampled_leave_nothing(profiler: CpuPro
         ended.append(True)
         thread.join()
     assert not REQUESTS.running
-    assert not REQUESTS.sampled
 
 
 def test_a_forked_child_starts_afresh() -> None:
     wrapped = wrap(nap)
     REQUESTS.want(wrapped, True)
-    REQUESTS.running[1] = environ_of()
+    REQUESTS.running[1] = Request(environ_of(), REQUESTS.names)
     REQUESTS.forget()
     assert not REQUESTS.tracking
     assert not REQUESTS.running

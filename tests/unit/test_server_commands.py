@@ -66,9 +66,10 @@ def test_handshake_has_the_protocols_keys_and_only_strings_besides(peer: Peer) -
     assert payload.pop("rbkit_server_version")
     assert all(type(value) is str for value in payload.values())
     assert payload["extensions"] == (
-        "set_cpu_interval,cpu_profile,start_cpu_polling,cpu_events,stacks,wait_profile,blocked,"
+        "cpu_profile,start_cpu_polling,cpu_events,stacks,blocked,"
         "trace_objects,memory_profile,"
-        "snapshot_start,snapshot_status,snapshot_chunk,status"
+        "snapshot_start,snapshot_status,snapshot_chunk,status,"
+        "set_cpu_interval,wait_profile,goodbye"
     )
     assert payload["language"] == "python"
     assert payload["native"] == "yes" or payload["native"].startswith("no: ")
@@ -156,9 +157,73 @@ def test_set_cpu_interval_answers_what_is_in_force(peer: Peer) -> None:
     assert peer.map("cpu_profile")["interval_us"] == 50_000
 
 
+def test_of_several_intervals_the_shortest_is_in_force_and_each_goes_with_its_client(
+    peer: Peer, endpoints: tuple[str, str]
+) -> None:
+    peer.map("start_cpu_polling")
+    with Peer(*endpoints) as other, Peer(*endpoints) as silent:
+        assert peer.map("set_cpu_interval 30000")["interval_us"] == 30_000
+        assert other.map("set_cpu_interval 20000")["interval_us"] == 20_000
+        assert peer.map("set_cpu_interval 50000")["interval_us"] == 20_000
+        assert silent.map("set_cpu_interval 15000")["interval_us"] == 15_000
+        silent.map("cpu_profile")
+        # It has polled and does so no more; the others go on.
+        wait_until(
+            lambda: other.map("cpu_profile") and peer.map("cpu_profile")["interval_us"] == 20_000,
+            "the silent one's end",
+        )
+        assert silent.map("cpu_profile")["interval_us"] == 15_000, "it is there again"
+        silent.map("goodbye")
+        assert peer.map("cpu_profile")["interval_us"] == 20_000
+        assert other.map("goodbye") == {}
+        assert peer.map("cpu_profile")["interval_us"] == 50_000
+    peer.map("goodbye")
+    assert peer.map("cpu_profile")["interval_us"] == 1000
+
+
+def test_the_interval_of_a_client_that_only_listens_lasts_while_it_does(peer: Peer, endpoints: tuple[str, str]) -> None:
+    with Peer(*endpoints) as listener:
+        listener.subscribe()
+        listener.ask("start_cpu_profiling")
+        listener.map("set_cpu_interval 20000")
+        listener.quiet(1)  # three times as long as a client lasts that polls
+        assert peer.map("cpu_profile")["interval_us"] == 20_000
+        listener.unsubscribe()
+        wait_until(lambda: peer.map("cpu_profile")["interval_us"] == 1000, "its end")
+
+
+def test_one_clients_off_does_not_undo_anothers_on(server: Server, peer: Peer, endpoints: tuple[str, str]) -> None:
+    peer.map("start_cpu_polling")
+    with Peer(*endpoints) as other:
+        assert peer.map("wait_profile on") == {"wanted": True, "active": True}
+        assert other.map("wait_profile off") == {"wanted": False, "active": True}
+        assert other.map("wait_profile on") == {"wanted": True, "active": True}
+        assert peer.map("wait_profile off") == {"wanted": False, "active": True}
+        other.map("goodbye")
+        assert peer.map("wait_profile off") == {"wanted": False, "active": False}
+
+
+def test_the_clock_chosen_is_that_of_what_is_published_and_both_can_be_read(server: Server, subscriber: Peer) -> None:
+    subscriber.map("start_cpu_polling")
+    subscriber.ask("use_wall_time")
+    assert subscriber.map("cpu_profile")["clock"] == "cpu", "not before it is published by it"
+    subscriber.ask("start_cpu_profiling")
+    until = time.monotonic() + 0.2
+    while time.monotonic() < until:
+        pass
+    profile = subscriber.map("cpu_profile")
+    assert profile["clock"] == "wall"
+    assert profile["weight_us"] == profile["wall_us"] > profile["cpu_us"] > 0
+    subscriber.event(lambda event: event[0] == 9)
+    subscriber.ask("use_cpu_time")
+    subscriber.ask("start_cpu_profiling")
+    assert subscriber.map("cpu_profile")["clock"] == "wall", "who came first keeps what it chose"
+
+
 @pytest.mark.parametrize(
     "command",
     [
+        "goodbye now",
         "set_cpu_interval",
         "set_cpu_interval x",
         "set_cpu_interval -5",
