@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, Literal
 
+from . import started
 from .binding import Binding
 from .errors import ConfigurationError
 from .protocol.constants import PORT_RANGE
-from .started import command_line
 
 __all__ = [
     "Settings",
@@ -52,7 +52,7 @@ def default_name() -> str:
         directory = os.getcwd()
     except OSError:
         directory = ""  # a release directory that the next deployment has removed, or that this user may not see
-    facts = "\0".join([str(os.geteuid()), directory, *command_line()])
+    facts = "\0".join([str(os.geteuid()), directory, *started.command_line()])
     return "app-" + hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
@@ -99,6 +99,10 @@ class Settings:
     pub_endpoint: str | None = None
     req_endpoint: str | None = None
     name: str = ""
+    # Whether somebody has chosen the name, or it is a hash.
+    named: bool = True
+    # Where the application was wrapped.
+    module: str = ""
     token: str | Literal[False] | None = None
     authorize: Authorize | None = None
     allowed_origins: tuple[str, ...] = ()
@@ -165,7 +169,7 @@ class Settings:
                 "pub_endpoint and req_endpoint go together: give both to use another Rbkit server, none for the "
                 "embedded one"
             )
-        values.setdefault("name", default_name())
+        values = {"name": default_name(), "named": "name" in values, **values}
         settings = cls(**values)
         if settings.pub_port is not None or settings.req_port is not None:
             settings.binding()
@@ -185,6 +189,11 @@ class Settings:
             ConfigurationError: see :class:`Binding`.
         """
         return Binding(self.bind_host, self.curve_secret_key_file, self.curve_authorized_keys_dir, self.insecure_bind)
+
+    @property
+    def title(self) -> str:
+        """What people read: the name that was chosen, else what was started."""
+        return self.name if self.named else started.title(self.module)
 
     @property
     def embedded(self) -> bool:

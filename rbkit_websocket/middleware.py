@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Literal
 from weakref import WeakSet
 
@@ -80,7 +81,8 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
     del options["app"]
     if not is_enabled():
         return app  # before the options are looked at: this is the switch for when something is wrong
-    settings = Settings.from_options(**options)
+    module = sys._getframe(1).f_globals.get("__name__")
+    settings = replace(Settings.from_options(**options), module=module if isinstance(module, str) else "")
     ours = pages(settings.mount)
 
     def rbkit_websocket(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:

@@ -165,7 +165,7 @@ class Runtime:
                 "id": record.id,
                 "name": None,
                 "pid": record.pid,
-                "application": record.application,
+                "application": status.text("application") or self.settings.title,
                 "started": record.started,
                 "alive": status.answered,
                 "rss": status.number("rss"),

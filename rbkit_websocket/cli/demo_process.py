@@ -23,7 +23,7 @@ STOP_TIMEOUT: Final = 3.0
 # Not by -m: that looks in the working directory first, which is a checkout for whoever follows its README, and the
 # sources there have no extensions.
 _SERVER: Final = (
-    "import sys; sys.path[:] = filter(None, sys.path); "
+    "import sys; sys.path[:] = filter(None, sys.path); sys.argv[0] = 'rbkit-demo'; "
     "from rbkit_websocket.cli.demo_server import main; sys.exit(main())"
 )
 

@@ -15,9 +15,14 @@ monkey.patch_all()
 import argparse
 import errno
 import json
+import linecache
 import os
 import signal
 import sys
+from importlib.abc import InspectLoader
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
 
 import gevent
 import gevent.event
@@ -25,7 +30,19 @@ import gevent.os
 from gevent import pywsgi
 
 from .. import RbkitWebsocket, close_sessions, ensure_started, stop_server
-from .demo_app import create_app
+
+_FILE = "rbkit_demo/app.py"
+
+
+def _application() -> Any:
+    """The demo's, as somebody's own code: in a profile it is no part of this package, wherever that is installed."""
+    spec = find_spec("rbkit_websocket.cli.demo_app")
+    source = spec.loader.get_source(spec.name) if spec is not None and isinstance(spec.loader, InspectLoader) else None
+    assert source is not None
+    module = sys.modules["rbkit_demo.app"] = ModuleType("rbkit_demo.app", __doc__)
+    exec(compile(source, _FILE, "exec"), module.__dict__)  # noqa: S102 - our own file
+    linecache.cache[_FILE] = len(source), None, source.splitlines(keepends=True), _FILE  # for tracebacks
+    return module.create_app()
 
 
 def main() -> int:
@@ -35,7 +52,7 @@ def main() -> int:
     port = parser.parse_args().port
     wishes = json.loads(sys.stdin.readline())
 
-    app = RbkitWebsocket(create_app(), name=wishes["name"], token=wishes["token"])
+    app = RbkitWebsocket(_application(), name=wishes["name"], token=wishes["token"])
     server = pywsgi.WSGIServer(("127.0.0.1", port), app, log=None)
     try:
         server.start()

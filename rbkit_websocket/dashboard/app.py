@@ -57,7 +57,7 @@ def _servers(environ: dict[str, Any], start_response: StartResponse, runtime: Ru
     # Late, as it imports gevent; a browser is not told why its WebSocket was refused.
     from ..takeover import obstacle
 
-    answer = {"application": runtime.settings.name, "servers": runtime.servers(), "obstacle": obstacle(environ)}
+    answer = {"application": runtime.settings.title, "servers": runtime.servers(), "obstacle": obstacle(environ)}
     return as_json(environ, start_response, answer)
 
 

@@ -253,7 +253,7 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
                 new_req + _tcp(settings.req_port, binding),
                 curve=_keys(binding),
                 server_id=server_id,
-                application=settings.name,
+                application=settings.title,
                 linger=settings.linger,
                 snapshot_rate=settings.snapshot_rate,
                 signum=settings.signal,
@@ -264,8 +264,10 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
             )
             server.start()
             process.server = server
-        elif new_pub or new_req:
-            server.bind(new_pub, new_req)
+        else:
+            server.serve_for(settings.title)
+            if new_pub or new_req:
+                server.bind(new_pub, new_req)
         # From here on _forget() removes what is left, the sockets of a record that could not be written too.
         process.records[directory, settings.name] = endpoints
         record.write(directory)

@@ -25,7 +25,7 @@ from ..errors import ServerStartError
 from ..profilers.base import Host, QuietCollector
 from ..profilers.blocked import LoopWatch
 from ..protocol.codec import pack
-from ..started import process_name
+from ..started import title
 from . import commands
 from .channels import Channels, Envelope
 from .originals import AppThread, make_host, tell
@@ -49,7 +49,7 @@ class Server:
         req: ZeroMQ endpoints to take commands on; empty for none.
         curve: the keys of its TCP endpoints; None: they are open. ipc endpoints are guarded by the file system.
         server_id: its identity, see :func:`rbkit_websocket.discovery.new_id`.
-        application: the application's name.
+        application: what people call the application.
         linger: seconds that profilers which a command started go on without subscribers.
         snapshot_rate: bytes a second of a heap snapshot.
         signum: the signal of the native sampler; None: its default, 0: none.
@@ -85,7 +85,7 @@ class Server:
         self.pub_endpoints = list(pub)
         self.req_endpoints = list(req)
         self.id = server_id
-        self.application = application or process_name()
+        self._applications = (application,) if application else ()
         self.version = __version__
         self.working_directory = _working_directory()
         self.started = time.time()
@@ -141,6 +141,16 @@ class Server:
             self.app.close()
             raise ServerStartError(f"the embedded Rbkit server cannot start: {error}") from error
         logging.getLogger("rbkit_websocket").info("rbkit: native sampler: %s", self.profiling.cpu.native)
+
+    @property
+    def application(self) -> str:
+        """What this process serves, for people: ``shop``, ``shop, blog`` where it is more than one application."""
+        return ", ".join(self._applications) or title()
+
+    def serve_for(self, application: str) -> None:
+        """One more application of this process is watched through this server."""
+        if application not in self._applications:
+            self._applications = (*self._applications, application)
 
     def _make_watch(self) -> LoopWatch | None:
         app = self.app

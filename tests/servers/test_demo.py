@@ -79,7 +79,7 @@ def test_the_demo_shows_a_real_profile_and_ends_by_itself():
     assert all(rows)
     functions = {row[5] for row in rows}
     assert functions & {"sieve", "edit_distance"}
-    assert any(row[3].endswith("cli/demo_app.py") for row in rows)
+    assert any(row[3] == "rbkit_demo/app.py" for row in rows)
     assert not [row for row in rows if row[3] == "gevent/hub.py" and row[5] == "Hub.run"]
 
 

@@ -211,27 +211,37 @@ def django() -> Any:
 
 def plain() -> Any:
     """Bare WSGI: shows what the middleware does to responses without a framework in between."""
+    return middleware(_views)
+
+
+def _views(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    path = environ["PATH_INFO"]
+    if path == "/written":
+        start_response("200 OK", [("Content-Type", "text/plain")])(b"written ")
+        return [b"and returned"]
+    if path == "/old-client":
+        start_response("200 OK", [("Content-Type", "text/html; charset=utf-8")])
+        return [(Path(__file__).parents[1] / "browser" / "old_client.html").read_bytes()]
+    if path == "/body":
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        return [body]
+    if path not in VIEWS:
+        start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "7")])
+        return [b"nothing"]
+    content_type, body = render(path, environ)
+    start_response("200 OK", [("Content-Type", content_type), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def two() -> Any:
+    """Two wrapped applications of one process, ``aa`` and ``bb``, each below its path."""
+    parts = {name: RbkitWebsocket(_views, name=name, mount=f"/{name}/__rbkit__") for name in ("aa", "bb")}
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        if path == "/written":
-            start_response("200 OK", [("Content-Type", "text/plain")])(b"written ")
-            return [b"and returned"]
-        if path == "/old-client":
-            start_response("200 OK", [("Content-Type", "text/html; charset=utf-8")])
-            return [(Path(__file__).parents[1] / "browser" / "old_client.html").read_bytes()]
-        if path == "/body":
-            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
-            return [body]
-        if path not in VIEWS:
-            start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "7")])
-            return [b"nothing"]
-        content_type, body = render(path, environ)
-        start_response("200 OK", [("Content-Type", content_type), ("Content-Length", str(len(body)))])
-        return [body]
+        return parts[environ["PATH_INFO"].split("/")[1]](environ, start_response)
 
-    return middleware(application)
+    return application
 
 
 def resource() -> Any:

@@ -81,7 +81,7 @@ def test_every_option_has_an_environment_variable_that_a_keyword_overrides(optio
 
 def test_no_option_was_forgotten_here() -> None:
     known = {*OPTIONS, "authorize", "allowed_origins", "pub_port", "req_port"}
-    assert {field.name for field in dataclasses.fields(Settings)} == known
+    assert {field.name for field in dataclasses.fields(Settings)} == {*known, "named", "module"}
 
 
 @pytest.mark.parametrize("option", sorted({*OPTIONS, "authorize", "allowed_origins"}))

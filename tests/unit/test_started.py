@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.embeddedpeer import Peer
 
-from rbkit_websocket.started import command_line, process_name
+from rbkit_websocket.started import command_line, process_name, title
 
 
 @pytest.mark.parametrize(
@@ -97,3 +97,34 @@ def test_an_interpreter_without_arguments_streams_directory_and_home_is_served(r
             assert peer.ask("trigger_gc") == b"ok"
         process.stdin.close()
         assert process.wait(20) in (0, 120)  # 120: what the program has written itself could not be flushed
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "name"),
+    [
+        (["/venv/bin/gunicorn", "-b", "127.0.0.1:8000", "-k", "gevent", "shop:app"], {}, "shop:app"),
+        (["/venv/bin/waitress-serve", "--port=80", "--call", "shop:create_app"], {}, "shop:create_app"),
+        (["/venv/bin/flask", "--app", "shop", "run"], {}, "shop"),
+        (["/venv/bin/flask", "--app=shop:make()", "run"], {}, "shop:make()"),
+        (["/venv/bin/flask", "run"], {"FLASK_APP": "/srv/shop.py"}, "shop.py"),
+        (["/venv/bin/flask", "run"], {}, "flask run"),
+        (["manage.py", "--traceback", "runserver", "0:8000"], {}, "manage.py runserver"),
+        (["/srv/app.py", "127.0.0.1:80"], {}, "app.py"),
+        (["/venv/bin/serve-shop"], {}, "serve-shop"),
+        (["-c"], {}, "shop.wsgi"),
+        (["mod_wsgi"], {}, "shop.wsgi"),
+        ([], {}, "shop.wsgi"),
+        (["/srv/a\x1b[31m.py"], {}, "a[31m.py"),
+    ],
+)
+def test_an_application_is_called_what_stands_on_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, argv: list[str], environ: dict[str, str], name: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.delitem(sys.modules, "__main__")
+    monkeypatch.delenv("FLASK_APP", raising=False)
+    for key, value in environ.items():
+        monkeypatch.setenv(key, value)
+    assert title("shop.wsgi") == name
+    monkeypatch.setattr(sys, "argv", [])
+    assert title("__main__") == process_name()

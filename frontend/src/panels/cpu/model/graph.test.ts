@@ -153,6 +153,6 @@ describe("whose code it is", () => {
     ["/var/lib/gems/3.1.0/gems/rack-2/lib/rack.rb", "library"],
     ["/usr/lib/ruby/3.1.0/json.rb", "standard"],
     ["/src/rbkit_websocket/middleware.py", "library"],
-    ["/src/rbkit_websocket/cli/demo_app.py", "app"],
+    ["rbkit_demo/app.py", "app"],
   ])("%s: %s", (file, kind) => expect(kindOf(file)).toBe(kind));
 });

@@ -42,7 +42,7 @@ export class FrameTable {
 }
 
 // The profiler itself is no part of the application, wherever it is installed.
-const LIBRARY = /[/\\](site-packages|dist-packages|gems|rbkit_websocket(?![/\\]cli[/\\]demo_app))[/\\]/;
+const LIBRARY = /[/\\](site-packages|dist-packages|gems|rbkit_websocket)[/\\]/;
 const STANDARD = /[/\\]lib(64)?[/\\](python|ruby)[\d.]*[/\\]|^<(frozen|built-?in|internal)|^$/;
 
 /** Whose code a file is, by its path. */
