@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from selenium.webdriver import Chrome
+from selenium.webdriver import Chrome, Keys
 from support.panelpage import PanelPage, panels
 from support.servers import SERVERS
 from support.standin import StandIn, pack
@@ -19,6 +19,25 @@ ROW = 19
 """Height of a bar in CSS pixels, as ``paint.ts`` has it."""
 FOUND = (0xF0, 0xE0, 0x4D)
 """``--flame-found`` of the light theme."""
+
+WHITE = (0xFF, 0xFF, 0xFF)
+"""``--surface`` of the light theme, where no bar is."""
+
+# How much of one row of pixels has a colour; as below.
+_SHARE = """
+const [png, share, color, done] = arguments;
+const bytes = Uint8Array.from(atob(png), (letter) => letter.charCodeAt(0));
+createImageBitmap(new Blob([bytes], {type: 'image/png'})).then((picture) => {
+  const context = new OffscreenCanvas(picture.width, picture.height).getContext('2d');
+  context.drawImage(picture, 0, 0);
+  const {data} = context.getImageData(0, Math.floor(picture.height * share), picture.width, 1);
+  let free = 0;
+  for (let x = 0; x < picture.width; x++) {
+    if (color.every((value, at) => Math.abs(data[x * 4 + at] - value) <= 3)) free++;
+  }
+  done(free / picture.width);
+});
+"""
 
 # Runs of a colour down one column of a PNG, as [first, last + 1] in shares of its height. Decoded by the browser, to
 # whose policy a blob of the script's own is no image from elsewhere.
@@ -75,16 +94,23 @@ class Flame:
             "scroll: document.querySelector('.flame-scroll').scrollTop}; })()"
         )
 
-    def runs(self, share: float, color: tuple[int, int, int]) -> list[tuple[float, float]]:
-        """Where the screen has a colour, down the graph at a share of its width: CSS pixels from the canvas's top."""
+    def _look(self, script: str, share: float, color: tuple[int, int, int]) -> Any:
         box = self.box()
         top = box["top"] + box["pageTop"]  # of the document, not of the window
         places = {"x": box["left"], "y": top, "width": box["width"], "height": box["height"]}
         clip = {name: place * self.zoom for name, place in places.items()} | {"scale": 1}
         chromium = self.page.chromium
         shot = chromium.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "clip": clip})["data"]
-        runs = chromium.execute_async_script(_RUNS, shot, share, color)
-        return [(first * box["height"], last * box["height"]) for first, last in runs]
+        return chromium.execute_async_script(script, shot, share, color)
+
+    def runs(self, share: float, color: tuple[int, int, int]) -> list[tuple[float, float]]:
+        """Where the screen has a colour, down the graph at a share of its width: CSS pixels from the canvas's top."""
+        height = self.box()["height"]
+        return [(first * height, last * height) for first, last in self._look(_RUNS, share, color)]
+
+    def free(self, row: int) -> float:
+        """The share of a row's width where no bar is drawn."""
+        return self._look(_SHARE, ((row + 0.2) * ROW - self.box()["scroll"]) / self.box()["height"], WHITE)
 
     def found(self) -> float | None:
         """The middle of the one bar that the search marks, in CSS pixels from the canvas's top; None if unseen."""
@@ -131,7 +157,7 @@ def sampled(chromium: Chrome, stacks: dict[tuple[str, ...], int]) -> Iterator[tu
             page.find(".flame-canvas")
             page.press("Stop sampling")
             page.choose("Stretch of time", "Since the start")
-            page.wait(lambda: f"{sum(stacks.values())} samples" in page.text(), "all samples")
+            page.wait(lambda: f"{sum(stacks.values()):,} samples" in page.text(), "all samples")
             yield page, Flame(page), rbkit
 
 
@@ -202,3 +228,26 @@ def test_a_scrolled_graph_shows_and_hits_the_same_bars(chromium: Chrome) -> None
         metrics = {"width": 1100, "height": 700, "deviceScaleFactor": 2.5, "mobile": False}
         chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         scrolls_truly(page, flame)
+
+
+def test_what_is_too_thin_to_be_seen_is_a_bar_of_many_that_opens(chromium: Chrome) -> None:
+    thin = {("main", "busy", f"thin{number:04d}"): 1 for number in range(1200)}
+    with sampled(chromium, {("main", "busy", "wide"): 400, ("main", "busy"): 200, **thin}) as (page, flame, _):
+        # Of its 1800 samples 200 are its own: a ninth of what is below it is free, and no more.
+        assert abs(flame.free(row=3) - 1 / 9) < 0.02
+        assert flame.free(row=2) < 0.01
+        page.screenshot("flame-many")
+        at = flame.box()["width"] / 2
+        # All of them are as thin as before, so they are divided by name until each has its place.
+        for row, words in ((3, "+ 1,200 others"), (4, "+ 75 others"), (5, "thin0")):
+            flame.mouse("mouseMoved", at, (row + 0.5) * ROW)
+            page.wait(lambda w=words: page.text(".tooltip").startswith(w), words)
+            flame.click(at, (row + 0.5) * ROW)
+            page.wait(lambda w=words: page.text(".flame-chosen").startswith(w), f"{words}, clicked")
+            if row < 5:
+                assert flame.free(row=row + 1) < 0.1, "the opened ones take all of the width but for the lines between"
+        assert "total 1.0 ms (0.1%)" in page.text(".flame-chosen")
+        # And back, one by one.
+        for words in ("busy", "main"):
+            page.find(".flame-scroll").send_keys(Keys.ESCAPE)
+            page.wait(lambda: flame.free(row=3) > 0.1, f"{words}, as before")

@@ -4,14 +4,11 @@ import { theme } from "../../theme.ts";
 import { clean, duration, percent } from "../../ui/format.ts";
 import { usePixelRatio } from "../../ui/pixelratio.ts";
 import type { Graph } from "./model/graph.ts";
-import { type Bar, barAt, layOut, neighbour, type Step } from "./model/layout.ts";
-import type { Frame } from "./model/tree.ts";
-import { paint, palette, ROW } from "./paint.ts";
+import { type Bar, barAt, barOf, type Direction, find, layOut, neighbour, pathOf, rowsIn } from "./model/layout.ts";
+import type { Path } from "./model/path.ts";
+import { hitsBelow, othersWords, paint, palette, ROW } from "./paint.ts";
 
-/** The way to a node by its frames: node numbers do not outlive a graph. */
-export type Path = readonly Frame[];
-
-const STEPS: { readonly [key: string]: Step } = {
+const DIRECTIONS: { readonly [key: string]: Direction } = {
   ArrowUp: "up",
   ArrowDown: "down",
   ArrowLeft: "left",
@@ -38,10 +35,16 @@ export function Flame({ graph, search, focus }: FlameProps) {
   const { width, height } = size.value;
   const scroll = scrolled.value;
   const ratio = usePixelRatio();
-  const focused = find(graph, focus.value);
+  const steps = focus.value;
+  const focused = useMemo(() => find(graph, steps), [graph, steps]);
   const bars = useMemo(() => layOut(graph, focused, width), [graph, focused, width]);
-  const rows = bars.reduce((most, bar) => Math.max(most, bar.row), 0) + 1;
-  const chosen = selected.value ? find(graph, selected.value, true) : -1;
+  const hits = useMemo(() => (search ? hitsBelow(graph, search) : null), [graph, search]);
+  const rows = rowsIn(bars);
+  const way = selected.value;
+  const chosen = useMemo(() => {
+    const place = way && find(graph, way);
+    return place?.whole ? barOf(bars, place) : null;
+  }, [graph, bars, way]);
 
   useEffect(() => {
     const element = scroller.current;
@@ -67,12 +70,12 @@ export function Flame({ graph, search, focus }: FlameProps) {
     element.style.width = `${width}px`;
     element.style.height = `${height}px`;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    paint(context, { graph, bars, search, selected: chosen, scroll, width, height }, colors);
-  }, [graph, bars, search, chosen, scroll, width, height, ratio, colors]);
+    paint(context, { graph, bars, search, hits, selected: chosen, scroll, width, height }, colors);
+  }, [graph, bars, search, hits, chosen, scroll, width, height, ratio, colors]);
 
   const under = ({ x, y }: Pointer): Bar | null => barAt(bars, x, Math.floor((y + scroll) / ROW));
   const select = (bar: Bar) => {
-    selected.value = pathOf(graph, bar.node);
+    selected.value = pathOf(graph, bar);
     const element = scroller.current;
     if (!element) return;
     const top = bar.row * ROW;
@@ -80,11 +83,11 @@ export function Flame({ graph, search, focus }: FlameProps) {
     if (top + ROW > element.scrollTop + height) element.scrollTop = top + ROW - height;
   };
   const key = (event: KeyboardEvent) => {
-    const step = STEPS[event.key];
-    if (step) {
-      const next = neighbour(bars, chosen < 0 ? focused : chosen, step);
+    const direction = DIRECTIONS[event.key];
+    if (direction) {
+      const next = neighbour(bars, chosen ?? barOf(bars, focused), direction);
       if (next) select(next);
-    } else if (event.key === "Enter" && chosen >= 0) {
+    } else if (event.key === "Enter" && chosen) {
       focus.value = pathOf(graph, chosen);
     } else if (event.key === "Escape") {
       focus.value = focus.value.slice(0, -1);
@@ -118,18 +121,22 @@ export function Flame({ graph, search, focus }: FlameProps) {
           const bar = under(pointerOf(event, canvas.current));
           if (!bar) return;
           select(bar);
-          focus.value = pathOf(graph, bar.node);
+          focus.value = pathOf(graph, bar);
         }}
       >
         <canvas ref={canvas} class="flame-canvas" />
         <div class="flame-space" style={{ height: `${Math.max(0, rows * ROW - height)}px` }} />
       </div>
       <p class="flame-chosen" aria-live="polite">
-        {chosen > 0 ? <Words graph={graph} node={chosen} /> : <span class="soft">Click a bar to focus on it.</span>}
+        {chosen && chosen.row > 0 ? (
+          <Words graph={graph} bar={chosen} />
+        ) : (
+          <span class="soft">Click a bar to focus on it.</span>
+        )}
       </p>
       {at && tip && (
         <div class="tooltip" style={{ left: `${tipLeft(at.clientX)}px`, top: `${at.clientY + 18}px` }}>
-          <Words graph={graph} node={tip.node} />
+          <Words graph={graph} bar={tip} />
         </div>
       )}
     </div>
@@ -153,42 +160,33 @@ function tipLeft(x: number): number {
   return Math.max(8, Math.min(x + 12, window.innerWidth - 380));
 }
 
-function Words({ graph, node }: { graph: Graph; node: number }) {
-  const frame = graph.frame(node);
+function Words({ graph, bar }: { graph: Graph; bar: Bar }) {
+  const frame = graph.frame(bar.node);
+  const others = bar.others.at(-1);
   const all = graph.total[0] || 1;
-  const total = graph.total[node] ?? 0;
-  const own = graph.self[node] ?? 0;
-  const before = graph.totalBefore?.[node];
+  const sum = (of: Float64Array) =>
+    others ? bar.members.reduce((weight, node) => weight + of[node]!, 0) : (of[bar.node] ?? 0);
+  const total = sum(graph.total);
+  const own = sum(graph.self);
   return (
     <>
-      <strong class="mono">{clean(frame.label)}</strong>{" "}
-      {frame.file && (
-        <span class="mono soft">
-          {clean(frame.file)}:{frame.line}
+      <strong class="mono">{others ? othersWords(bar) : clean(frame.label)}</strong>{" "}
+      {others ? (
+        <span class="soft">
+          called by <span class="mono">{clean(frame.label)}</span>, none of them above {percent(others.below)}; click to
+          look at them
         </span>
+      ) : (
+        frame.file && (
+          <span class="mono soft">
+            {clean(frame.file)}:{frame.line}
+          </span>
+        )
       )}{" "}
       <span class="figures">
         total {duration(total)} ({percent(total / all)}) · self {duration(own)} ({percent(own / all)})
-        {before !== undefined && ` · before ${percent(before / (graph.totalBefore?.[0] || 1))}`}
+        {graph.totalBefore && ` · before ${percent(sum(graph.totalBefore) / (graph.totalBefore[0] || 1))}`}
       </span>
     </>
   );
-}
-
-/** The node at the end of a path; its last caller that is there, or -1 if `exact`. */
-function find(graph: Graph, path: Path, exact = false): number {
-  let node = 0;
-  for (const { label, file, line } of path) {
-    const next = graph.children(node).find((child) => {
-      const frame = graph.frame(child);
-      return frame.label === label && frame.file === file && frame.line === line;
-    });
-    if (next === undefined) return exact ? -1 : node;
-    node = next;
-  }
-  return node;
-}
-
-function pathOf(graph: Graph, node: number): Path {
-  return graph.tree.path(node).map((frame) => graph.table.frames[frame]!);
 }

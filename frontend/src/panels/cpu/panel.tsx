@@ -347,6 +347,9 @@ function Legend({ view, found }: { view: CpuView; found: number | null }) {
           <li>
             <i class="key standard" aria-hidden="true" /> standard library
           </li>
+          <li>
+            <i class="key others" aria-hidden="true" /> too thin one by one, click to open
+          </li>
         </>
       )}
       {found !== null && (

@@ -1,11 +1,13 @@
 import { useSignal } from "@preact/signals";
 import { download } from "../../ui/download.ts";
 import { collapsed, speedscope } from "./model/export.ts";
-import { layOut } from "./model/layout.ts";
-import { paint, palette, ROW, svgOf } from "./paint.ts";
+import { layOut, rowsIn } from "./model/layout.ts";
+import { hitsBelow, paint, palette, ROW, svgOf } from "./paint.ts";
 import type { CpuView } from "./view.ts";
 
 const WIDTH = 1600;
+/** Browsers draw on no canvas that is higher; an SVG has all rows. */
+const HIGHEST = 16_384;
 
 /** Saves what is shown. */
 export function Save({ view }: { view: CpuView }) {
@@ -35,8 +37,9 @@ function save(view: CpuView, kind: string): void {
   const name = `rbkit-cpu-${process}`.slice(0, 80);
   const search = view.search.value.trim().toLowerCase();
   const graph = view.graph.value;
-  const bars = layOut(graph, 0, WIDTH, 0.4);
-  if (kind === "svg") download(`${name}.svg`, svgOf(graph, bars, WIDTH, search, palette()), "image/svg+xml");
+  const bars = layOut(graph, { node: 0, others: [] }, WIDTH, 1);
+  const picture = { graph, bars, search, hits: search ? hitsBelow(graph, search) : null };
+  if (kind === "svg") download(`${name}.svg`, svgOf(picture, WIDTH, palette()), "image/svg+xml");
   if (kind === "speedscope") {
     download(`${name}.speedscope.json`, speedscope(view.upright.value, process), "application/json");
   }
@@ -44,11 +47,10 @@ function save(view: CpuView, kind: string): void {
   if (kind === "png") {
     const canvas = document.createElement("canvas");
     canvas.width = WIDTH;
-    canvas.height = (bars.reduce((most, bar) => Math.max(most, bar.row), 0) + 1) * ROW;
+    canvas.height = Math.min(HIGHEST, rowsIn(bars) * ROW);
     const context = canvas.getContext("2d");
     if (!context) return;
-    const scene = { graph, bars, search, selected: -1, scroll: 0, width: WIDTH, height: canvas.height };
-    paint(context, scene, palette());
+    paint(context, { ...picture, selected: null, scroll: 0, width: WIDTH, height: canvas.height }, palette());
     canvas.toBlob((blob) => blob && download(`${name}.png`, blob));
   }
 }

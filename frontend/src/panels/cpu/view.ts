@@ -1,5 +1,4 @@
 import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
-import type { Path } from "./flame.tsx";
 import {
   busyOver,
   differenceOf,
@@ -16,6 +15,7 @@ import {
   weigh,
 } from "./model/graph.ts";
 import type { History } from "./model/history.ts";
+import type { Path } from "./model/path.ts";
 import type { CpuStore } from "./store.ts";
 
 /** Seconds back from now, everything, or a stretch marked on the chart. */
@@ -119,7 +119,8 @@ export class CpuView {
   }
 
   #graph(inverse: boolean, group: Grouping): Graph {
-    const shape: Shape = { inverse, group, threadNames: this.store.threads.value };
+    const focus = inverse || group !== "none" ? this.focus.value : [];
+    const shape: Shape = { inverse, group, threadNames: this.store.threads.value, focus };
     const before = this.before.value;
     const history = this.#history();
     return before && sum(before) > 0

@@ -2,13 +2,12 @@ import { describe, expect, it } from "vitest";
 import { collapsed, speedscope } from "./export.ts";
 import { differenceOf, type Grouping, graphOf, rowsOf, weigh } from "./graph.ts";
 import { History } from "./history.ts";
-import { barAt, layOut, neighbour } from "./layout.ts";
 import { kindOf } from "./tree.ts";
 
 const EVERYTHING = { thread: null, request: null, busyOnly: false };
 
 function shape(inverse = false, group: Grouping = "none") {
-  return { inverse, group, threadNames: new Map([[1, "MainThread"]]) };
+  return { inverse, group, threadNames: new Map([[1, "MainThread"]]), focus: [] };
 }
 
 /** `stacks`: "a;b;c" to a weight, or a weight with a request. */
@@ -78,52 +77,6 @@ describe("a flame graph", () => {
     expect(graph.change(a!)).toBeCloseTo(0.2);
     expect(graph.change(b!)).toBeCloseTo(-1 / 3);
     expect(graph.width(a!)).toBe(100);
-  });
-});
-
-describe("the layout", () => {
-  const history = historyOf({ "main;a;b": 25, "main;c": 75 });
-  const graph = graphOf(history, all(history), shape());
-  const labelled = (bars: ReturnType<typeof layOut>) =>
-    bars.map((bar) => [graph.frame(bar.node).label, bar.row, Math.round(bar.x), Math.round(bar.width)]);
-
-  it("gives callees their share of the caller's width", () => {
-    expect(labelled(layOut(graph, 0, 400)).sort()).toEqual(
-      [
-        ["all", 0, 0, 400],
-        ["main", 1, 0, 400],
-        ["a", 2, 0, 100],
-        ["b", 3, 0, 100],
-        ["c", 2, 100, 300],
-      ].sort(),
-    );
-  });
-
-  it("gives the focused one everything, and keeps its callers", () => {
-    const a = layOut(graph, 0, 400).find((bar) => graph.frame(bar.node).label === "a")!;
-    expect(labelled(layOut(graph, a.node, 400))).toEqual([
-      ["all", 0, 0, 400],
-      ["main", 1, 0, 400],
-      ["a", 2, 0, 400],
-      ["b", 3, 0, 400],
-    ]);
-  });
-
-  it("leaves out what is too narrow to be seen", () => {
-    expect(layOut(graph, 0, 2)).toHaveLength(3);
-  });
-
-  it("finds bars by point and by key", () => {
-    const bars = layOut(graph, 0, 400);
-    const name = (bar: ReturnType<typeof barAt>) => bar && graph.frame(bar.node).label;
-    expect(name(barAt(bars, 150, 2))).toBe("c");
-    expect(barAt(bars, 150, 3)).toBeNull();
-    const main = barAt(bars, 5, 1)!;
-    expect(name(neighbour(bars, main.node, "down"))).toBe("c");
-    expect(name(neighbour(bars, main.node, "up"))).toBe("all");
-    const c = neighbour(bars, main.node, "down")!;
-    expect(name(neighbour(bars, c.node, "left"))).toBe("a");
-    expect(name(neighbour(bars, c.node, "right"))).toBe("c");
   });
 });
 

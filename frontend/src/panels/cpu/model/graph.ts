@@ -1,5 +1,6 @@
 import { addTo, type Bucket, type History, nodeOf, requestOf, threadOf } from "./history.ts";
-import { type Frame, type FrameTable, StackTree } from "./tree.ts";
+import { holds, isOthers, type Path } from "./path.ts";
+import { compareFrames, type Frame, type FrameTable, StackTree } from "./tree.ts";
 
 /** Which stretch of time: everything since the start, or a span of wall-clock milliseconds. */
 export type Span = { readonly from: number; readonly to: number } | "all";
@@ -19,6 +20,8 @@ export interface Shape {
   readonly inverse: boolean;
   readonly group: Grouping;
   readonly threadNames: ReadonlyMap<number, string>;
+  /** What is looked at closely. */
+  readonly focus: Path;
 }
 
 /** Weights by entry of a span and filter; what graphs and differences are made of. */
@@ -90,10 +93,15 @@ export class Graph {
     return this.total[node]! + (this.totalBefore?.[node] ?? 0);
   }
 
-  /** From -1 (gone) to 1 (new): how a node's share has changed. */
-  change(node: number): number {
-    const sum = this.width(node);
-    return sum ? (this.total[node]! - (this.totalBefore?.[node] ?? 0)) / sum : 0;
+  /** From -1 (gone) to 1 (new): how a node's share has changed, or that of several together. */
+  change(...nodes: number[]): number {
+    let sum = 0;
+    let difference = 0;
+    for (const node of nodes) {
+      sum += this.width(node);
+      difference += this.total[node]! - (this.totalBefore?.[node] ?? 0);
+    }
+    return sum ? difference / sum : 0;
   }
 
   /** Appends the children that took any time, in no order. */
@@ -106,11 +114,9 @@ export class Graph {
   children(node: number): Int32Array {
     let found = this.#sorted.get(node);
     if (!found) {
-      found = Int32Array.from(this.unsorted(node, [])).sort((a, b) => {
-        const one = this.frame(a).label;
-        const other = this.frame(b).label;
-        return one < other ? -1 : one > other ? 1 : a - b;
-      });
+      found = Int32Array.from(this.unsorted(node, [])).sort(
+        (a, b) => compareFrames(this.frame(a), this.frame(b)) || a - b,
+      );
       this.#sorted.set(node, found);
     }
     return found;
@@ -119,7 +125,7 @@ export class Graph {
 
 const ROOT: Frame = { label: "all", file: "", line: 0, kind: "standard" };
 
-const UPRIGHT: Shape = { inverse: false, group: "none", threadNames: new Map() };
+const UPRIGHT: Shape = { inverse: false, group: "none", threadNames: new Map(), focus: [] };
 
 /** The flame graph of some weights. */
 export function graphOf(history: History, weights: Weights, shape: Shape = UPRIGHT): Graph {
@@ -165,7 +171,7 @@ interface Member {
   readonly before: number;
 }
 
-// Narrower than a hair on any screen: what is below is not drawn, so it need not be made.
+// Of what takes the whole width. Narrower than a hair on any screen: what is below is not drawn, so it is not made.
 const NARROWEST = 1 / 6000;
 
 /** A graph with other paths than the history's: turned over, or with groups on top. */
@@ -183,9 +189,11 @@ function regrown(history: History, weights: Weights, before: Weights | null, sha
   }
   const tree = new StackTree();
   const figures = { self: [0], total: [0], selfBefore: [0], totalBefore: [0] };
-  const open: [node: number, depth: number, members: Member[]][] = [[0, 0, members]];
+  // Nodes to go on from. `least`: below this weight nothing is drawn; `step`: how far on the way to the focus, -1 beside it.
+  const open: { node: number; depth: number; inside: Member[]; least: number; step: number }[] = [];
+  open.push({ node: 0, depth: 0, inside: members, least: all * NARROWEST, step: 0 });
   for (let turn = open.pop(); turn; turn = open.pop()) {
-    const [node, depth, inside] = turn;
+    const { node, depth, inside, least, step } = turn;
     const groups = new Map<number, Member[]>();
     for (const member of inside) {
       figures.total[node]! += member.weight;
@@ -200,9 +208,25 @@ function regrown(history: History, weights: Weights, before: Weights | null, sha
       if (group) group.push(member);
       else groups.set(frame, [member]);
     }
-    if (figures.total[node]! + figures.totalBefore[node]! < all * NARROWEST) continue;
+    const weight = figures.total[node]! + figures.totalBefore[node]!;
+    if (step < 0 && weight < least) continue;
+    // The focused one gets the whole width, so that much less is seen below it.
+    const finer = step === shape.focus.length ? weight * NARROWEST : least;
+    const on = step >= 0 ? shape.focus[step] : undefined;
+    const others = on && isOthers(on) ? shape.focus.at(-1) : undefined;
+    const chosen = (frame: number, group: Member[]) =>
+      others && isOthers(others) && holds(others, history.table.frames[frame]!, weightOf(group), all);
+    let opened = 0;
+    for (const [frame, group] of groups) if (chosen(frame, group)) opened += weightOf(group);
     for (const [frame, group] of groups) {
-      open.push([tree.append(node, frame), depth + 1, group]);
+      const reached = on && !isOthers(on) && compareFrames(history.table.frames[frame]!, on) === 0;
+      open.push({
+        node: tree.append(node, frame),
+        depth: depth + 1,
+        inside: group,
+        least: chosen(frame, group) ? opened * NARROWEST : finer,
+        step: reached ? step + 1 : -1,
+      });
       for (const column of Object.values(figures)) column.push(0);
     }
   }
@@ -212,6 +236,10 @@ function regrown(history: History, weights: Weights, before: Weights | null, sha
     selfBefore: before && Float64Array.from(figures.selfBefore),
     totalBefore: before && Float64Array.from(figures.totalBefore),
   });
+}
+
+function weightOf(members: readonly Member[]): number {
+  return members.reduce((sum, { weight, before }) => sum + weight + before, 0);
 }
 
 function groupOf(history: History, entry: number, shape: Shape): number {

@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { graphOf, rowsOf, weigh } from "./graph.ts";
 import { type Delta, History, LIMITS, type Stack } from "./history.ts";
+import { LIGHT } from "./tree.ts";
 
 const EVERYTHING = { thread: null, request: null, busyOnly: false };
-const UPRIGHT = { inverse: false, group: "none", threadNames: new Map() } as const;
+const UPRIGHT = { inverse: false, group: "none", threadNames: new Map(), focus: [] } as const;
 
 function stackOf(history: History, names: string[], weightUs: number, more: Partial<Stack> = {}): Stack {
   const frames = names.map((name) => history.table.number(name, "/srv/app.py", 1));
@@ -91,6 +92,42 @@ describe("a history", () => {
     const merged = history.coarse[0]!;
     expect(merged.entries.length).toBeLessThanOrEqual(10);
     expect(merged.weights.reduce((sum, weight) => sum + weight, 0)).toBe(4 * 1275);
+    // What was cut is shown as what it is, and not as time of the callers' own.
+    const self = Object.fromEntries(
+      rowsOf(graphOf(history, weigh(history, "all", EVERYTHING), UPRIGHT)).map((row) => [row.frame.label, row.self]),
+    );
+    const cut = Object.fromEntries(
+      rowsOf(graphOf(history, weigh(history, { from: 0, to: 4000 }, EVERYTHING), UPRIGHT)).map((row) => [
+        row.frame.label,
+        row.self,
+      ]),
+    );
+    expect(self.main).toBe(0);
+    expect(cut.main).toBe(0);
+    expect(cut[LIGHT]).toBeGreaterThan(0);
+  });
+
+  it("keeps apart what only waits, also where it is cut", () => {
+    const history = new History({ ...LIMITS, fine: 4, merged: 4, coarse: 10, entries: 6 });
+    const wait = (at: number): Stack => ({
+      frames: [
+        history.table.number(`caller${at}`, "/srv/app.py", 1),
+        history.table.number("Condition.wait", "/usr/lib/python3.11/threading.py", 1),
+      ],
+      weightUs: 3,
+      thread: 1,
+      request: null,
+    });
+    for (let second = 0; second < 6; second++) {
+      history.add(
+        delta(
+          second,
+          Array.from({ length: 40 }, (_, at) => (at % 2 ? wait(at) : stackOf(history, [`f${at}`, "g"], 5))),
+        ),
+      );
+    }
+    expect(history.coarse[0]?.idleUs).toBe(4 * 20 * 3);
+    expect(sumOf(weigh(history, { from: 0, to: 4000 }, { ...EVERYTHING, busyOnly: true }))).toBe(4 * 20 * 5);
   });
 
   it("prunes the tree to what is heavy, and everything still adds up", () => {

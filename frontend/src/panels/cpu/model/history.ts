@@ -1,4 +1,4 @@
-import { FrameTable, isIdle, StackTree } from "./tree.ts";
+import { FrameTable, isIdle, LIGHT, LIGHT_IDLE, StackTree } from "./tree.ts";
 
 /** One stack of a delta; frames are numbers of the history's table, outermost first. */
 export interface Stack {
@@ -120,26 +120,37 @@ export class History {
     if (this.coarse.length > this.limits.coarse) this.coarse.shift();
   }
 
-  /** At most `most` entries: the lightest lose their innermost frame, and again, until few enough are left. */
+  /**
+   * At most `most` entries: of the lightest the innermost frame becomes that of light stacks, and its caller's, and again,
+   * until few enough are left. It is no time of the caller's own.
+   */
   #cut(weights: Map<number, number>, most: number): Map<number, number> {
     let entries = weights;
     while (entries.size > most) {
       const sorted = [...entries].sort((a, b) => b[1] - a[1]);
       const kept = new Map(sorted.slice(0, Math.floor(most / 2)));
+      let changed = false;
       for (const [entry, weight] of sorted.slice(Math.floor(most / 2))) {
-        const node = nodeOf(entry);
-        const caller = node > 0 ? this.tree.parent[node]! : 0;
-        const cut = entry - (node - caller) * (THREADS * REQUESTS);
+        const cut = movedTo(entry, this.#lightened(nodeOf(entry), this.idle(entry)));
+        changed ||= cut !== entry;
         kept.set(cut, (kept.get(cut) ?? 0) + weight);
       }
       // The roots of many threads and requests cannot be cut further.
-      if (kept.size === entries.size && sorted.every(([entry]) => nodeOf(entry) === 0)) return kept;
+      if (!changed) return kept;
       entries = kept;
     }
     return entries;
   }
 
-  /** Keeps the heaviest half of the nodes that the limit allows, and of the frames only those that they name. */
+  /** The node of light stacks beside a node, or beside its caller if it is such a one itself. */
+  #lightened(node: number, idle: boolean): number {
+    const { tree, table } = this;
+    const light = [LIGHT, LIGHT_IDLE].map((label) => table.number(label, "", 0, "others"));
+    const beside = light.includes(tree.frame[node]!) ? tree.parent[node]! : node;
+    return tree.child(beside > 0 ? tree.parent[beside]! : 0, light[idle ? 1 : 0]!);
+  }
+
+  /** Keeps the heaviest third of the nodes that the limit allows, and of the frames only those that they name. */
   #prune(): void {
     const weights = new Float64Array(this.tree.size);
     for (const [entry, weight] of this.totals) weights[nodeOf(entry)]! += weight;
@@ -150,7 +161,8 @@ export class History {
     }
     this.tree.accumulate(weights);
     // A parent weighs at least what its children do and has the lower number, so this keeps whole paths.
-    const most = Math.floor(this.limits.nodes / 2);
+    // A third, since each may get one for its light callees.
+    const most = Math.floor(this.limits.nodes / 3);
     const least = weights.slice().sort().at(-most) ?? 0;
     const kept = new Uint8Array(this.tree.size);
     let room = most - weights.reduce((heavier, weight) => heavier + (weight > least ? 1 : 0), 0);
@@ -159,26 +171,27 @@ export class History {
     });
     const table = new FrameTable();
     const tree = new StackTree();
+    const light = (caller: number, idle: boolean) =>
+      tree.child(caller, table.number(idle ? LIGHT_IDLE : LIGHT, "", 0, "others"));
     const moved = new Int32Array(this.tree.size);
     for (let node = 1; node < this.tree.size; node++) {
+      // Of what is not kept, the nearest caller that is.
       const caller = moved[this.tree.parent[node]!]!;
-      if (!kept[node]) {
-        moved[node] = caller;
-        continue;
-      }
       const frame = this.table.frames[this.tree.frame[node]!]!;
-      moved[node] = tree.child(caller, table.number(frame.label, frame.file, frame.line, frame.kind));
+      moved[node] = kept[node]
+        ? tree.child(caller, table.number(frame.label, frame.file, frame.line, frame.kind))
+        : caller;
     }
     const move = (entry: number) => {
       const node = nodeOf(entry);
-      return entry - (node - moved[node]!) * (THREADS * REQUESTS);
+      return movedTo(entry, kept[node] || node === 0 ? moved[node]! : light(moved[node]!, this.idle(entry)));
     };
-    this.tree = tree;
-    this.table = table;
     this.totals = regrouped(this.totals, move);
     this.pinned = this.pinned && regrouped(this.pinned, move);
     this.fine = this.fine.map((bucket) => remapped(bucket, move));
     this.coarse = this.coarse.map((bucket) => remapped(bucket, move));
+    this.tree = tree;
+    this.table = table;
   }
 
   /** Whether an entry's innermost function only waits. */
@@ -204,6 +217,11 @@ function pack(node: number, thread: number, request: number): number {
 
 export function nodeOf(entry: number): number {
   return Math.floor(entry / (THREADS * REQUESTS));
+}
+
+/** The same thread and request at another node. */
+function movedTo(entry: number, node: number): number {
+  return entry - (nodeOf(entry) - node) * (THREADS * REQUESTS);
 }
 
 export function threadOf(entry: number): number {

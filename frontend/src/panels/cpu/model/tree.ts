@@ -7,7 +7,19 @@ export interface Frame {
   readonly kind: FrameKind;
 }
 
-export type FrameKind = "app" | "library" | "standard" | "request" | "thread";
+export type FrameKind = "app" | "library" | "standard" | "request" | "thread" | "others";
+
+/** By name, then by place: the order of callees beside each other. 0 means the same function. */
+export function compareFrames(one: Frame, other: Frame): number {
+  if (one.label !== other.label) return one.label < other.label ? -1 : 1;
+  if (one.file !== other.file) return one.file < other.file ? -1 : 1;
+  return one.line - other.line;
+}
+
+/** What stands for callees that were too light to be kept apart, with the time that was spent in them. */
+export const LIGHT = "(light stacks, not kept apart)";
+/** The same of those that only waited. */
+export const LIGHT_IDLE = "(light stacks that wait, not kept apart)";
 
 /** [end of the file's name, label] of functions that only wait: the event loop's turn, locks, threads with no work. */
 const IDLE: readonly (readonly [string, RegExp])[] = [
@@ -22,7 +34,9 @@ const IDLE: readonly (readonly [string, RegExp])[] = [
 ];
 
 export function isIdle(frame: Frame): boolean {
-  return IDLE.some(([file, label]) => frame.file.endsWith(file) && label.test(frame.label));
+  return (
+    frame.label === LIGHT_IDLE || IDLE.some(([file, label]) => frame.file.endsWith(file) && label.test(frame.label))
+  );
 }
 
 /** Functions by number. */
