@@ -193,9 +193,8 @@ class AsgiRequest(Serving):
         super().hide(hide)
         scope = getattr(self.held, "scope", None) or (self._environ or {}).get("asgi.scope")
         if scope is not None:
-            for key in ("query_string", "raw_path"):
-                if isinstance(value := scope.get(key), bytes):
-                    scope[key] = hide(value.decode("latin-1")).encode("latin-1")
+            scope["path"] = hide(scope["path"])
+            scope["query_string"] = hide(scope["query_string"].decode("latin-1")).encode("latin-1")
 
 
 _SERVERS: Final = (

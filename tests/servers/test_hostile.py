@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
 from support.rawclient import PONG, TEXT, RawClient, encode
-from support.servers import SERVERS, TOKEN, alive
+from support.servers import SERVERS, alive
 from support.waiting import scaled, wait_until
 
 from .conftest import Fleet, Site, in_use, target
@@ -52,15 +51,3 @@ def test_a_fork_of_the_application_leaves_the_sessions_alone(server: str) -> Non
             assert client.command("ping") == b"ok"
         wait_until(lambda: not alive(child), "the child to end")
         assert client.command("ping") == b"ok"
-
-
-@pytest.mark.parametrize("server", ["gunicorn-gevent", "gunicorn-gevent_pywsgi", "pywsgi"])
-def test_the_token_is_in_no_log(server: str) -> None:
-    launch: Callable[..., object] = SERVERS[server]
-    with launch("plain") as web:  # type: ignore[attr-defined]
-        with RawClient(web.port) as client:
-            client.upgrade(target())
-            client.close()
-        web.get("/__rbkit__/servers", token=TOKEN)
-        wait_until(lambda: "/__rbkit__/servers" in web.log(), "the access log")
-        assert TOKEN not in web.log()

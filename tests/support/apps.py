@@ -2,6 +2,7 @@
 
 Options of the middleware come from the environment (``RBKIT_...``), as in a deployment. ``TEST_AUTHORIZE=path`` gives
 it an ``authorize`` that lets in whoever asks for that path's prefix, ``TEST_BARE`` leaves the middleware out,
+``TEST_AROUND`` puts another one around it that gives it nothing of the server's own,
 ``TEST_NO_GC`` switches the collection of reference cycles off, and ``TEST_ROUTES`` has the framework tell its routes.
 """
 
@@ -153,7 +154,28 @@ def middleware(application: Any) -> Any:
     options: dict[str, Any] = {}
     if prefix := os.environ.get("TEST_AUTHORIZE"):
         options["authorize"] = lambda environ: environ["PATH_INFO"].startswith(prefix)
-    return RbkitWebsocket(application, **options)
+    wrapped = RbkitWebsocket(application, **options)
+    return around(wrapped) if os.environ.get("TEST_AROUND") else wrapped
+
+
+class LimitedInput:
+    """A ``wsgi.input`` of somebody else's."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def around(application: Any) -> Any:
+    """A middleware that copies the environ, and gives an input and a start_response of its own."""
+
+    def wrapper(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        copy = {**environ, "wsgi.input": LimitedInput(environ["wsgi.input"])}
+        return application(copy, lambda *arguments: start_response(*arguments))
+
+    return wrapper
 
 
 # One factory a framework
