@@ -15,6 +15,7 @@ WANTED = os.environ.get("RBKIT_NATIVE", "").strip().lower()
 SOURCES = {
     "rbkit_websocket.profilers._native": [
         "_native.c",
+        "_compat.h",
         "_native_ask.h",
         "_native_fold.h",
         "_native_store.h",
@@ -23,6 +24,7 @@ SOURCES = {
     ],
     "rbkit_websocket.profilers._heap": [
         "_heap.c",
+        "_compat.h",
         "_gc_lists.h",
         "_heap_child.h",
         "_heap_pack.h",
@@ -35,6 +37,7 @@ SOURCES = {
     ],
     "rbkit_websocket.profilers._trace": [
         "_trace.c",
+        "_compat.h",
         "_gc_lists.h",
         "_trace_table.h",
         "_trace_census.h",

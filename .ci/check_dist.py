@@ -26,6 +26,7 @@ REQUIRED = {
         "LICENSE",
         "setup.cfg",
         "rbkit_websocket/py.typed",
+        "rbkit_websocket/profilers/_compat.h",
         "rbkit_websocket/profilers/_gc_lists.h",
         "rbkit_websocket/profilers/_native.c",
         "rbkit_websocket/profilers/_native.pyi",

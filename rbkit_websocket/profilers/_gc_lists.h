@@ -1,16 +1,12 @@
-/* The collector's lists of the objects it tracks, where they are known: CPython before 3.14. */
+/* The collector's lists of the objects it tracks, where they are known. */
 #ifndef RBKIT_GC_LISTS_H
 #define RBKIT_GC_LISTS_H
 
 #include <Python.h>
 
-#if PY_VERSION_HEX < 0x030E0000 && !defined(Py_GIL_DISABLED) && !defined(PYPY_VERSION)
-#define KNOWN_LISTS 1
-#else
-#define KNOWN_LISTS 0
-#endif
+#include "_compat.h"
 
-#if KNOWN_LISTS
+#if HAVE_LISTS
 /* Include/internal/pycore_gc.h, the same from 3.9 to 3.13: generations[3], a pointer, and the permanent generation. */
 typedef struct GcHead {
     uintptr_t next, previous;
@@ -58,6 +54,9 @@ find_lists(void)
 static int
 check_lists(void)
 {
+    if (!layouts_hold()) {
+        return 0;
+    }
     long expected[3];
     PyObject *gc = PyImport_ImportModule("gc");
     PyObject *threshold = gc != NULL ? PyObject_CallMethod(gc, "get_threshold", NULL) : NULL;

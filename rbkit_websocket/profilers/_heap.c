@@ -177,7 +177,7 @@ static PyMethodDef methods[] = {
 static int
 module_exec(PyObject *module)
 {
-#if KNOWN_LISTS
+#if HAVE_LISTS
     lists_are_known = check_lists();
     const char *roots = lists_are_known ? "lists" : PY_VERSION_HEX >= 0x030C0000 ? "visit" : "get_objects";
 #else

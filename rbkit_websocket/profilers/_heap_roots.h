@@ -12,7 +12,7 @@ add_root(Walk *walk, PyObject *object)
     return fresh < 0 ? ENOMEM : fresh ? objects_push(&walk->roots, object) : 0;
 }
 
-#if KNOWN_LISTS
+#if HAVE_LISTS
 static int
 add_from_lists(Walk *walk)
 {
@@ -49,7 +49,7 @@ find_roots(Walk *walk, PyObject **list)
 {
     int error = 0;
     *list = NULL;
-#if KNOWN_LISTS
+#if HAVE_LISTS
     if (lists_are_known) {
         error = add_from_lists(walk);
         goto modules;
@@ -72,7 +72,7 @@ find_roots(Walk *walk, PyObject **list)
         error = add_root(walk, PyList_GET_ITEM(found, i));
     }
 #endif
-#if KNOWN_LISTS
+#if HAVE_LISTS
 modules:
 #endif
     if (!error) {

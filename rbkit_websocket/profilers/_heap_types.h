@@ -8,6 +8,7 @@
 #include <frameobject.h>
 #endif
 
+#include "_compat.h"
 #include "_heap_pack.h"
 #include "_heap_places.h"
 #include "_heap_tables.h"
@@ -82,7 +83,7 @@ measure_type(Kind *kind)
         kind->method = method;
         kind->function = definition->ml_meth;
         kind->size = definition->ml_flags == METH_NOARGS ? SIZE_FUNCTION : SIZE_CALL;
-#if PY_VERSION_HEX < 0x030E0000
+#if TESTED_VERSION
         int inline_values = 0;
 #ifdef Py_TPFLAGS_INLINE_VALUES
         inline_values = (type->tp_flags & Py_TPFLAGS_INLINE_VALUES) != 0;

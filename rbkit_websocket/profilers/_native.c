@@ -40,6 +40,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "_compat.h"
 #include "_native_ask.h"
 #include "_native_fold.h"
 #include "_native_store.h"

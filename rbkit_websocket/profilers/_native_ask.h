@@ -12,16 +12,9 @@
 
 #include <Python.h>
 
-#if PY_VERSION_HEX < 0x030D0000
-#define HAVE_SIGNAL 1
-#else
-#define HAVE_SIGNAL 0
-#endif
+#include "_compat.h"
 
-#if PY_VERSION_HEX >= 0x030A0000 && PY_VERSION_HEX < 0x030D0000 && !defined(PYPY_VERSION) && \
-    !defined(RBKIT_PUBLIC_ONLY) && defined(__has_include)
-#if __has_include(<internal/pycore_interp.h>)
-#define HAVE_BREAKER 1
+#if HAVE_BREAKER
 #undef _PyGC_FINALIZED /* the public headers have one of the same name */
 #ifndef Py_BUILD_CORE
 #define Py_BUILD_CORE 1
@@ -31,24 +24,16 @@
 #include <internal/pycore_interp.h>
 #endif
 #endif
-#endif
 
-/* Whether the interpreter that runs is of the release that the headers were of: no other may have the word elsewhere. */
 static int breaker_is_known(void)
 {
-#ifdef HAVE_BREAKER
-    const char *running = Py_GetVersion(); /* "3.11.7 (main, ...", "3.12.0rc1+ (..." */
-    size_t length = strlen(PY_VERSION);
-    return strncmp(running, PY_VERSION, length) == 0 && running[length] == ' ';
-#else
-    return 0;
-#endif
+    return HAVE_BREAKER && layouts_hold();
 }
 
 /* To be called again if the call is not made: the main thread may be about to clear the word. */
 static void set_breaker(PyInterpreterState *interpreter)
 {
-#ifdef HAVE_BREAKER
+#if HAVE_BREAKER
     __atomic_store_n((int *)&interpreter->ceval.eval_breaker, 1, __ATOMIC_RELAXED);
 #else
     (void)interpreter;

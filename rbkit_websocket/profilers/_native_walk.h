@@ -9,6 +9,8 @@
 #include <Python.h>
 #include <frameobject.h>
 
+#include "_compat.h"
+
 #define MAX_DEPTH 256
 /* A recursion deeper than this hides the frame that is looked for. */
 #define MAX_SEARCH 2000
@@ -25,19 +27,14 @@ typedef struct {
     PyObject *frame; /* borrowed; NULL when the frame has no object yet */
 } Marker;
 
-/* The interpreter's own frames, without an object for each: CPython 3.11 to 3.13, whose headers are there. A check at
- * import compares both walks and falls back, should a patch release differ from the headers of the build. */
-#if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030E0000 && !defined(PYPY_VERSION) && \
-    !defined(RBKIT_PUBLIC_ONLY) && defined(__has_include)
-#if __has_include(<internal/pycore_frame.h>)
-#define HAVE_INTERNAL_WALK 1
+/* The interpreter's own frames. A check at import compares both walks. */
+#if HAVE_INTERNAL_WALK
 #ifndef Py_BUILD_CORE
 #define Py_BUILD_CORE 1
 #include <internal/pycore_frame.h>
 #undef Py_BUILD_CORE
 #else
 #include <internal/pycore_frame.h>
-#endif
 #endif
 #endif
 
@@ -77,7 +74,7 @@ static int walk_public(PyThreadState *tstate, Frame *out, Marker *marker)
     return depth < MAX_DEPTH ? depth : MAX_DEPTH;
 }
 
-#ifdef HAVE_INTERNAL_WALK
+#if HAVE_INTERNAL_WALK
 /* The innermost frames, at most size of them; returns how many. */
 static int walk_internal(PyThreadState *tstate, Frame *out, int size, Marker *marker)
 {
@@ -126,7 +123,7 @@ static inline int walk(PyThreadState *tstate, Frame *out, Marker *marker)
 {
     marker->found = 0;
     marker->frame = NULL;
-#ifdef HAVE_INTERNAL_WALK
+#if HAVE_INTERNAL_WALK
     if (internal_walk) {
         return walk_internal(tstate, out, MAX_DEPTH, marker);
     }
@@ -134,10 +131,13 @@ static inline int walk(PyThreadState *tstate, Frame *out, Marker *marker)
     return walk_public(tstate, out, marker);
 }
 
-/* Whether both walks see the same in the calling thread. */
+/* Whether the internal walk may be used, and sees in the calling thread what the public one does. */
 static int walks_agree(void)
 {
-#ifdef HAVE_INTERNAL_WALK
+#if HAVE_INTERNAL_WALK
+    if (!layouts_hold()) {
+        return 0;
+    }
     static Frame one[MAX_DEPTH], other[MAX_DEPTH]; /* under the lock */
     PyThreadState *tstate = PyThreadState_Get();
     Marker first = {0}, second = {0};

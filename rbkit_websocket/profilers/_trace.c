@@ -2,16 +2,18 @@
  *
  * Two ways to see an object's begin and end, both exact for the classes asked for:
  *
- * - hooks (CPython 3.10 to 3.13): tp_alloc and tp_free of classes written in Python. tp_alloc is called for every new
+ * - hooks: tp_alloc and tp_free of classes written in Python. tp_alloc is called for every new
  *   instance; tp_free when its memory goes, so a resurrected object has not ended. tp_dealloc is left alone:
  *   subtype_dealloc and the trashcan compare it with themselves.
- * - the reference tracer (PyRefTracer_SetTracer, 3.13 and later): the interpreter tells of every object of every class.
+ * - the reference tracer (PyRefTracer_SetTracer, from 3.13 on): the interpreter tells of every object of every class.
  *
  * What runs while an object is made or freed is hook_alloc(), hook_free_*() and on_reference(): plain memory, no Python
  * object is made, nothing can fail, no lock but the interpreter's. What they note waits in a ring until drain().
  *
  * A created event takes a place in the ring for the destroyed one as well, so that each created that was told gets its
  * destroyed, however late the ring is emptied. Objects for which there is no place are counted and not followed.
+ *
+ * Both only where _compat.h lets them.
  *
  * The state is the process's, and one interpreter's at a time. A hook that is left behind somewhere does what the
  * function did that it stands for, so nothing breaks when it is called after the end.
@@ -23,21 +25,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "_compat.h"
 #include "_native_walk.h"
 #include "_trace_census.h"
 #include "_trace_table.h"
-
-#if PY_VERSION_HEX < 0x030E0000 && !defined(Py_GIL_DISABLED) && !defined(PYPY_VERSION)
-#define CAN_HOOK 1
-#else
-#define CAN_HOOK 0
-#endif
-
-#if PY_VERSION_HEX >= 0x030D0000 && !defined(Py_GIL_DISABLED)
-#define CAN_REFTRACE 1
-#else
-#define CAN_REFTRACE 0
-#endif
 
 enum { OFF = 0, BY_HOOKS = 1, BY_REFERENCES = 2 };
 
@@ -103,7 +94,7 @@ static __thread int muted = 0;
 static allocfunc plain_alloc;
 static freefunc free_tracked, free_untracked;
 static destructor python_dealloc;
-static int hooks_work = 0;
+static int hooks_work = 0, references_work = 0;
 
 /* -- what runs while objects are made and freed */
 
@@ -129,7 +120,7 @@ find_site(uint32_t class)
     }
     frame.code = (PyObject *)top->f_code;
     frame.lasti = (Py_ssize_t)top->f_lasti * 2;
-#elif defined(HAVE_INTERNAL_WALK)
+#elif HAVE_INTERNAL_WALK
     Marker nothing = {0};
     if (!internal_walk || walk_internal(PyThreadState_Get(), &frame, 1, &nothing) != 1) {
         return 0;
@@ -305,11 +296,14 @@ hook_free_untracked(void *object)
     free_untracked(object);
 }
 
-#if CAN_REFTRACE
+#if HAVE_REFTRACER
 /* Of every object of every interpreter, so it has to say no quickly. */
 static int
 on_reference(PyObject *object, PyRefTracerEvent event, void *Py_UNUSED(data))
 {
+    if (object == NULL || (event != PyRefTracer_CREATE && event != PyRefTracer_DESTROY)) {
+        return 0; /* there are events that are no object's, as from 3.15 on that of the tracer's own end */
+    }
     PyThreadState *thread = PyThreadState_GetUnchecked();
     if (trace.mechanism != BY_REFERENCES || thread == NULL || thread->interp != trace.interpreter) {
         return 0;
@@ -660,7 +654,7 @@ on_audit(const char *event, PyObject *arguments, void *Py_UNUSED(data))
 static void
 take_down(PyObject *released)
 {
-#if CAN_REFTRACE
+#if HAVE_REFTRACER
     if (trace.mechanism == BY_REFERENCES) {
         void *data;
         if (PyRefTracer_GetTracer(&data) == on_reference) {
@@ -737,11 +731,11 @@ start(PyObject *Py_UNUSED(module), PyObject *arguments)
         PyErr_SetString(PyExc_RuntimeError, "objects are being traced already in this process");
         return NULL;
     }
-    if (!(mechanism == BY_HOOKS && hooks_work) && !(mechanism == BY_REFERENCES && CAN_REFTRACE)) {
+    if (!(mechanism == BY_HOOKS && hooks_work) && !(mechanism == BY_REFERENCES && references_work)) {
         PyErr_SetString(PyExc_RuntimeError, "this way of tracing does not work here");
         return NULL;
     }
-#if CAN_REFTRACE
+#if HAVE_REFTRACER
     void *data;
     if (mechanism == BY_REFERENCES && PyRefTracer_GetTracer(&data) != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "another tool uses the interpreter's reference tracer");
@@ -785,7 +779,7 @@ start(PyObject *Py_UNUSED(module), PyObject *arguments)
     if (mechanism == BY_HOOKS && PyType_Type.tp_alloc == plain_alloc) {
         PyType_Type.tp_alloc = hook_alloc_class;
     }
-#if CAN_REFTRACE
+#if HAVE_REFTRACER
     if (mechanism == BY_REFERENCES) {
         PyRefTracer_SetTracer(on_reference, NULL);
     }
@@ -981,7 +975,7 @@ static PyMethodDef methods[] = {
     {"sites", sites, METH_NOARGS, sites_doc},
     {"status", status, METH_NOARGS, status_doc},
     {"mute", mute, METH_O, mute_doc},
-#if KNOWN_LISTS
+#if HAVE_LISTS
     {"census_begin", census_begin, METH_NOARGS, census_begin_doc},
     {"census_step", census_step, METH_O, census_step_doc},
     {"census_end", census_end, METH_NOARGS, census_end_doc},
@@ -993,7 +987,10 @@ static PyMethodDef methods[] = {
 static int
 find_originals(void)
 {
-#if CAN_HOOK
+#if HAVE_HOOKS
+    if (!tested_version_runs()) {
+        return 0;
+    }
     PyObject *made = PyObject_CallFunction((PyObject *)&PyType_Type, "s(){}", "Made");
     if (made == NULL) {
         PyErr_Clear();
@@ -1017,21 +1014,25 @@ module_exec(PyObject *module)
 {
     if (trace.mechanism == OFF) { /* else they are the first interpreter's, and known */
         hooks_work = find_originals();
+        references_work = HAVE_REFTRACER && tested_version_runs();
         internal_walk = walks_agree();
-#if KNOWN_LISTS
+#if HAVE_LISTS
         lists_are_known = check_lists();
 #endif
     }
     int sites_work = PY_VERSION_HEX < 0x030B0000 || internal_walk;
     int census_works = 0;
-#if KNOWN_LISTS
+#if HAVE_LISTS
     census_works = lists_are_known;
 #endif
     return PyModule_AddIntConstant(module, "HOOKS", BY_HOOKS) ||
            PyModule_AddIntConstant(module, "REFERENCES", BY_REFERENCES) ||
            PyModule_AddIntConstant(module, "CAN_HOOK", hooks_work) ||
-           PyModule_AddIntConstant(module, "CAN_REFTRACE", CAN_REFTRACE) ||
+           PyModule_AddIntConstant(module, "CAN_REFTRACE", references_work) ||
            PyModule_AddIntConstant(module, "CAN_SITE", sites_work) ||
+           PyModule_AddIntConstant(module, "TESTED", tested_version_runs()) ||
+           PyModule_AddStringConstant(module, "TESTED_VERSIONS", TESTED_VERSIONS) ||
+           PyModule_AddStringConstant(module, "BUILT_FOR", PY_VERSION) ||
            PyModule_AddIntConstant(module, "CAN_COUNT", census_works);
 }
 

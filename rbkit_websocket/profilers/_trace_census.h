@@ -16,7 +16,7 @@
 #include "_gc_lists.h"
 #include "_trace_table.h"
 
-#if KNOWN_LISTS
+#if HAVE_LISTS
 
 #define NODES_BETWEEN_CLOCKS 64
 

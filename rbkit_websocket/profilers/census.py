@@ -8,8 +8,8 @@ processor: 1 s at the least, some 2 s per million objects.
 With the extension module the collector's lists are walked in slices of at most 4 ms, and the process goes on in
 between. So it is no picture of one moment: what is made meanwhile may be counted or not. A full collection meanwhile
 shuffles the lists, as do ``gc.freeze()`` and ``gc.unfreeze()``, and it begins anew; after three of those it gives up
-until next time. Without the extension, or where it does not know this Python's lists, it is ``gc.get_objects()``, one
-generation at a time, which stops the process for some 20 ms per million objects.
+until next time. Without the extension, or on a Python that it has not been tested on or built for, it is
+``gc.get_objects()``, one generation at a time, which stops the process for some 20 ms per million objects.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Final
 from ..clock import time
 from .base import Host, class_name
 from .gcstats import FROZEN
-from .tracer import TracerUnavailable, trace_module
+from .tracer import TracerUnavailable, trace_module, untested
 
 __all__ = ["Census", "Counted"]
 
@@ -64,10 +64,11 @@ class Census:
         self._native: Any = None
         try:
             native = trace_module()
+            self._without = untested(native)
             if native.CAN_COUNT:
                 self._native = native
-        except TracerUnavailable:
-            pass
+        except TracerUnavailable as reason:
+            self._without = str(reason)
         self.on = False
         self.last = Counted()
         self.interval = SHORTEST_INTERVAL
@@ -81,7 +82,7 @@ class Census:
         """How it counts, for people."""
         if self._native is not None:
             return f"the collector's lists, in slices of {SLICE_USEC / 1000:g} ms"
-        return "gc.get_objects(), which knows no frozen objects"
+        return f"gc.get_objects(), which knows no frozen objects ({self._without})"
 
     def switch(self, on: bool) -> None:
         """Whether it counts from now on; one that is under way is given up."""

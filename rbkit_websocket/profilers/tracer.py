@@ -7,17 +7,21 @@ is used again.
 
 Two mechanisms:
 
-- ``hooks`` (Python 3.10 to 3.13): classes written in Python, with their subclasses and those made later; a class that
+- ``hooks``: classes written in Python, with their subclasses and those made later; a class that
   is made in a thread other than the main one may be seen some milliseconds late. Not seen are modules, classes,
   instances of C types, and of the few classes that come with an allocator of their own.
-- ``references`` (the interpreter's reference tracer, 3.13 and later): every class. It costs something for each object
+- ``references`` (the interpreter's reference tracer, from 3.13 on): every class. It costs something for each object
   of the process, so it is used only where the hooks do not reach. Whether it tells the truth is tried first: up to
   3.13.2 it loses the ends of objects that bytecode lets go of.
+
+Both are used only on the versions that they have been tested on, CPython 3.10 to 3.13. On a newer one there are the
+weak references, and ``note`` says so.
 """
 
 from __future__ import annotations
 
 import math
+import platform
 import struct
 from collections.abc import Iterator
 from functools import cache
@@ -29,7 +33,7 @@ from ..config import native_wanted
 from ..protocol.codec import pack
 from .base import Host, code_line
 
-__all__ = ["MAX_FOLLOWED", "NativeTracer", "TracerUnavailable", "trace_module"]
+__all__ = ["MAX_FOLLOWED", "NativeTracer", "TracerUnavailable", "trace_module", "untested"]
 
 MAX_FOLLOWED: Final = 1 << 17
 SITES_TOLD: Final = 200
@@ -60,6 +64,16 @@ def trace_module() -> Any:
     except ImportError as error:
         raise TracerUnavailable("the extension module is not there") from error
     return _trace
+
+
+def untested(native: Any) -> str:
+    """What keeps the extension from private ways in this interpreter, for people."""
+    running = platform.python_version()
+    if not native.TESTED:
+        return f"tested on {native.TESTED_VERSIONS}, and this is {running}"
+    if running != native.BUILT_FOR:
+        return f"built for Python {native.BUILT_FOR}, and this is {running}"
+    return "this Python is not laid out as its headers say"
 
 
 class _Probe:
@@ -117,12 +131,14 @@ class NativeTracer:
     """One run at a time in a process. All methods are called by the server's thread.
 
     Raises:
-        TracerUnavailable: there is no extension module.
+        TracerUnavailable: there is no extension module, or nothing that it may do in this interpreter.
     """
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._native = trace_module()
+        if not (self._native.CAN_HOOK or self._native.CAN_REFTRACE):
+            raise TracerUnavailable(untested(self._native))
         self.running = False
         self.mechanism = ""
         self.note = ""

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -118,7 +118,7 @@ def drained(sampler: NativeSampler, clock: str = "wall") -> tuple[Counter[str], 
     return weights, counts
 
 
-def python(code: str, *, env: dict[str, str] | None = None, **options: Any) -> str:
+def python(code: str, *, env: dict[str, str] | None = None, arguments: Sequence[str] = (), **options: Any) -> str:
     """Runs a program in a process of its own; its standard output. Fails with its stderr if it does not end well.
 
     It runs in an empty directory: ``-c`` puts the current one on ``sys.path``, and the sources of a checkout would
@@ -126,7 +126,7 @@ def python(code: str, *, env: dict[str, str] | None = None, **options: Any) -> s
     """
     with tempfile.TemporaryDirectory() as elsewhere:
         done = subprocess.run(
-            [sys.executable, "-X", "faulthandler", "-c", code],
+            [sys.executable, "-X", "faulthandler", "-c", code, *arguments],
             cwd=elsewhere,
             env={**os.environ, **(env or {})},
             timeout=scaled(60),
