@@ -130,6 +130,8 @@ class _Entry:
         self, runtime: Runtime, app: WSGIApplication, switch: Callable[[WSGIApplication | None], None]
     ) -> None:
         self.runtime = runtime
+        if not runtime.looks_after_itself:
+            app = _looking_after(runtime, app)
         self._app = app
         self._tracked = track(app) if runtime.settings.request_names else app
         self._switch = switch
@@ -154,6 +156,14 @@ class _Entry:
     def switch(self) -> None:
         """What requests go through now; called by the server's thread as well."""
         self._switch((self._tracked if REQUESTS.tracking else self._app) if self._started else None)
+
+
+def _looking_after(runtime: Runtime, app: WSGIApplication) -> WSGIApplication:
+    def look_and_forward(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        runtime.look()
+        return app(environ, start_response)
+
+    return look_and_forward
 
 
 def ensure_started() -> None:

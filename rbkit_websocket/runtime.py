@@ -15,9 +15,10 @@ from urllib.parse import quote
 
 from . import discovery
 from .authorize import Gate
+from .clock import time
 from .config import Settings
 from .curve import ClientKeys
-from .errors import ConfigurationError, NoSuchServer, RbkitError, ServerStartError
+from .errors import ConfigurationError, NoSuchServer, RbkitError, RuntimeDirectoryError, ServerStartError
 from .stderr import say
 from .tokenfile import generated_token
 
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 # Seconds for all servers of a listing together.
 _PATIENCE: Final = 0.5
+# Seconds between two looks at the token's file.
+_LOOK_EVERY: Final = 1.0
 _PLACEHOLDER: Final = "<address of this application>"
 
 
@@ -50,7 +53,9 @@ class Runtime:
         self.settings = settings
         self._pid: int | None = None
         self._gate: Gate | None = None
+        self._token: str | None = None  # the generated one
         self._configured: Endpoints | None = None
+        self._next_look = 0.0
 
     def start(self, environ: Mapping[str, Any] | None = None) -> None:
         """Starts what serves this application. Failures are logged: the application goes on without us.
@@ -89,19 +94,55 @@ class Runtime:
         Raises:
             RuntimeDirectoryError: the generated token cannot be kept or read.
         """
-        if self._gate is None:
+        gate = self._gate
+        if gate is None:
             settings = self.settings
             token = settings.token
             if token is False and settings.authorize is None:
                 log.warning("rbkit: token=False, so whoever reaches this application can profile it and read its heap")
             elif token is None and settings.authorize is None:
                 token, path, created = generated_token(self.directory(), settings.name)
+                self._token = token
                 if created:
                     self._announce(token, path, dict(environ or {}))
                 else:
                     log.info("rbkit: the token is in %s", path)
-            self._gate = Gate(settings.name, token or None, settings.authorize, settings.allowed_origins)
-        return self._gate
+            gate = self._gate = self._gate_of(token or None)
+        elif self._token is not None:
+            self.keep_token()
+        return self._gate or gate
+
+    def _gate_of(self, token: str | None) -> Gate:
+        settings = self.settings
+        return Gate(settings.name, token, settings.authorize, settings.allowed_origins)
+
+    @property
+    def looks_after_itself(self) -> bool:
+        """Whether something of ours runs in this process that looks at the token's file now and then."""
+        settings = self.settings
+        return settings.embedded or settings.token is not None or settings.authorize is not None
+
+    def look(self) -> None:
+        """Looks at the token's file, once a second at the most. For each request of an application where nothing of
+        ours runs beside it."""
+        if self._token is not None and (now := time.monotonic()) >= self._next_look:
+            self._next_look = now + _LOOK_EVERY
+            self.keep_token()
+
+    def keep_token(self) -> None:
+        """Puts the generated token's file back where it is gone, or takes the token of the one that is there: all
+        workers hold the same again, whatever cleans the directory. Never raises, never logs: any thread calls it.
+        """
+        held = self._token
+        if held is None:
+            return
+        try:
+            token, _, _ = generated_token(self.directory(), self.settings.name, held)
+        except (RuntimeDirectoryError, OSError):
+            return  # what is held is as good as before
+        if token != held:
+            self._token = token
+            self._gate = self._gate_of(token)
 
     def own_endpoints(self) -> Endpoints:
         """The server this worker stands for: the embedded one, started if need be, or the configured one.
@@ -117,7 +158,7 @@ class Runtime:
         # Late, since it brings ZeroMQ along: an application that is never watched does not pay for it at import.
         from .server import ensure_embedded
 
-        embedded = ensure_embedded(settings)
+        embedded = ensure_embedded(settings, self.keep_token)
         return Endpoints(embedded.pub, embedded.req)
 
     def _keys(self) -> ClientKeys | None:

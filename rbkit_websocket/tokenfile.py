@@ -17,16 +17,21 @@ __all__ = ["generated_token"]
 _MAX_TOKEN: Final = 1024  # bytes; ours have 32
 
 
-def generated_token(directory: Path, application: str) -> tuple[str, Path, bool]:
-    """The application's token, its file, and whether this call made it. All workers get the same, however they race.
+def generated_token(directory: Path, application: str, held: str | None = None) -> tuple[str, Path, bool]:
+    """The application's token, its file, and whether this call wrote it. All workers get the same, however they race.
+
+    Args:
+        held: what this worker has had; put back where the file is gone. What is in a file that is there counts more.
 
     Raises:
         RuntimeDirectoryError: the file is not the user's own, or open to others.
     """
     path = directory / f"{application_key(application)}.token"
     draft = directory / f"{application_key(application)}-{new_id()}.tmp"
-    token = secrets.token_urlsafe(24)
     try:
+        if os.path.lexists(path):
+            return _read_token(path), path, False
+        token = held or secrets.token_urlsafe(24)
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(token)
         # link() fails if the name exists: of several workers one wins, and nobody ever reads an unfinished file.
@@ -38,8 +43,15 @@ def generated_token(directory: Path, application: str) -> tuple[str, Path, bool]
             str(directory), f"cannot keep the token ({error.strerror}); set RBKIT_RUNTIME_DIR, or a token"
         ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        _remove(draft)
     return token, path, True
+
+
+def _remove(draft: Path) -> None:
+    try:
+        draft.unlink(missing_ok=True)
+    except OSError:
+        pass  # the directory has become something else
 
 
 def _read_token(path: Path) -> str:

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import click
@@ -32,6 +32,9 @@ from .serverlist import NamedServer, parse_servers, read_file
 __all__ = ["GatewayError", "serve"]
 
 log = logging.getLogger(__name__)
+
+# Seconds between two looks at the token's file.
+_LOOK_EVERY: Final = 1.0
 
 
 class GatewayError(RbkitError):
@@ -93,7 +96,8 @@ def serve(address: tuple[str, int], servers: Sequence[str], servers_file: Path |
     click.echo(f"websocket ws://{location}/" + (f"?token={quoted}" if quoted else "") + "  (subprotocol rbkit)")
     click.echo(f"dashboard http://{location}{settings.mount}/" + (f"#token={quoted}" if quoted else ""))
     _tell(runtime)
-    finished.wait()
+    while not finished.wait(_LOOK_EVERY):
+        runtime.keep_token()
     # The sessions first: stop() would drop their connections without a word.
     close_sessions()
     server.stop(timeout=1)

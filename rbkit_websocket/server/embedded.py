@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import EllipsisType
@@ -14,7 +14,7 @@ from .. import discovery
 from ..binding import Binding
 from ..config import Settings, check_port, from_environment
 from ..curve import ServerKeys
-from ..errors import ConfigurationError, RuntimeDirectoryError, ServerStartError
+from ..errors import ConfigurationError, RbkitError, RuntimeDirectoryError, ServerStartError
 from ..protocol.constants import DEFAULT_CPU_INTERVAL_USEC, DEFAULT_PUB_PORT, DEFAULT_REQ_PORT
 from ..stderr import say
 from .commands import INTERVAL_RANGE
@@ -27,6 +27,8 @@ __all__ = ["Endpoints", "current_server", "ensure_embedded", "start_profiling", 
 CANNOT_START: Final = (
     "Rbkit server couldn't bind to socket, check if it is already running. Profiling data will not be available."
 )
+# Seconds between two looks at the files of this process.
+_LOOK_EVERY: Final = 1.0
 CANNOT_STOP: Final = "Cannot stop Rbkit server. Is it running?"
 
 Port = int | None | EllipsisType
@@ -59,6 +61,9 @@ class _Process:
         # (option, application name), which costs no look at the directory.
         self.records: dict[tuple[Path, str], Endpoints] = {}
         self.known: dict[tuple[str | None, str], tuple[Path, Endpoints]] = {}
+        self.written: dict[tuple[Path, str], discovery.Record] = {}
+        # What is looked after as long as the server runs: by the same, the settings and what else is to be kept.
+        self.kept: dict[tuple[str | None, str], tuple[Settings, Callable[[], None]]] = {}
 
     @property
     def running(self) -> Server | None:
@@ -183,13 +188,17 @@ def stop_server() -> bool:
     return False
 
 
-def ensure_embedded(settings: Settings) -> Endpoints:
+def ensure_embedded(settings: Settings, keep: Callable[[], None] = lambda: None) -> Endpoints:
     """The embedded server of this process, started if none runs, with a record for ``settings.name``.
 
     A server started here listens on ipc sockets in the runtime directory, and on loopback TCP if ``pub_port`` or
     ``req_port`` say so. One that runs already is used as it is (only a socket it lacks is added). Where somebody has
-    removed its files (what cleans temporary directories, say) it gets new ones, and a new id. Cheap when there is
-    nothing to do; safe from several threads and greenlets at once, and after a fork.
+    removed its files (what cleans temporary directories, say) it gets new ones within a second, and a new id. Cheap
+    when there is nothing to do; safe from several threads and greenlets at once, and after a fork.
+
+    Args:
+        settings: of the application.
+        keep: called every second in the server's thread, to look after what else is in the directory; does not raise.
 
     Raises:
         ServerStartError: it cannot bind or start.
@@ -209,11 +218,53 @@ def ensure_embedded(settings: Settings) -> Endpoints:
             _forget(process)
         if (known := _intact(process, key)) is not None:
             return known
-        if server is not None and key in process.known:
-            _disown(process, server)
-        endpoints = _record(process, server, directory, settings)
-        process.known[key] = directory, endpoints
+        endpoints = _renew(process, key, directory, settings)
+        if not process.kept and process.server is not None:
+            process.server.keep(_look_after(process))
+        process.kept[key] = settings, keep
         return endpoints
+
+
+def _renew(process: _Process, key: tuple[str | None, str], directory: Path, settings: Settings) -> Endpoints:
+    server = process.running
+    if server is not None and key in process.known:
+        if (known := _listed_again(process, key, directory)) is not None:
+            return known
+        _disown(process, server)
+    endpoints = _record(process, server, directory, settings)
+    process.known[key] = directory, endpoints
+    return endpoints
+
+
+def _listed_again(process: _Process, key: tuple[str | None, str], directory: Path) -> Endpoints | None:
+    """What is known, with its record written anew, where nothing else is missing: cleaners leave sockets in use."""
+    there, endpoints = process.known[key]
+    sockets = (endpoint.removeprefix("ipc://") for endpoint in (endpoints.pub, endpoints.req))
+    if there != directory or not all(map(os.path.exists, sockets)):
+        return None
+    try:
+        process.written[directory, key[1]].write(directory)
+    except OSError as error:
+        raise RuntimeDirectoryError(str(directory), f"cannot be written ({error.strerror})") from error
+    return endpoints
+
+
+def _look_after(process: _Process) -> Generator[float | None, None, None]:
+    """In the server's thread: brings back what somebody removed, so that idle workers are found too."""
+    while True:
+        yield _LOOK_EVERY
+        # Never waited for: whoever holds it may be waiting for this thread.
+        if process.lock.acquire(False):
+            try:
+                for key, (settings, _) in process.kept.items():
+                    if _intact(process, key) is None:
+                        _renew(process, key, discovery.runtime_directory(settings.runtime_dir), settings)
+            except (RbkitError, OSError):
+                pass  # the directory cannot be used now; whoever asks for it next is told why
+            finally:
+                process.lock.release()
+        for _, keep in tuple(process.kept.values()):
+            keep()
 
 
 def _intact(process: _Process, key: tuple[str | None, str]) -> Endpoints | None:
@@ -230,6 +281,7 @@ def _disown(process: _Process, server: Server) -> None:
         discovery.remove(directory, name, endpoints.id)
     process.records.clear()
     process.known.clear()
+    process.written.clear()
     server.forget_ipc(discovery.new_id())
 
 
@@ -271,6 +323,7 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
         # From here on _forget() removes what is left, the sockets of a record that could not be written too.
         process.records[directory, settings.name] = endpoints
         record.write(directory)
+        process.written[directory, settings.name] = record
     except ServerStartError:
         discovery.remove(directory, settings.name, server_id)
         raise
@@ -334,6 +387,8 @@ def _forget(process: _Process) -> None:
         discovery.remove(directory, name, endpoints.id)
     process.records.clear()
     process.known.clear()
+    process.written.clear()
+    process.kept.clear()
     process.server = None
 
 

@@ -192,8 +192,11 @@ class Server:
                 bound.release()
 
         # Sockets belong to the server's thread. The lock is an original one: no greenlet runs while we wait for it.
-        self._requests.append(request)
-        self.wake()
+        if self.host.get_ident() == self._ident:
+            request()
+        else:
+            self._requests.append(request)
+            self.wake()
         if not bound.acquire(True, _STOP_WITHIN):
             failures.append("its thread does not answer")
         if failures:
@@ -206,6 +209,11 @@ class Server:
         self.id = server_id
         for endpoints in (self.pub_endpoints, self.req_endpoints):
             endpoints[:] = [endpoint for endpoint in endpoints if not endpoint.startswith("ipc://")]
+
+    def keep(self, job: Generator[float | None, None, None]) -> None:
+        """Has its thread do a job until the server ends, see :meth:`background`."""
+        self._requests.append(lambda: self.background(job))
+        self.wake()
 
     @property
     def running(self) -> bool:

@@ -366,6 +366,17 @@ def test_a_token_is_made_once_and_kept(directory: Path) -> None:
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files)
 
 
+def test_a_token_that_is_held_is_put_back_and_gives_way_to_one_that_is_there(directory: Path) -> None:
+    token, path, _ = generated_token(directory, APP)
+    assert generated_token(directory, APP, token) == (token, path, False)
+    path.unlink()
+    assert generated_token(directory, APP, token) == (token, path, True)
+    assert path.read_text() == token
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert generated_token(directory, APP, "another-that-is-held") == (token, path, False)
+    assert len(list(directory.iterdir())) == 1
+
+
 def test_workers_that_race_get_one_token_and_one_makes_it(directory: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from rbkit_websocket.tokenfile import generated_token\n"
