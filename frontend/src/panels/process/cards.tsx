@@ -8,9 +8,7 @@ export function WorkersCard({ link }: { link: Link }) {
   const own = link.handshake.value?.facts.get("server_id");
   const servers = link.servers.value;
   if (!servers.length) {
-    return (
-      <p class="soft">{link.handshake.value ? `pid ${link.handshake.value.pid ?? "?"}, through a gateway` : "–"}</p>
-    );
+    return <p class="soft">{link.handshake.value ? `pid ${link.handshake.value.pid ?? "?"}` : "–"}</p>;
   }
   const sizes = servers.map((server) => server.rss ?? 0);
   const largest = Math.max(1, ...sizes);
