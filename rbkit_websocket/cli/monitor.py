@@ -24,7 +24,7 @@ ROWS: Final = 100
 class Collector:
     """Garbage collection and memory out of events. Pure."""
 
-    KINDS: Final = frozenset({EventType.GC_START, EventType.GC_END_SWEEP, EventType.GC_STATS})
+    KINDS: Final = frozenset({EventType.GC_START, EventType.GC_END_MARK, EventType.GC_STATS})
     """What it looks at; CPU samples are polled as a profile instead."""
 
     def __init__(self) -> None:
@@ -37,7 +37,8 @@ class Collector:
         """Looks at one event; those of other kinds are ignored."""
         if event.type == EventType.GC_START:
             self._started = event.timestamp
-        elif event.type == EventType.GC_END_SWEEP and self._started is not None:
+        # What is swept after the mark is swept beside the program, for seconds perhaps.
+        elif event.type == EventType.GC_END_MARK and self._started is not None:
             pause = max(event.timestamp - self._started, 0.0)
             self._started = None
             self._pauses += 1
@@ -54,7 +55,7 @@ class Collector:
             pauses=self._pauses,
             pause_ms=self._pause_ms,
             longest_ms=self._longest_ms,
-            rss=self._number("rss", "total_memsize"),
+            rss=self._number("rss"),  # total_memsize is the sum of objects in Ruby
             blocks=self._number("allocated_blocks", "heap_live_slots"),
         )
 

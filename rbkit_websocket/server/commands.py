@@ -70,6 +70,7 @@ def handshake_payload(server: Server) -> dict[str, Any]:
         "application": server.application,
         "heap_snapshot": usual_method(server.heap.fork),
         "object_trace": server.profiling.objects.description,
+        "linger": f"{server.linger:g}",
     }
 
 

@@ -102,7 +102,7 @@ class Server:
         self.publisher = Publisher(self._send)
         self.watch: LoopWatch | None = None
         self._blocked_log = blocked_log
-        self._linger = linger
+        self.linger = linger
         self._signum = signum
         self._options = options
         self._curve = curve
@@ -123,7 +123,7 @@ class Server:
         """
         self.app = AppThread()
         self.host = make_host(self.app)
-        self.profiling = Profiling(self.host, self.publisher, self.audience, self._linger, self._signum)
+        self.profiling = Profiling(self.host, self.publisher, self.audience, self.linger, self._signum)
         self.watch = self._make_watch()
         channels = None
         try:

@@ -129,7 +129,7 @@ def test_a_server_without_our_commands_shows_what_it_publishes(chromium: Chrome)
         rbkit.wait_for_command(b"start_memory_profile")
         now = time.time() * 1000
         events = [{0: 0, 1: now, 2: {3: 16 * number, 4: HOSTILE}} for number in range(1, 8)]
-        events += [{0: 1, 1: now, 2: {3: 16}}, {0: 2, 1: now}, {0: 4, 1: now + 12.5}]
+        events += [{0: 1, 1: now, 2: {3: 16}}, {0: 2, 1: now}, {0: 3, 1: now + 12.5}, {0: 4, 1: now + 900}]
         events.append({0: 6, 1: now, 2: {"heap_live_slots": 4711, "total_heap_size": 5 << 20, HOSTILE: 3}})
         rbkit.publish(pack({0: 7, 1: now, 9: 0, 2: events}))
         page.wait(lambda: page.rows("Live objects by class"), "the class")

@@ -29,13 +29,13 @@ def test_collections_and_memory_come_from_events():
     collector = Collector()
     assert collector.heap == Heap()
     for kind, timestamp, payload in (
-        (4, 1.0, None),
+        (3, 1.0, None),
         (2, 10.0, None),
-        (3, 12.0, None),
-        (4, 12.5, None),
-        (2, 20.0, None),
-        (4, 21.0, None),
-        (6, 22.0, {"count": 9, "rss": 4096, "heap_live_slots": 17}),
+        (3, 12.5, None),
+        (4, 1900.0, None),  # a sweep beside the program
+        (2, 2000.0, None),
+        (3, 2001.0, None),
+        (6, 22.0, {"count": 9, "rss": 4096, "total_memsize": 1, "heap_live_slots": 17}),
         (6, 23.0, "nonsense"),
         (99, 24.0, None),
     ):

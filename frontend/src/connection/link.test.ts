@@ -76,6 +76,10 @@ let timers: { run: () => void; ms: number }[];
 let stopped: number[];
 let time: number;
 let link: Link;
+let world: { -readonly [key in keyof World]: World[key] };
+
+/** Milliseconds before each further attempt, of all timers. */
+const retries = () => timers.map(({ ms }) => ms).filter((ms) => ms < 3000);
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 0));
 
@@ -86,7 +90,7 @@ beforeEach(() => {
   stopped = [];
   time = 1000;
   access = OPEN;
-  const world: World = {
+  world = {
     page: "http://h/__rbkit__/",
     open: (address) => {
       const wire = new Wire(address);
@@ -218,12 +222,42 @@ describe("a link", () => {
     await settled();
     link.rest();
     expect(link.state.value.kind).toBe("resting");
-    expect(stopped).toEqual([1]);
+    expect(stopped).toContain(timers.findIndex(({ ms }) => ms === 100) + 1);
     access = { kind: "locked" };
     link.wake();
     await settled();
     link.rest();
     expect(link.state.value.kind).toBe("locked");
+  });
+
+  it("says what it waits for once that takes long", async () => {
+    const why = () => (link.state.value as { why?: string }).why;
+    const late = () => timers.at(-1)?.run();
+    let answer = (_: Access) => {};
+    world.servers = () => new Promise((resolve) => (answer = resolve));
+    link.connect();
+    expect(why()).toBe("");
+    late();
+    expect(why()).toContain("The application does not answer yet");
+    answer(OPEN);
+    await settled();
+    late();
+    expect(why()).toContain("may not pass WebSockets on");
+    const wire = wires.at(-1)!;
+    wire.opened();
+    late();
+    expect(why()).toContain("the Rbkit server behind it does not answer");
+    wire.broken(1011, "no answer to 'handshake' within 60 s");
+    // The next attempt begins with what is known of the last.
+    timers.at(-1)?.run();
+    expect(link.state.value).toMatchObject({ kind: "connecting", why: expect.stringContaining("within 60 s") });
+    answer(OPEN);
+    await settled();
+    wires.at(-1)!.opened();
+    wires.at(-1)!.answer(HANDSHAKE);
+    await settled();
+    late();
+    expect(link.state.value).toEqual({ kind: "open" });
   });
 
   it("takes any worker when the one it watched is gone", async () => {
@@ -248,7 +282,7 @@ describe("a link", () => {
     await settled();
     timers.at(-1)?.run();
     await settled();
-    expect(timers.map(({ ms }) => ms)).toEqual([100, 200]);
+    expect(retries()).toEqual([100, 200]);
     await expect(link.command("handshake")).rejects.toBeInstanceOf(Disconnected);
   });
 
@@ -258,7 +292,7 @@ describe("a link", () => {
     await settled();
     wires[0]?.broken(1006);
     expect(link.state.value).toEqual({ kind: "impossible", why: "one thread only" });
-    expect(timers).toEqual([]);
+    expect(retries()).toEqual([]);
     // What proves wrong is forgotten, and stays so.
     (await connected()).broken(1006);
     expect(link.state.value.kind).toBe("waiting");

@@ -8,7 +8,8 @@ import { closeWords } from "./closecodes.ts";
 import { type Access, listServers, type Server, socketAddress } from "./http.ts";
 
 export type LinkState =
-  | { kind: "connecting" }
+  /** `why`: what it waits for, once that takes long, or why the last attempt failed; empty before. */
+  | { kind: "connecting"; why: string }
   | { kind: "open" }
   /** The token is missing or wrong. */
   | { kind: "locked" }
@@ -50,6 +51,17 @@ interface Waiting {
   reject(error: Error): void;
 }
 
+/** A step that takes longer is told. */
+const SLOW_MS = 3000;
+
+/** What an attempt to connect waits for, in its order. */
+const STEPS = {
+  list: "The application does not answer yet. It may be busy, blocked or stopped.",
+  socket: "The application answers, but the connection does not open. Something in between may not pass WebSockets on.",
+  handshake:
+    "The connection is open, but the Rbkit server behind it does not answer. It may be busy, blocked or stopped.",
+} as const;
+
 /** As long as a server lingers by default after its last client. */
 const MISSED_MS = 10_000;
 
@@ -79,7 +91,7 @@ export const browserWorld: World = {
  * order of the commands) and hands out published events.
  */
 export class Link {
-  readonly state: Signal<LinkState> = signal({ kind: "connecting" });
+  readonly state: Signal<LinkState> = signal({ kind: "connecting", why: "" });
   readonly application = signal("");
   readonly servers: Signal<readonly Server[]> = signal([]);
   /** The id asked for; null is whichever worker takes the connection. */
@@ -104,6 +116,7 @@ export class Link {
   #waiting: Waiting[] = [];
   #counter: number | null = null;
   #timer: number | null = null;
+  #slow: number | null = null;
   #attempt = 0;
   #everOpen = false;
   readonly #eventListeners = new Set<EventListener>();
@@ -220,6 +233,7 @@ export class Link {
     this.#attempt++;
     if (this.#timer !== null) this.world.never(this.#timer);
     this.#timer = null;
+    this.#still();
     const socket = this.#socket;
     this.#socket = null;
     socket?.close(1000);
@@ -234,7 +248,9 @@ export class Link {
 
   async #try(): Promise<void> {
     const attempt = ++this.#attempt;
-    this.state.value = { kind: "connecting" };
+    const before = this.state.peek();
+    this.state.value = { kind: "connecting", why: before.kind === "waiting" ? before.why : "" };
+    this.#waitFor("list");
     // A browser does not tell why a WebSocket was refused; the list of servers does.
     const access = await this.world.servers();
     if (attempt !== this.#attempt) return;
@@ -268,6 +284,7 @@ export class Link {
     socket.binaryType = "arraybuffer";
     this.#socket = socket;
     this.#counter = null;
+    this.#waitFor("socket");
     let opened = false;
     socket.onopen = () => {
       opened = true;
@@ -286,6 +303,7 @@ export class Link {
 
   async #greet(attempt: number): Promise<void> {
     let handshake: Handshake | null;
+    this.#waitFor("handshake");
     try {
       handshake = readHandshake(await this.command("handshake"));
     } catch {
@@ -297,6 +315,7 @@ export class Link {
       this.#wait("The server's handshake cannot be read; it is no Rbkit server of protocol 2.");
       return;
     }
+    this.#still();
     this.backoff.reset();
     const greeted = handshake;
     batch(() => {
@@ -314,7 +333,21 @@ export class Link {
     for (const listener of [...this.#connectListeners]) listener(greeted);
   }
 
+  /** Begins a step; what is told then is that it takes long, if it does. */
+  #waitFor(step: keyof typeof STEPS): void {
+    this.#still();
+    this.#slow = this.world.later(() => {
+      if (this.state.peek().kind === "connecting") this.state.value = { kind: "connecting", why: STEPS[step] };
+    }, SLOW_MS);
+  }
+
+  #still(): void {
+    if (this.#slow !== null) this.world.never(this.#slow);
+    this.#slow = null;
+  }
+
   #wait(why: string): void {
+    this.#still();
     const delay = this.backoff.next();
     this.state.value = { kind: "waiting", why, retryAt: this.world.now() + delay };
     this.#attempt++;

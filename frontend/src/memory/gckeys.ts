@@ -1,4 +1,4 @@
-/** What the keys of `gc_stats` mean, for servers in Python and in Ruby. */
+/** What the keys of `gc_stats` mean: in Python, and as the protocol has them, which is Ruby's way. */
 
 type Meanings = { readonly [key: string]: string };
 
@@ -20,7 +20,7 @@ const PYTHON: Meanings = {
   open_fds: "Open files and sockets. One that only grows is a leak as well.",
 };
 
-const RUBY: Meanings = {
+const PROTOCOL: Meanings = {
   count: "Collections since the process started.",
   minor_gc_count: "Collections of young objects only.",
   major_gc_count: "Collections of all objects.",
@@ -56,7 +56,7 @@ const GENERATIONS: readonly [RegExp, (generation: string) => string][] = [
 
 /** What a key means; empty when nobody knows. */
 export function meaning(key: string, language: string): string {
-  const known = language === "python" ? PYTHON : RUBY;
+  const known = language === "python" ? PYTHON : PROTOCOL;
   if (Object.hasOwn(known, key)) return known[key]!;
   for (const [pattern, words] of GENERATIONS) {
     const match = pattern.exec(key);

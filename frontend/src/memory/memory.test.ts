@@ -1,9 +1,11 @@
 import { describe, expect, it } from "vitest";
+import { readHandshake } from "../protocol/handshake.ts";
 import { ClassCounts, MAX_CLASSES, MAX_FOLLOWED } from "./classes.ts";
 import { isBytes, meaning } from "./gckeys.ts";
 import { readMemory, readTracing } from "./reading.ts";
 import { Series } from "./series.ts";
 import { MemoryStore } from "./store.ts";
+import { memoryWords } from "./words.ts";
 
 const T = 1_700_000_000_000;
 
@@ -149,11 +151,25 @@ const answer = (more: object = {}) => ({
   ...more,
 });
 
+describe("titles and hints", () => {
+  const words = (payload: object) => memoryWords(readHandshake({ 0: 8, 2: payload }));
+  it("are those of the server's language, and of where figures come from", () => {
+    const ours = words({ language: "python", extensions: "memory_profile" });
+    expect([ours.total.title, ours.pause.title]).toEqual(["Resident memory", "Longest pause"]);
+    for (const foreign of [words({}), words({ language: "ruby" }), memoryWords(null)]) {
+      expect(foreign.total.title).toBe("All objects");
+      expect(foreign.pause.title).toBe("Longest mark");
+      expect(JSON.stringify(foreign)).not.toMatch(/resident|system|longest pause|mapped/i);
+    }
+    expect(words({ language: "python" }).live.hint).toContain("not seen dying");
+  });
+});
+
 describe("the store", () => {
   it("takes in memory_profile", () => {
     const store = new MemoryStore();
     store.take(readMemory(answer()));
-    expect(store.series.rss.last).toBe(5e7);
+    expect(store.series.total.last).toBe(5e7);
     expect(store.series.live.last).toBe(150);
     expect(store.series.born.read(T - 5000, T).sum.reduce((a, b) => a + b, 0)).toBe(30);
     expect(store.series.died.read(T - 5000, T).sum.reduce((a, b) => a + b, 0)).toBe(5);
@@ -188,8 +204,8 @@ describe("the store", () => {
       { 0: 1, 1: T, 2: { 3: 16 } },
       { 0: 2, 1: T + 10 },
       { 0: 3, 1: T + 15 },
-      { 0: 4, 1: T + 18 },
-      { 0: 4, 1: T + 30 }, // an end without a beginning
+      { 0: 4, 1: T + 2200 }, // a sweep beside the program, and no pause
+      { 0: 3, 1: T + 2230 }, // an end without a beginning
       { 0: 9, 1: T, 2: [] },
       { 0: 0, 1: T, 2: "no map" },
     ];
@@ -199,7 +215,7 @@ describe("the store", () => {
       ["(no name)", 1],
       ["<script>alert(1)</script>", 0],
     ]);
-    expect([store.collections, store.longestPause]).toEqual([1, 8]);
+    expect([store.collections, store.longestPause]).toEqual([1, 5]);
     const version = store.version.value;
     store.events([{ 0: 9, 1: T, 2: [] }], true);
     expect(store.version.value).toBe(version);
@@ -218,7 +234,7 @@ describe("the store", () => {
     store.events(events, false);
     expect(store.classes.size).toBe(1);
     expect(store.classes.live).toBe(100);
-    expect(store.series.rss.last).toBe(5);
+    expect(store.series.total.last).toBe(5);
     const sum = (metric: "born" | "died") => store.series[metric].read(T - 5000, T).sum.reduce((a, b) => a + b, 0);
     expect([sum("born"), sum("died")]).toEqual([1, 1]);
     store.take(readMemory(answer()));
@@ -230,7 +246,7 @@ describe("the store", () => {
     const store = new MemoryStore();
     store.take(readMemory(answer()));
     store.clear();
-    expect([store.classes.size, store.latest, store.series.rss.last, store.stats.value.size]).toEqual([
+    expect([store.classes.size, store.latest, store.series.total.last, store.stats.value.size]).toEqual([
       0,
       null,
       null,

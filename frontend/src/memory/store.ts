@@ -8,9 +8,9 @@ import { type MemoryAnswer, readStats, type Site } from "./reading.ts";
 import { Series } from "./series.ts";
 
 /** Figures that have a chart. */
-export type Metric = "rss" | "heap" | "blocks" | "live" | "born" | "died" | "pause";
+export type Metric = "total" | "heap" | "blocks" | "live" | "born" | "died" | "pause";
 
-const METRICS: readonly Metric[] = ["rss", "heap", "blocks", "live", "born", "died", "pause"];
+const METRICS: readonly Metric[] = ["total", "heap", "blocks", "live", "born", "died", "pause"];
 /** A collection that ended without a start within so many milliseconds was not seen beginning. */
 const LONGEST_PAUSE_MS = 600_000;
 
@@ -116,7 +116,7 @@ export class MemoryStore {
       case EventType.gcStart:
         this.gcBegan = time;
         break;
-      case EventType.gcEndSweep:
+      case EventType.gcEndMark: // what is swept after it is swept beside the program, for seconds perhaps
         if (this.gcBegan !== null && time - this.gcBegan < LONGEST_PAUSE_MS)
           this.paused(this.gcBegan, time - this.gcBegan);
         this.gcBegan = null;
@@ -149,7 +149,7 @@ export class MemoryStore {
     const put = (metric: Metric, value: number | undefined) => {
       if (value !== undefined) this.series[metric].add(time, value);
     };
-    put("rss", first("rss", "total_memsize"));
+    put("total", first("rss", "total_memsize"));
     put("heap", first("total_heap_size"));
     put("blocks", first("allocated_blocks", "heap_live_slots", "heap_live_slot"));
   }

@@ -11,12 +11,16 @@ export interface Handshake {
   readonly pid: number | null;
   readonly objectTrace: boolean;
   readonly cpuProfiling: boolean;
+  /** "wall" or "cpu"; empty where not said. */
   readonly clock: string;
   /** Commands beyond the protocol; empty for a server that is not ours. */
   readonly extensions: ReadonlySet<string>;
+  /** Empty where not said, as by every server that is not ours. */
   readonly language: string;
-  /** Microseconds between CPU samples. */
-  readonly intervalUs: number;
+  /** Microseconds between CPU samples; null where not said. */
+  readonly intervalUs: number | null;
+  /** Seconds that profilers go on after the last client has left; null where not said: perhaps for ever. */
+  readonly lingerSeconds: number | null;
   /** Every key as text, for display. */
   readonly facts: ReadonlyMap<string, string>;
 }
@@ -28,6 +32,7 @@ export function readHandshake(answer: Answer): Handshake | null {
   const facts = new Map<string, string>();
   for (const [key, value] of Object.entries(payload)) facts.set(key, text(value) ?? String(value));
   const fact = (key: string) => facts.get(key) ?? "";
+  const figure = (key: string) => (fact(key) && Number.isFinite(Number(fact(key))) ? Number(fact(key)) : null);
   const extensions = fact("extensions").split(",");
   return {
     serverVersion: fact("rbkit_server_version"),
@@ -39,9 +44,9 @@ export function readHandshake(answer: Answer): Handshake | null {
     cpuProfiling: fact("cpu_profiling_enabled") === "1",
     clock: fact("clock_type"),
     extensions: new Set(extensions.map((name) => name.trim()).filter(Boolean)),
-    // Servers that do not say are Ruby ones.
-    language: fact("language") || "ruby",
-    intervalUs: Number(fact("cpu_interval_us")) || 1000,
+    language: fact("language"),
+    intervalUs: figure("cpu_interval_us"),
+    lingerSeconds: figure("linger"),
     facts,
   };
 }

@@ -61,6 +61,13 @@ function Troubles({ link }: { link: Link }) {
       </p>
     );
   }
+  if (state.kind === "connecting" && state.why) {
+    return (
+      <p class="notice warn" role="status">
+        {clean(state.why)}
+      </p>
+    );
+  }
   if (state.kind === "resting") {
     return (
       <p class="notice" role="status">

@@ -1,8 +1,8 @@
-import { Chart } from "../../ui/chart.tsx";
-import { clean, duration, percent } from "../../ui/format.ts";
+import { clean, count, duration, percent } from "../../ui/format.ts";
+import { BusyChart } from "./busychart.tsx";
 import { busyOver, graphOf, rowsOf, weigh } from "./model/graph.ts";
 import { requestOf } from "./model/history.ts";
-import type { CpuStore } from "./store.ts";
+import { type CpuStore, ONE_SAMPLE_US } from "./store.ts";
 
 const RECENT_MS = 60_000;
 // So that the whole overview fits on a laptop's screen.
@@ -32,6 +32,8 @@ function Off({ store }: { store: CpuStore }) {
   );
 }
 
+const BUSY: { readonly [clock: string]: string } = { wall: "running or ready to run", cpu: "of one core" };
+
 /** How busy the process is, now and over the last minutes. */
 export function BusyCard({ store }: { store: CpuStore }) {
   store.version.value;
@@ -43,19 +45,10 @@ export function BusyCard({ store }: { store: CpuStore }) {
   return (
     <>
       <p class="figure-large">
-        {percent(now)}{" "}
-        <span class="soft">
-          {store.clock.value === "wall" ? "running or ready to run, last 5 s" : "of one core, last 5 s"}
-        </span>
+        {store.timed.value ? percent(now) : count(Math.round((now * 1e6) / ONE_SAMPLE_US))}{" "}
+        <span class="soft">{store.timed.value ? BUSY[store.clock.value] : "samples a second"}, last 5 s</span>
       </p>
-      <Chart
-        label={`Busy ${percent(now)}`}
-        lines={[{ label: "busy", color: "--chart-2", area: true }]}
-        data={[at, busy]}
-        height={92}
-        format={(value) => `${Math.round(value * 100)}%`}
-        range={[0, 1]}
-      />
+      <BusyChart store={store} at={at} busy={busy} height={92} />
     </>
   );
 }
@@ -85,6 +78,7 @@ export function TopCard({ store }: { store: CpuStore }) {
 
 /** Which requests took the last minute. */
 export function RequestsCard({ store }: { store: CpuStore }) {
+  if (store.link.handshake.value && !store.timed.value) return <p class="soft">This server does not tell.</p>;
   const span = recent(store);
   const weights = weigh(store.history, span, { thread: null, request: null, busyOnly: true });
   const sums = new Map<string | null, number>();

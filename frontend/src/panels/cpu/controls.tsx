@@ -66,7 +66,11 @@ export function Controls({ store }: { store: CpuStore }) {
         </label>
       )}
       <span class="soft">
-        {running && real > 0 ? `${real > store.intervalUs.value * 1.5 ? "really " : ""}every ${duration(real)}` : "off"}
+        {running
+          ? real > 0
+            ? `${real > store.intervalUs.value * 1.5 ? "really " : ""}every ${duration(real)}`
+            : "on"
+          : "off"}
       </span>
     </div>
   );

@@ -1,7 +1,7 @@
 import { type Signal, useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { theme } from "../../theme.ts";
-import { clean, duration, percent } from "../../ui/format.ts";
+import { clean, percent } from "../../ui/format.ts";
 import { usePixelRatio } from "../../ui/pixelratio.ts";
 import type { Graph } from "./model/graph.ts";
 import { type Bar, barAt, barOf, type Direction, find, layOut, neighbour, pathOf, rowsIn } from "./model/layout.ts";
@@ -19,10 +19,12 @@ interface FlameProps {
   graph: Graph;
   search: string;
   focus: Signal<Path>;
+  /** A weight in words. */
+  amount: (us: number) => string;
 }
 
 /** A flame graph on a canvas as high as what is seen of it; callers above, callees below. */
-export function Flame({ graph, search, focus }: FlameProps) {
+export function Flame({ graph, search, focus, amount }: FlameProps) {
   const scroller = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const size = useSignal({ width: 0, height: 0 });
@@ -129,14 +131,14 @@ export function Flame({ graph, search, focus }: FlameProps) {
       </div>
       <p class="flame-chosen" aria-live="polite">
         {chosen && chosen.row > 0 ? (
-          <Words graph={graph} bar={chosen} />
+          <Words graph={graph} bar={chosen} amount={amount} />
         ) : (
           <span class="soft">Click a bar to focus on it.</span>
         )}
       </p>
       {at && tip && (
         <div class="tooltip" style={{ left: `${tipLeft(at.clientX)}px`, top: `${at.clientY + 18}px` }}>
-          <Words graph={graph} bar={tip} />
+          <Words graph={graph} bar={tip} amount={amount} />
         </div>
       )}
     </div>
@@ -160,7 +162,7 @@ function tipLeft(x: number): number {
   return Math.max(8, Math.min(x + 12, window.innerWidth - 380));
 }
 
-function Words({ graph, bar }: { graph: Graph; bar: Bar }) {
+function Words({ graph, bar, amount }: { graph: Graph; bar: Bar; amount: FlameProps["amount"] }) {
   const frame = graph.frame(bar.node);
   const others = bar.others.at(-1);
   const all = graph.total[0] || 1;
@@ -184,7 +186,7 @@ function Words({ graph, bar }: { graph: Graph; bar: Bar }) {
         )
       )}{" "}
       <span class="figures">
-        total {duration(total)} ({percent(total / all)}) · self {duration(own)} ({percent(own / all)})
+        total {amount(total)} ({percent(total / all)}) · self {amount(own)} ({percent(own / all)})
         {graph.totalBefore && ` · before ${percent(sum(graph.totalBefore) / (graph.totalBefore[0] || 1))}`}
       </span>
     </>

@@ -1,7 +1,8 @@
-import { Chart } from "../../ui/chart.tsx";
+import { lingering } from "../../ui/cost.ts";
 import { clean, clock, count, duration, percent } from "../../ui/format.ts";
 import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
+import { BusyChart } from "./busychart.tsx";
 import { Controls } from "./controls.tsx";
 import { Flame } from "./flame.tsx";
 import { sum } from "./model/graph.ts";
@@ -70,8 +71,8 @@ function Empty({ view }: { view: CpuView }) {
         <>
           <h2>See where the time goes</h2>
           <p>
-            Sampling looks at the running code many times a second. It slows the process a little, for everybody who
-            uses it, and ends by itself when nobody watches any more.
+            Sampling looks at the running code many times a second. It slows the process{" "}
+            {store.timed.value && "a little"}, for everybody who uses it, and {lingering(store.link.handshake.value)}.
           </p>
           <button
             class="button primary"
@@ -88,6 +89,7 @@ function Empty({ view }: { view: CpuView }) {
 }
 
 function Profile({ view }: { view: CpuView }) {
+  const { store } = view;
   const graph = view.graph.value;
   const search = view.search.value.trim().toLowerCase();
   const all = graph.total[0] ?? 0;
@@ -105,13 +107,14 @@ function Profile({ view }: { view: CpuView }) {
             <p class="empty">Nothing was sampled in this stretch with these filters.</p>
           ) : view.display.value === "flame" ? (
             <>
-              <Flame graph={graph} search={search} focus={view.focus} />
+              <Flame graph={graph} search={search} focus={view.focus} amount={(us) => store.amount(us)} />
               <Legend view={view} found={search ? foundShare(view, search) : null} />
             </>
           ) : (
             <FunctionTable
               rows={view.rows.value}
               all={all}
+              amount={(us) => store.amount(us)}
               allBefore={before}
               search={search}
               onPick={(label) => {
@@ -127,25 +130,25 @@ function Profile({ view }: { view: CpuView }) {
 }
 
 function Timeline({ view }: { view: CpuView }) {
+  const { store } = view;
   const { at, busy } = view.timeline.value;
   const window = view.window.value;
+  const timed = store.timed.value;
   return (
     <div class="box">
       <header>
-        <h2>Busy</h2>
+        <h2>{timed ? "Busy" : "Samples a second"}</h2>
         <span class="soft">
-          {count(view.store.history.totalSamples)} samples, {duration(view.store.history.totalUs)}
+          {count(store.history.totalSamples)} samples{timed && `, ${duration(store.history.totalUs)}`}
           {window.kind === "marked" && ` · ${clock(window.from)} to ${clock(window.to)} is shown below`}
           {window.kind !== "marked" && " · drag to look at a stretch"}
         </span>
       </header>
-      <Chart
-        label={`Share of the time that code was running, now ${percent(busy.at(-1) ?? 0)}`}
-        lines={[{ label: "busy", color: "--chart-2", area: true }]}
-        data={[at, busy]}
+      <BusyChart
+        store={store}
+        at={at}
+        busy={busy}
         height={84}
-        format={(value) => `${Math.round(value * 100)}%`}
-        range={[0, 1]}
         onSelect={(from, to) => {
           view.window.value = { kind: "marked", from: from * 1000, to: to * 1000 };
         }}

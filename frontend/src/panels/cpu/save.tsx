@@ -3,6 +3,7 @@ import { download } from "../../ui/download.ts";
 import { collapsed, speedscope } from "./model/export.ts";
 import { layOut, rowsIn } from "./model/layout.ts";
 import { hitsBelow, paint, palette, ROW, svgOf } from "./paint.ts";
+import { ONE_SAMPLE_US } from "./store.ts";
 import type { CpuView } from "./view.ts";
 
 const WIDTH = 1600;
@@ -37,13 +38,14 @@ function save(view: CpuView, kind: string): void {
   const name = `rbkit-cpu-${process}`.slice(0, 80);
   const search = view.search.value.trim().toLowerCase();
   const graph = view.graph.value;
+  const sampleUs = view.store.timed.value ? null : ONE_SAMPLE_US;
   const bars = layOut(graph, { node: 0, others: [] }, WIDTH, 1);
   const picture = { graph, bars, search, hits: search ? hitsBelow(graph, search) : null };
   if (kind === "svg") download(`${name}.svg`, svgOf(picture, WIDTH, palette()), "image/svg+xml");
   if (kind === "speedscope") {
-    download(`${name}.speedscope.json`, speedscope(view.upright.value, process), "application/json");
+    download(`${name}.speedscope.json`, speedscope(view.upright.value, process, sampleUs), "application/json");
   }
-  if (kind === "collapsed") download(`${name}.collapsed.txt`, collapsed(view.upright.value));
+  if (kind === "collapsed") download(`${name}.collapsed.txt`, collapsed(view.upright.value, sampleUs));
   if (kind === "png") {
     const canvas = document.createElement("canvas");
     canvas.width = WIDTH;

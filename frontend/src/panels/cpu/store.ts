@@ -1,14 +1,17 @@
-import { batch, type Signal, signal } from "@preact/signals";
+import { batch, computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { Link } from "../../connection/link.ts";
 import { poll } from "../../connection/poll.ts";
 import type { Event } from "../../protocol/codec.ts";
 import type { Handshake } from "../../protocol/handshake.ts";
+import { count, duration } from "../../ui/format.ts";
 import { type ProfileAnswer, RawSamples, readProfile } from "./model/decode.ts";
 import { History } from "./model/history.ts";
 
 const PERIOD_MS = 1000;
 /** While nothing is sampled only the switch is looked at: somebody else may start it. */
 const IDLE_PERIOD_MS = 3000;
+/** What a sample weighs whose server does not tell; only shares and numbers of samples are shown then. */
+export const ONE_SAMPLE_US = 1000;
 
 export interface Settings {
   readonly clock: "cpu" | "wall";
@@ -33,6 +36,8 @@ export class CpuStore {
   readonly threads: Signal<ReadonlyMap<number, string>> = signal(new Map());
   readonly problem: Signal<string | null> = signal(null);
   readonly busy = signal(false);
+  /** Whether weights are time; else all that is known is how many samples there were. */
+  readonly timed: ReadonlySignal<boolean>;
   readonly settings: Signal<Settings> = signal({ clock: "cpu", intervalUs: 1000, waits: false });
 
   #cursor: number | null = null;
@@ -42,6 +47,7 @@ export class CpuStore {
   #wanted = false;
 
   constructor(readonly link: Link) {
+    this.timed = computed(() => link.has("cpu_profile"));
     link.onConnect((handshake) => this.#connected(handshake));
     link.onEvents((events) => this.#take(events));
     poll(
@@ -52,6 +58,13 @@ export class CpuStore {
         this.problem.value = error.message;
       },
     );
+  }
+
+  /** A weight in words: time, or samples where no time is known. */
+  amount(us: number): string {
+    if (this.timed.value) return duration(us);
+    const samples = Math.round(us / ONE_SAMPLE_US);
+    return samples === 1 ? "1 sample" : `${count(samples)} samples`;
   }
 
   /** Begins to sample, for everybody who watches this server. */
@@ -87,7 +100,7 @@ export class CpuStore {
   /** Forgets what has been sampled. */
   clear(): void {
     this.history = new History();
-    if (this.#raw) this.#raw = new RawSamples(this.history, this.intervalUs.peek() || 1000);
+    if (this.#raw) this.#raw = new RawSamples(this.history, ONE_SAMPLE_US);
     this.lostUs.value = 0;
     this.#changed();
   }
@@ -120,8 +133,7 @@ export class CpuStore {
       this.problem.value = null;
       this.running.value = handshake.cpuProfiling;
       this.clock.value = handshake.clock;
-      this.intervalUs.value = handshake.intervalUs;
-      this.effectiveIntervalUs.value = handshake.intervalUs;
+      this.intervalUs.value = this.effectiveIntervalUs.value = handshake.intervalUs ?? 0;
       if (server !== this.#server) {
         // Another process: its stacks are not this one's.
         this.#cursor = null;
@@ -129,7 +141,7 @@ export class CpuStore {
       }
     });
     this.#server = server;
-    this.#raw = polled ? null : new RawSamples(this.history, handshake.intervalUs);
+    this.#raw = polled ? null : new RawSamples(this.history, ONE_SAMPLE_US);
     if (this.#wanted && !handshake.cpuProfiling) void this.start();
   }
 

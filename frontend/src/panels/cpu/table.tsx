@@ -1,5 +1,5 @@
 import { useSignal } from "@preact/signals";
-import { clean, count, duration, percent, shortPath } from "../../ui/format.ts";
+import { clean, count, percent, shortPath } from "../../ui/format.ts";
 import type { Row } from "./model/graph.ts";
 import { matches } from "./paint.ts";
 
@@ -13,11 +13,13 @@ interface TableProps {
   all: number;
   allBefore: number | null;
   search: string;
+  /** A weight in words. */
+  amount: (us: number) => string;
   onPick: (label: string) => void;
 }
 
 /** Functions with self and total time: what the flame graph shows, sorted. */
-export function FunctionTable({ rows, all, allBefore, search, onPick }: TableProps) {
+export function FunctionTable({ rows, all, allBefore, search, amount, onPick }: TableProps) {
   const column = useSignal<Column>("self");
   const down = useSignal(true);
   const shown = useSignal(SHOWN);
@@ -67,8 +69,8 @@ export function FunctionTable({ rows, all, allBefore, search, onPick }: TablePro
         <tbody>
           {found.slice(0, shown.value).map((row) => (
             <tr key={`${row.frame.label}\n${row.frame.file}\n${row.frame.line}`}>
-              <Share value={row.self} all={all} />
-              <Share value={row.total} all={all} />
+              <Share value={row.self} all={all} amount={amount} />
+              <Share value={row.total} all={all} amount={amount} />
               {allBefore !== null && <Change share={share(row)} />}
               <td>
                 <button class="sorter mono name" type="button" onClick={() => onPick(row.frame.label)}>
@@ -103,12 +105,12 @@ export function FunctionTable({ rows, all, allBefore, search, onPick }: TablePro
   );
 }
 
-function Share({ value, all }: { value: number; all: number }) {
+function Share({ value, all, amount }: { value: number; all: number; amount: TableProps["amount"] }) {
   const share = all ? value / all : 0;
   return (
     <td class="number share">
       <span class="bar" style={{ width: `${Math.min(100, share * 100).toFixed(1)}%` }} />
-      <span class="figure">{percent(share)}</span> <span class="soft time">{duration(value)}</span>
+      <span class="figure">{percent(share)}</span> <span class="soft time">{amount(value)}</span>
     </td>
   );
 }

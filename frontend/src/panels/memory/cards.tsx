@@ -10,13 +10,22 @@ export function memoryCards(feed: MemoryFeed): Card[] {
   const { store } = feed;
   const Chart = () => {
     store.version.value;
-    if (store.series.rss.last === null) return <Waiting feed={feed} />;
+    const words = feed.words.value;
+    const { total, heap, live } = store.series;
+    const sized = total.last !== null || heap.last !== null;
+    if (!sized && live.last === null) return <Waiting feed={feed} />;
     const pauses = store.collections
-      ? `Longest pause ${duration(store.longestPause * 1000)} in ${count(store.collections)} garbage collections`
+      ? `${words.pause.title} ${duration(store.longestPause * 1000)} in ${count(store.collections)} garbage collections`
       : "No garbage collection yet";
     return (
       <>
-        <BytesChart store={store} span={spanOf(store, TEN_MINUTES)} height={120} bare />
+        {sized ? (
+          <BytesChart store={store} words={words} span={spanOf(store, TEN_MINUTES)} height={120} bare />
+        ) : (
+          <p class="figure-large">
+            {count(live.last ?? 0)} <span class="soft">live objects</span>
+          </p>
+        )}
         <p class="soft">{pauses}</p>
       </>
     );

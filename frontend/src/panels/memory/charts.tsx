@@ -1,5 +1,6 @@
 import { levels, rates } from "../../memory/chartdata.ts";
 import type { MemoryStore } from "../../memory/store.ts";
+import type { MemoryWords } from "../../memory/words.ts";
 import { bytes, count, duration } from "../../ui/format.ts";
 import { TimeChart } from "../../ui/timechart.tsx";
 
@@ -25,17 +26,18 @@ const milliseconds = (value: number): string => duration(value * 1000);
 interface Props {
   readonly store: MemoryStore;
   readonly span: Span;
+  readonly words: MemoryWords;
   readonly height?: number;
   /** Without its title: it stands in a card that has one. */
   readonly bare?: boolean;
 }
 
-export function BytesChart({ store, span, height, bare = false }: Props) {
+export function BytesChart({ store, span, words, height, bare = false }: Props) {
   store.version.value;
-  const { times, columns } = levels([store.series.rss, store.series.heap], span.from, span.to);
+  const { times, columns } = levels([store.series.total, store.series.heap], span.from, span.to);
   const lines = [
-    { label: "resident", color: "--chart-1", values: columns[0]!, shape: "area" },
-    { label: "heap", color: "--chart-4", values: columns[1]!, shape: "line" },
+    { label: words.total.line, color: "--chart-1", values: columns[0]!, shape: "area" },
+    { label: words.heap.line, color: "--chart-4", values: columns[1]!, shape: "line" },
   ] as const;
   return (
     <TimeChart
@@ -52,21 +54,23 @@ export function BytesChart({ store, span, height, bare = false }: Props) {
   );
 }
 
-export function LiveChart({ store, span }: Props) {
+export function LiveChart({ store, span }: Omit<Props, "words">) {
   store.version.value;
   const { times, columns } = levels([store.series.live], span.from, span.to);
   const line = { label: "live", color: "--chart-3", values: columns[0]!, shape: "area" } as const;
   return <TimeChart title="Live objects" {...span} times={times} lines={[line]} format={whole} fromZero={false} />;
 }
 
-export function BlocksChart({ store, span }: Props) {
+export function BlocksChart({ store, span, words }: Props) {
   store.version.value;
   const { times, columns } = levels([store.series.blocks], span.from, span.to);
-  const line = { label: "allocated", color: "--chart-5", values: columns[0]!, shape: "line" } as const;
-  return <TimeChart title="Heap blocks" {...span} times={times} lines={[line]} format={whole} fromZero={false} />;
+  const line = { label: words.blocks.line, color: "--chart-5", values: columns[0]!, shape: "line" } as const;
+  return (
+    <TimeChart title={words.blocks.title} {...span} times={times} lines={[line]} format={whole} fromZero={false} />
+  );
 }
 
-export function RatesChart({ store, span }: Props) {
+export function RatesChart({ store, span }: Omit<Props, "words">) {
   store.version.value;
   const { times, columns } = rates([store.series.born, store.series.died], span.from, span.to);
   const lines = [
@@ -76,10 +80,10 @@ export function RatesChart({ store, span }: Props) {
   return <TimeChart title="Births and deaths" {...span} times={times} lines={lines} format={perSecond} />;
 }
 
-export function PausesChart({ store, span, height }: Props) {
+export function PausesChart({ store, span, words, height }: Props) {
   store.version.value;
   const { times, columns } = levels([store.series.pause], span.from, span.to, "max");
-  const line = { label: "longest pause", color: "--chart-2", values: columns[0]!, shape: "bars" } as const;
+  const line = { label: words.pause.line, color: "--chart-2", values: columns[0]!, shape: "bars" } as const;
   return (
     <TimeChart
       title="Garbage collections"

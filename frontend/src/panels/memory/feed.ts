@@ -5,6 +5,7 @@ import { CommandError, type Link } from "../../connection/link.ts";
 import { poll } from "../../connection/poll.ts";
 import { readMemory, readTracing, type Tracing } from "../../memory/reading.ts";
 import { MemoryStore } from "../../memory/store.ts";
+import { type MemoryWords, memoryWords } from "../../memory/words.ts";
 import { isMap } from "../../protocol/codec.ts";
 
 const PERIOD_MS = 2000;
@@ -15,6 +16,8 @@ export type Source = "profile" | "events";
 export class MemoryFeed {
   readonly store = new MemoryStore();
   readonly source: ReadonlySignal<Source>;
+  /** What the figures mean that this server tells. */
+  readonly words: ReadonlySignal<MemoryWords>;
   /** Whether figures are being gathered. */
   readonly watching = signal(false);
   /** What the server said when it could not do as asked; empty when all is well. */
@@ -26,6 +29,7 @@ export class MemoryFeed {
   private paused = false;
 
   constructor(readonly link: Link) {
+    this.words = computed(() => memoryWords(link.handshake.value));
     this.source = computed(() => (link.has("memory_profile") ? "profile" : "events"));
     link.onConnect((handshake) => {
       const process = `${handshake.pid} ${handshake.facts.get("server_id") ?? ""}`;

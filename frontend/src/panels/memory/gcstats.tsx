@@ -23,7 +23,7 @@ function figure({ key, value }: Stat): string {
 /** Every key of the last gc_stats, with what it means in the server's language. */
 export function GcStats({ feed }: { feed: MemoryFeed }) {
   const stats = feed.store.stats.value;
-  const language = feed.link.handshake.value?.language ?? "ruby";
+  const language = feed.link.handshake.value?.language ?? "";
   const rows = [...stats].map(([key, value]) => ({ key, value, means: meaning(key, language) }));
   return (
     <section class="box" aria-label="Collector statistics">

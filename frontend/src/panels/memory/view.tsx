@@ -1,4 +1,6 @@
 import { useSignal } from "@preact/signals";
+import type { Series } from "../../memory/series.ts";
+import { lingering } from "../../ui/cost.ts";
 import { bytes, clean, count, duration } from "../../ui/format.ts";
 import { Segments } from "../../ui/segments.tsx";
 import {
@@ -26,7 +28,10 @@ const SPANS = [
 export function MemoryView({ feed }: { feed: MemoryFeed }) {
   const minutes = useSignal<(typeof SPANS)[number][0]>("5");
   const { store, watching } = feed;
+  const words = feed.words.value;
   store.version.value;
+  // Before the first figures nobody knows which there will be; then those that did not come are not known there.
+  const told = (...series: Series[]) => store.latest === null || series.some(({ last }) => last !== null);
   const off = store.latest === null && !watching.value;
   const span = spanOf(store, Number(minutes.value) * 60_000);
   return (
@@ -64,9 +69,11 @@ export function MemoryView({ feed }: { feed: MemoryFeed }) {
           <SourceNote feed={feed} />
           <Figures feed={feed} />
           <div class="charts">
-            <div class="box">
-              <BytesChart store={store} span={span} />
-            </div>
+            {told(store.series.total, store.series.heap) && (
+              <div class="box">
+                <BytesChart store={store} words={words} span={span} />
+              </div>
+            )}
             <div class="box">
               <LiveChart store={store} span={span} />
             </div>
@@ -74,11 +81,13 @@ export function MemoryView({ feed }: { feed: MemoryFeed }) {
               <Rates feed={feed} span={span} />
             </div>
             <div class="box">
-              <PausesChart store={store} span={span} />
+              <PausesChart store={store} words={words} span={span} />
             </div>
-            <div class="box">
-              <BlocksChart store={store} span={span} />
-            </div>
+            {told(store.series.blocks) && (
+              <div class="box">
+                <BlocksChart store={store} words={words} span={span} />
+              </div>
+            )}
           </div>
           <Classes feed={feed} />
           <Sites feed={feed} />
@@ -137,8 +146,9 @@ function Beginning({ feed }: { feed: MemoryFeed }) {
       <h2>Memory is not watched</h2>
       {events ? (
         <p>
-          Watching switches on object events, collections and statistics, for every client of this server. Each object
-          that is followed costs the application some time: a few per cent where many are made.
+          Watching switches on object events, collections and statistics, for every client of this server. Every object
+          made and freed is reported then, which costs time where many are; this server does not tell how much. Watching{" "}
+          {lingering(feed.link.handshake.value)}.
         </p>
       ) : (
         <p>Watching counts the living objects every few seconds, for at most one per cent of a processor.</p>
@@ -172,26 +182,28 @@ function SourceNote({ feed }: { feed: MemoryFeed }) {
 
 function Figures({ feed }: { feed: MemoryFeed }) {
   const { store } = feed;
-  const { rss, heap, live } = store.series;
-  const rate = (born: boolean): number | null => {
-    const { times, sum } = (born ? store.series.born : store.series.died).read(
-      (store.latest ?? 0) - 10_000,
-      store.latest ?? 0,
-    );
-    return times.length ? sum.reduce((a, b) => a + b, 0) / 10 : null;
+  store.version.value;
+  const { total, heap, live, born, died } = store.series;
+  const words = feed.words.value;
+  const to = store.latest ?? 0;
+  const seconds = Math.min(10, Math.max(1, (to - (store.earliest ?? to)) / 1000));
+  const rate = (series: Series): string => {
+    const { times, sum } = series.read(to - seconds * 1000, to);
+    return times.length ? perSecond(sum.reduce((a, b) => a + b, 0) / seconds) : "–";
   };
+  const lately = `Over the last ${Math.round(seconds)} s`;
   const figures: [string, string, string][] = [
-    ["Resident memory", rss.last === null ? "–" : bytes(rss.last), "What the system counts against the process"],
-    ["Heap", heap.last === null ? "–" : bytes(heap.last), "Without mapped files"],
-    ["Live objects", live.last === null ? "–" : count(live.last), "At the last count"],
-    ["Born", shownRate(rate(true)), "Over the last ten seconds"],
-    ["Died", shownRate(rate(false)), "Over the last ten seconds"],
+    [words.live.title, live.last === null ? "–" : count(live.last), words.live.hint],
+    ["Born", rate(born), lately],
+    ["Died", rate(died), lately],
     [
-      "Longest pause",
+      words.pause.title,
       store.collections ? duration(store.longestPause * 1000) : "–",
-      `${count(store.collections)} collections seen`,
+      `${count(store.collections)} collections seen${words.pause.hint}`,
     ],
   ];
+  if (heap.last !== null) figures.unshift([words.heap.title, bytes(heap.last), words.heap.hint]);
+  if (total.last !== null) figures.unshift([words.total.title, bytes(total.last), words.total.hint]);
   return (
     <dl class="figures">
       {figures.map(([name, value, hint]) => (
@@ -203,8 +215,4 @@ function Figures({ feed }: { feed: MemoryFeed }) {
       ))}
     </dl>
   );
-}
-
-function shownRate(rate: number | null): string {
-  return rate === null ? "–" : perSecond(rate);
 }

@@ -2,6 +2,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import type { Link } from "../../connection/link.ts";
 import { Disconnected } from "../../connection/link.ts";
+import { costOf, lingering } from "../../ui/cost.ts";
 import { bytes, clean, count, duration } from "../../ui/format.ts";
 
 interface Fact {
@@ -30,12 +31,15 @@ const SERVER: readonly Fact[] = [
   { key: "extensions", words: "Commands beyond the protocol" },
 ];
 
+const CLOCKS: { readonly [clock: string]: string } = { wall: "wall clock", cpu: "CPU clock" };
+
 const SWITCHES = new Set([
   "object_trace_enabled",
   "cpu_profiling_enabled",
   "clock_type",
   "cpu_interval_us",
   "cpu_events",
+  "linger",
 ]);
 
 /** What the process says of itself, what is switched on, and what can be asked of it. */
@@ -124,18 +128,18 @@ function Switches({ link, problem }: { link: Link; problem: Problem }) {
   const handshake = link.handshake.value;
   if (!handshake) return null;
   const { facts } = handshake;
-  const clock = handshake.clock === "wall" ? "wall clock" : "CPU clock";
+  const every = handshake.intervalUs === null ? "" : `every ${duration(handshake.intervalUs)}`;
   return (
     <section class="box">
       <header>
         <h2>What is switched on</h2>
-        <span class="soft">for everybody who watches this process</span>
+        <span class="soft">for everybody who watches this process; it {lingering(handshake)}</span>
       </header>
       <ul class="switches">
         <Switch
           on={handshake.cpuProfiling}
           title="CPU sampling"
-          words={`${clock}, every ${duration(handshake.intervalUs)}`}
+          words={[CLOCKS[handshake.clock], every].filter(Boolean).join(", ")}
           disabled={!link.open}
           onSwitch={() =>
             attempt(link, problem, () =>
@@ -233,7 +237,8 @@ function Actions({ link, problem }: { link: Link; problem: Problem }) {
           </button>
           <div>
             <div class="soft">
-              Stops the process while its collector looks at every object: about 0.1 s for a million of them.
+              Stops the process while its collector looks at every object
+              {link.handshake.value?.language === "python" ? ": about 0.1 s for a million of them." : "."}
             </div>
             <div role="status">{collected.value}</div>
           </div>
@@ -242,11 +247,7 @@ function Actions({ link, problem }: { link: Link; problem: Problem }) {
           <a class="button" href="#/snapshots">
             Heap snapshot
           </a>
-          <div class="soft">
-            {link.has("snapshot_start")
-              ? "Copies the process or walks its heap: it stands still for milliseconds to seconds and needs memory for a while. It is taken, and its cost shown, in the snapshots panel."
-              : "Publishes the whole heap to every client, some 100 bytes an object; the process stands still meanwhile. It is taken in the snapshots panel."}
-          </div>
+          <div class="soft">{costOf(link.handshake.value)} It is taken in the snapshots panel.</div>
         </li>
       </ul>
     </section>

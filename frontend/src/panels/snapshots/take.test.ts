@@ -6,7 +6,7 @@ import { type Port, type RemoteHeaps, remoteHeaps } from "../../heap/remote.ts";
 import { HeapService } from "../../heap/service.ts";
 import { decode, type Event } from "../../protocol/codec.ts";
 import { readHandshake } from "../../protocol/handshake.ts";
-import { costOf } from "./cost.ts";
+import { costOf, lingering } from "../../ui/cost.ts";
 import { lossOf } from "./loss.ts";
 import { SnapshotStore } from "./store.ts";
 import { PublishedDump, takeSnapshot } from "./take.ts";
@@ -162,7 +162,15 @@ describe("what it costs", () => {
     expect(words("fork")).toContain("20 ms a gigabyte");
     expect(words("in-process: snapshot_fork is off")).toContain("300 ms a million objects (snapshot_fork is off).");
     expect(words("python: no extension module (cannot import x)")).toContain("(no extension module).");
-    expect(words("")).toContain("in Ruby the application stands still");
+    expect(words("")).toContain("does not tell how long the application stands still");
     expect(costOf(null)).toBe("");
+  });
+
+  it("ends by itself only where the server says so", () => {
+    const words = (payload: object) => lingering(readHandshake({ 0: 8, 2: payload }));
+    expect(words({ linger: "10" })).toBe("ends by itself 10.0 s after the last one who watches has left");
+    expect(words({ linger: "soon" })).toContain("goes on until somebody switches it off");
+    expect(words({})).toContain("goes on until somebody switches it off");
+    expect(lingering(null)).toContain("goes on until");
   });
 });

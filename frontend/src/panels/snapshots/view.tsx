@@ -1,7 +1,7 @@
 import { useEffect, useRef } from "preact/hooks";
+import { costOf } from "../../ui/cost.ts";
 import { clean, count } from "../../ui/format.ts";
 import { Changed, Diff } from "./compare.tsx";
-import { costOf } from "./cost.ts";
 import { SnapshotList } from "./list.tsx";
 import { ObjectView } from "./object.tsx";
 import type { Place, SnapshotStore } from "./store.ts";

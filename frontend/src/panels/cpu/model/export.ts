@@ -1,16 +1,23 @@
 import type { Graph } from "./graph.ts";
 
-/** One line a stack, callers first, `a;b;c weight`: what flamegraph.pl and others read. Weights in microseconds. */
-export function collapsed(graph: Graph): string {
+/**
+ * One line a stack, callers first, `a;b;c weight`: what flamegraph.pl and others read.
+ *
+ * @param sampleUs what stands for one sample where no time is known: numbers of samples are written then, not
+ *   microseconds. So in speedscope().
+ */
+export function collapsed(graph: Graph, sampleUs: number | null = null): string {
   const lines: string[] = [];
   forStacks(graph, (frames, weight) => {
-    lines.push(`${frames.map((name) => name.replace(/[;\r\n]/g, ":")).join(";")} ${Math.round(weight)}`);
+    lines.push(
+      `${frames.map((name) => name.replace(/[;\r\n]/g, ":")).join(";")} ${Math.round(weight / (sampleUs ?? 1))}`,
+    );
   });
   return lines.join("\n") + "\n";
 }
 
-/** A file for speedscope (https://www.speedscope.app/file-format-schema.json), weights in microseconds. */
-export function speedscope(graph: Graph, name: string): string {
+/** A file for speedscope (https://www.speedscope.app/file-format-schema.json). */
+export function speedscope(graph: Graph, name: string, sampleUs: number | null = null): string {
   const frames: { name: string; file?: string; line?: number }[] = [];
   const numbers = new Map<number, number>();
   const samples: number[][] = [];
@@ -27,15 +34,16 @@ export function speedscope(graph: Graph, name: string): string {
         return known;
       }),
     );
-    weights.push(Math.round(weight));
+    weights.push(Math.round(weight / (sampleUs ?? 1)));
   });
+  const unit = sampleUs === null ? "microseconds" : "none";
   const endValue = weights.reduce((sum, weight) => sum + weight, 0);
   return JSON.stringify({
     $schema: "https://www.speedscope.app/file-format-schema.json",
     exporter: "rbkit_websocket",
     name,
     shared: { frames },
-    profiles: [{ type: "sampled", name, unit: "microseconds", startValue: 0, endValue, samples, weights }],
+    profiles: [{ type: "sampled", name, unit, startValue: 0, endValue, samples, weights }],
   });
 }
 

@@ -86,6 +86,8 @@ describe("files", () => {
 
   it("of collapsed stacks have a line a stack", () => {
     expect(collapsed(graph).trim().split("\n").sort()).toEqual(["main;a;b 30", "main;x;y 7"]);
+    // Of a server that does not tell what a sample stands for they have samples.
+    expect(collapsed(graph, 0.5).trim().split("\n").sort()).toEqual(["main;a;b 60", "main;x;y 14"]);
   });
 
   it("for speedscope have samples, weights and their sum", () => {
@@ -94,6 +96,7 @@ describe("files", () => {
     const named = profile.samples.map((stack: number[]) => stack.map((at) => file.shared.frames[at].name).join(";"));
     expect(named.map((stack: string, at: number) => [stack, profile.weights[at]])).toContainEqual(["main;a;b", 30]);
     expect(profile).toMatchObject({ type: "sampled", unit: "microseconds", endValue: 37 });
+    expect(JSON.parse(speedscope(graph, "p", 0.5)).profiles[0]).toMatchObject({ unit: "none", endValue: 74 });
   });
 });
 
