@@ -15,10 +15,13 @@
         ├── CommandFailed                    an extension command answered ``{"error": ..., "message": ...}``
         └── CommandTimeout                   no answer in time
 
-Each stores the facts as fields; the text is built from them.
+Each stores the facts as fields; the text is built from them. What a server said stands in a text in one line, without
+anything that a terminal or a log would obey.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 __all__ = [
     "ClientError",
@@ -34,6 +37,21 @@ __all__ = [
     "RuntimeDirectoryError",
     "ServerStartError",
 ]
+
+
+_SHOWN: Final = 2000
+
+
+def _harmless(text: str) -> str:
+    """``text`` in one line of at most 2000 characters, those that are not printable as escapes."""
+    if len(text) > _SHOWN:
+        text = text[:_SHOWN] + "…"
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in " ".join(text.splitlines())
+    )
 
 
 class RbkitError(Exception):
@@ -108,9 +126,15 @@ class Rejected(RbkitError):
 class ProtocolError(RbkitError, ValueError):
     """A message does not follow the Rbkit protocol."""
 
+    def __str__(self) -> str:
+        return _harmless(super().__str__())
+
 
 class ClientError(RbkitError):
     """Base class of what a :class:`~rbkit_websocket.client.Client` raises."""
+
+    def __str__(self) -> str:
+        return _harmless(super().__str__())
 
 
 class ConnectionRefused(ClientError):
@@ -128,8 +152,8 @@ class ConnectionRefused(ClientError):
 
     def __str__(self) -> str:
         if self.status is None:
-            return f"cannot connect: {self.message}"
-        return f"the server refused the connection with HTTP {self.status}: {self.message}"
+            return f"cannot connect: {_harmless(self.message)}"
+        return f"the server refused the connection with HTTP {self.status}: {_harmless(self.message)}"
 
 
 class ConnectionClosed(ClientError):
@@ -146,7 +170,7 @@ class ConnectionClosed(ClientError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"connection closed ({self.code}){': ' + self.reason if self.reason else ''}"
+        return f"connection closed ({self.code}){': ' + _harmless(self.reason) if self.reason else ''}"
 
 
 class CommandFailed(ClientError):
@@ -165,7 +189,7 @@ class CommandFailed(ClientError):
         self.message = message
 
     def __str__(self) -> str:
-        return f"{self.command}: {self.message} ({self.code})"
+        return _harmless(f"{self.command}: {self.message} ({self.code})")
 
 
 class CommandTimeout(ClientError):

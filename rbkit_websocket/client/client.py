@@ -25,6 +25,9 @@ __all__ = ["Client", "connect"]
 BACKLOG: Final = 64 * 1024 * 1024
 """Bytes of publications that wait for their reader; the server keeps as many for a slow client."""
 
+MAX_MESSAGE: Final = 64 * 1024 * 1024
+"""Bytes that a message may have; no publication that is longer would find room on its way here."""
+
 _NORMAL: Final = (1000, 1001)  # done; the server goes away in good order
 _CLOSE_WAIT: Final = 2.0
 _SNAPSHOT_LOOK: Final = 0.05
@@ -38,6 +41,7 @@ def connect(
     server: str | None = None,
     timeout: float = 10.0,
     ssl: SSLContext | None = None,
+    max_message: int = MAX_MESSAGE,
 ) -> Client:
     """Opens a WebSocket to the Rbkit server behind ``url``.
 
@@ -46,9 +50,10 @@ def connect(
             the dashboard's address with ``#token=...`` works as it is.
         token: the application's token, sent in the ``Authorization`` header; default: the one in ``url``, if any.
         server: the id of the worker's server to reach; default: that of the worker that takes the connection.
-        timeout: seconds for each step of connecting, and for a command that names no other.
+        timeout: seconds for connecting, all of it, and for a command that names no other.
         ssl: how TLS is spoken, such as ``ssl.create_default_context(cafile="ca.pem")`` for a certificate of one's own
             authority; default: what the system trusts, or the file that the environment names in ``SSL_CERT_FILE``.
+        max_message: bytes that one message of the server may have; a longer one ends the connection (1009) unread.
 
     Raises:
         ConfigurationError: ``url`` or ``token`` cannot work, or ``ssl`` comes with an ``url`` without TLS.
@@ -57,7 +62,7 @@ def connect(
     address = parse_url(url, token=token, server=server)
     if ssl is not None and not address.secure:
         raise ConfigurationError(f"ssl is for wss:// and https:// addresses, which {url!r} is not")
-    return Client(open_connection(address, timeout, ssl), timeout=timeout)
+    return Client(open_connection(address, timeout, ssl, max_message=max_message), timeout=timeout)
 
 
 class _Pending:

@@ -7,7 +7,6 @@ close code and answer a close frame twice.
 from __future__ import annotations
 
 import selectors
-import socket
 import ssl
 import struct
 import threading
@@ -17,13 +16,17 @@ from typing import Any, Final
 import websocket
 from websocket import ABNF
 
+from ..clock import time
 from ..errors import ClientError, ConnectionClosed, ConnectionRefused
 from ..protocol.constants import SUBPROTOCOL
 from .address import Address
+from .frames import Frames, TooLong
+from .opening import Opening, reach
 
 __all__ = ["Connection", "open_connection"]
 
 _BODY_SHOWN: Final = 2000
+_LOCATION_SHOWN: Final = 200
 _IS_IT_THERE: Final = (
     "Is RbkitWebsocket around its application, and does every proxy in between pass the headers Upgrade and "
     "Connection on?"
@@ -32,20 +35,21 @@ _IS_IT_THERE: Final = (
 Message = bytes | str
 
 
-def open_connection(address: Address, timeout: float, context: ssl.SSLContext | None = None) -> Connection:
+def open_connection(
+    address: Address, timeout: float, context: ssl.SSLContext | None = None, *, max_message: int
+) -> Connection:
     """Connects, asks for the upgrade and checks what came of it.
 
     Args:
-        timeout: seconds for each step.
+        timeout: seconds for all of that, and later for a send.
         context: how TLS is spoken; default: with what the system trusts.
+        max_message: bytes that a message of the server may have.
 
     Raises:
         ConnectionRefused: with the HTTP status and the server's words, or with status None when there was no answer.
     """
-    ws = websocket.WebSocket(
-        enable_multithread=True, skip_utf8_validation=True, sslopt={"context": context} if context else None
-    )
-    ws.settimeout(timeout)
+    deadline = time.monotonic() + timeout
+    ws = websocket.WebSocket(enable_multithread=True, skip_utf8_validation=True)
     options: dict[str, Any] = {
         "subprotocols": [SUBPROTOCOL],
         # A program has no origin; a wrong one would be refused as a foreign page's.
@@ -55,32 +59,22 @@ def open_connection(address: Address, timeout: float, context: ssl.SSLContext | 
         "header": [f"Authorization: Bearer {address.token}"] if address.token else [],
     }
     try:
-        if address.loopback:
-            # The library would ask a proxy of the environment for this very machine.
-            options["socket"] = _direct(address, timeout, context)
-        ws.connect(address.url, **options)  # type: ignore[no-untyped-call]
+        sock = reach(address, deadline, context)
+        ws.connect(address.url, socket=Opening(sock, deadline), **options)  # type: ignore[no-untyped-call]
     except websocket.WebSocketBadStatusException as error:
         raise ConnectionRefused(error.status_code, _words(error)) from None
-    except websocket.WebSocketTimeoutException:
+    except (websocket.WebSocketTimeoutException, TimeoutError):
         raise ConnectionRefused(None, f"no answer from {address.host}:{address.port} within {timeout:g} s") from None
-    except (OSError, websocket.WebSocketException, ValueError) as error:
+    except OSError as error:
         raise _refused(address, ws, error) from error
+    except (websocket.WebSocketException, ValueError) as error:
+        # Not chained: its text may be the server's.
+        raise _refused(address, ws, error) from None
+    ws.sock = sock
     if ws.getstatus() != 101 or ws.getsubprotocol() != SUBPROTOCOL:
         ws.shutdown()  # type: ignore[no-untyped-call]
         raise _refused(address, ws, None)
-    return Connection(ws, timeout)
-
-
-def _direct(address: Address, timeout: float, context: ssl.SSLContext | None) -> socket.socket:
-    sock = socket.create_connection((address.host, address.port), timeout)
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if address.secure:
-            return (context or ssl.create_default_context()).wrap_socket(sock, server_hostname=address.host)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+    return Connection(ws, timeout, max_message)
 
 
 def _words(error: websocket.WebSocketBadStatusException) -> str:
@@ -96,7 +90,7 @@ def _refused(address: Address, ws: websocket.WebSocket, error: Exception | None)
     place = f"{address.host}:{address.port}"
     status = ws.getstatus()
     if status is not None and status != 101:
-        target = (ws.getheaders() or {}).get("location", "another place")
+        target = (ws.getheaders() or {}).get("location", "another place")[:_LOCATION_SHOWN]
         return ConnectionRefused(status, f"redirected to {target}; connect there if you trust it with the token")
     if isinstance(error, ssl.SSLCertVerificationError):
         return ConnectionRefused(
@@ -105,8 +99,7 @@ def _refused(address: Address, ws: websocket.WebSocket, error: Exception | None)
             "ssl=ssl.create_default_context(cafile=...), or set SSL_CERT_FILE",
         )
     if isinstance(error, OSError):
-        problem = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
-        return ConnectionRefused(None, f"{place}: {problem}")
+        return ConnectionRefused(None, f"{place}: {error.strerror or error}")
     if isinstance(error, websocket.WebSocketAddressException):
         return ConnectionRefused(None, f"{place}: {error}")
     if isinstance(error, websocket.WebSocketConnectionClosedException):
@@ -124,16 +117,19 @@ class Connection:
     Args:
         ws: connected, with the subprotocol agreed on.
         timeout: seconds that a send may take.
+        max_message: bytes that a message may have, all fragments together.
     """
 
-    def __init__(self, ws: websocket.WebSocket, timeout: float) -> None:
+    def __init__(self, ws: websocket.WebSocket, timeout: float, max_message: int) -> None:
         self._ws = ws
         ws.settimeout(timeout)
+        self._max_message = max_message
+        self._frames = ws.frame_buffer = Frames(ws.frame_buffer.recv, max_message)
         self._close_sent = threading.Event()
         # OpenSSL wants no two threads in one connection at a time (SSL_read and SSL_write of the same object), so over
         # TLS the receiver waits for data outside this lock and only reads under it.
         self._tls = threading.Lock() if ws.is_ssl() else None  # type: ignore[no-untyped-call]
-        self._fragments: list[bytes] = []
+        self._message_so_far = bytearray()
         self._opcode = 0
 
     def send(self, text: str) -> None:
@@ -199,6 +195,11 @@ class Connection:
             self._wait_readable()
             with self._tls:
                 return self._ws.recv_frame()  # type: ignore[no-untyped-call]
+        except TooLong:
+            self.close(1009)
+            raise ConnectionClosed(
+                1009, f"the server sent a message of more than {self._max_message} bytes (max_message of connect())"
+            ) from None
         except websocket.WebSocketTimeoutException:
             return None
         except websocket.WebSocketConnectionClosedException:
@@ -221,12 +222,15 @@ class Connection:
             raise ConnectionClosed(1002, "the server sent fragments of a message out of order")
         if frame.opcode != ABNF.OPCODE_CONT:
             self._opcode = frame.opcode
-        self._fragments.append(frame.data)
-        if not frame.fin:
-            return None
-        data = self._fragments[0] if len(self._fragments) == 1 else b"".join(self._fragments)
+        data: bytes = frame.data
+        if self._message_so_far or not frame.fin:
+            self._message_so_far += data
+            self._frames.room = self._max_message - len(self._message_so_far)
+            if not frame.fin:
+                return None
+            data = bytes(self._message_so_far)
         text = self._opcode == ABNF.OPCODE_TEXT
-        self._fragments, self._opcode = [], 0
+        self._message_so_far, self._opcode, self._frames.room = bytearray(), 0, self._max_message
         return data.decode("utf-8", "replace") if text else data
 
     def _closed_by_peer(self, data: bytes) -> ConnectionClosed:

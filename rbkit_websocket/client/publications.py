@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
-from typing import Any
+from sys import getsizeof
+from typing import Any, Final
 
 import msgpack
 
@@ -12,6 +13,9 @@ from ..protocol.constants import Field
 from ..protocol.counter import Gaps
 
 __all__ = ["Publications", "thinned"]
+
+
+_PLACE: Final = 16  # bytes of a message's place in the queue, and of what the allocator rounds up
 
 
 def _unpacker(message: bytes) -> Any:
@@ -58,7 +62,7 @@ def _kind(unpacker: Any) -> Any:
 
 
 class Publications:
-    """A queue of published messages that holds at most ``limit`` bytes: past that the oldest go.
+    """A queue of published messages that take at most ``limit`` bytes of memory: past that the oldest go.
 
     Attributes:
         lost: messages lost since the first one: gaps of the message counter, and what this queue dropped.
@@ -78,9 +82,9 @@ class Publications:
         """Takes one message; the newest is always kept, however long it is."""
         self.lost += self._gaps.before(message)
         self._messages.append(message)
-        self._size += len(message)
+        self._size += getsizeof(message) + _PLACE
         while self._size > self._limit and len(self._messages) > 1:
-            self._size -= len(self._messages.popleft())
+            self.popleft()
             self.lost += 1
 
     def popleft(self) -> bytes:
@@ -90,5 +94,5 @@ class Publications:
             IndexError: there is none.
         """
         message = self._messages.popleft()
-        self._size -= len(message)
+        self._size -= getsizeof(message) + _PLACE
         return message
