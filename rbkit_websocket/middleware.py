@@ -12,6 +12,7 @@ from weakref import WeakSet
 from .config import Settings, is_enabled
 from .dashboard import pages, respond_at_mount
 from .handshake import is_ours
+from .loaded import loaded
 from .profilers.requests import REQUESTS, track
 from .responses import StartResponse
 from .runtime import Runtime
@@ -196,7 +197,7 @@ def _restart_after_fork() -> None:
 
 def _tame_websocket_handler() -> None:
     # Where pywsgi is in use its handler may be imported at any time; elsewhere nothing is loaded because of us.
-    if "gevent.pywsgi" in sys.modules:
+    if loaded("gevent.pywsgi") is not None:
         from .takeover.websocket_handler import install
 
         install()

@@ -8,6 +8,7 @@ import weakref
 from typing import Any, Final
 
 from ..clock import time
+from ..loaded import loaded
 from .base import Host
 
 __all__ = ["EventLoop", "GreenletRegistry", "begun", "find_greenlets", "hub_thread", "is_gevents", "is_hub"]
@@ -20,7 +21,7 @@ _LEAST_PAUSE: Final = 1.0
 
 def _greenlet_types() -> set[int]:
     """Identities of ``greenlet.greenlet`` and all classes made of it; empty when greenlet is not loaded."""
-    module = sys.modules.get("greenlet")
+    module = loaded("greenlet")
     root = getattr(module, "greenlet", None)
     if root is None:
         return set()
@@ -53,13 +54,13 @@ def find_greenlets(host: Host) -> list[Any]:
 
 def is_hub(greenlet: Any) -> bool:
     """Whether a greenlet is a gevent hub, the one that runs its thread's event loop."""
-    hub = getattr(sys.modules.get("gevent.hub"), "Hub", None)
+    hub = getattr(loaded("gevent.hub"), "Hub", None)
     return hub is not None and issubclass(type(greenlet), hub)
 
 
 def is_gevents(greenlet: Any) -> bool:
     """Whether it is a ``gevent.Greenlet``."""
-    cls = getattr(sys.modules.get("gevent"), "Greenlet", None)
+    cls = getattr(loaded("gevent"), "Greenlet", None)
     return cls is not None and issubclass(type(greenlet), cls)
 
 
@@ -71,7 +72,7 @@ def begun(greenlet: Any) -> bool:
 def hub_thread(greenlet: Any) -> int | None:
     """The native thread that a greenlet belongs to, as its hub or thread pool worker knows it; None when neither is
     among its parents."""
-    worker = getattr(sys.modules.get("gevent.threadpool"), "_WorkerGreenlet", None)
+    worker = getattr(loaded("gevent.threadpool"), "_WorkerGreenlet", None)
     for _ in range(100):
         if greenlet is None:
             return None
@@ -114,7 +115,7 @@ class GreenletRegistry:
 
     def install(self) -> None:
         """Has gevent tell; called in a thread of the application, and does nothing without gevent."""
-        cls = getattr(sys.modules.get("gevent"), "Greenlet", None)
+        cls = getattr(loaded("gevent"), "Greenlet", None)
         if self._installed is None and cls is not None:
             known = self._known
             keep, forget, clock = known.add, known.discard, time.monotonic
@@ -142,7 +143,7 @@ class GreenletRegistry:
         With ``scan=False`` the heap is looked through the first time only: raw greenlets made since are missing.
         The list may hold the last reference to some of them: give it to :meth:`release`.
         """
-        if "greenlet" not in sys.modules:
+        if loaded("greenlet") is None:
             return []
         now = time.monotonic()
         # A blocked loop makes no greenlets, and does not get to what a scan leaves to be released.
@@ -184,7 +185,7 @@ class GreenletRegistry:
 
     def count(self) -> int | None:
         """The number of living greenlets; None when greenlet is not loaded."""
-        if "greenlet" not in sys.modules:
+        if loaded("greenlet") is None:
             return None
         listed = self.living()
         number = len(listed)
@@ -205,7 +206,7 @@ class EventLoop:
         self._loop = loop
         self.thread = thread
         self.serves = serves
-        self._wait = getattr(getattr(sys.modules.get("gevent.hub"), "Hub", None), "run", None)
+        self._wait = getattr(getattr(loaded("gevent.hub"), "Hub", None), "run", None)
 
     @classmethod
     def gone(cls) -> EventLoop:

@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, Final
 
 from ..clock import time
+from ..loaded import loaded
 from ..profilers.base import Host, QuietCollector
 from ..profilers.greenlets import EventLoop
 
@@ -35,14 +36,14 @@ logger = logging.getLogger("rbkit_websocket")
 
 def original(module: str, name: str) -> Any:
     """``module.name`` as it was before gevent patched it."""
-    monkey = sys.modules.get("gevent.monkey")
+    monkey = loaded("gevent.monkey")
     if monkey is not None:
         return monkey.get_original(module, name)
     return getattr(importlib.import_module(module), name)
 
 
 def _patched() -> bool:
-    monkey = sys.modules.get("gevent.monkey")
+    monkey = loaded("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
@@ -59,7 +60,7 @@ def main_ident() -> int:
     """The real identity of the main thread, which under monkey patching ``threading`` no longer knows."""
     if sys.platform == "linux" and original("threading", "get_native_id")() == os.getpid():
         return int(original("_thread", "get_ident")())
-    hub = sys.modules.get("gevent.hub")
+    hub = loaded("gevent.hub")
     if hub is not None and _patched():
         return int(hub.MAIN_THREAD_IDENT)
     return threading.main_thread().ident or 0
@@ -81,11 +82,12 @@ class AppThread:
         self._draining = False
         self._since = 0.0
         self.dropped = 0
-        if "gevent._hub_local" in sys.modules:
-            self._connect()
+        local = loaded("gevent._hub_local")
+        # A hub is made of all of gevent.
+        if local is not None and loaded("gevent") is not None:
+            self._connect(local)
 
-    def _connect(self) -> None:
-        local = sys.modules["gevent._hub_local"]
+    def _connect(self, local: Any) -> None:
         if _patched() and self._ident != main_ident():
             # A thread of gevent's pool, say: its hub, if any, runs no greenlets. Watchers of another thread's loop
             # cannot be made from here, but this can be called.

@@ -6,12 +6,13 @@ import gc
 import os
 import signal
 import socket as _socket
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from gevent.socket import socket
+
+from ..loaded import loaded
 
 __all__ = ["BufferedTakeover", "StartResponse", "Takeover", "gunicorn_worker", "worker_leaving"]
 
@@ -123,7 +124,7 @@ _found: tuple[int, Any] = (0, None)
 def gunicorn_worker() -> Any:
     """The gunicorn worker that this process is, or None."""
     global _found
-    module = sys.modules.get("gunicorn.workers.base")
+    module = loaded("gunicorn.workers.base")
     if module is None:
         return None
     if _found[0] != os.getpid():

@@ -7,10 +7,10 @@ its thread, so sessions may have all but one of them. ``worker.alive`` is False 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
+from ..loaded import loaded
 from .base import gunicorn_worker
 from .gunicorn_gevent import pipelined
 from .threaded import ThreadTakeover
@@ -31,7 +31,7 @@ class GunicornGthread(ThreadTakeover):
 
     @classmethod
     def claim(cls, environ: dict[str, Any]) -> GunicornGthread | None:
-        sock, module = environ.get("gunicorn.socket"), sys.modules.get("gunicorn.workers.gthread")
+        sock, module = environ.get("gunicorn.socket"), loaded("gunicorn.workers.gthread")
         # HTTP/2 sets the key to a socket that many streams share.
         if sock is None or module is None or not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
             return None

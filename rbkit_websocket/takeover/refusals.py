@@ -11,6 +11,7 @@ import io
 import sys
 from typing import Any, Final
 
+from ..loaded import loaded
 from .base import gunicorn_worker
 
 __all__ = ["reason"]
@@ -35,7 +36,7 @@ def reason(environ: dict[str, Any]) -> str:
             return "bjoern keeps its sockets to itself"
         if "uvicorn" in sys.modules or "hypercorn" in sys.modules:
             return _ASGI
-    module, worker = sys.modules.get("gunicorn.workers.sync"), gunicorn_worker()
+    module, worker = loaded("gunicorn.workers.sync"), gunicorn_worker()
     if module is not None and isinstance(worker, module.SyncWorker):
         return (
             "gunicorn's sync worker serves one request at a time, so a session would stop the application: use "

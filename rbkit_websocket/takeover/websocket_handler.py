@@ -9,11 +9,11 @@ application's own are upgraded as before.
 from __future__ import annotations
 
 import functools
-import sys
 from importlib import import_module
 from typing import Any
 
 from ..handshake import is_ours
+from ..loaded import loaded
 from .pywsgi import Pywsgi
 
 __all__ = ["PywsgiWebSocketHandler", "install"]
@@ -43,7 +43,7 @@ class PywsgiWebSocketHandler(Pywsgi):
 
     @classmethod
     def claim(cls, environ: dict[str, Any]) -> Pywsgi | None:
-        module = sys.modules.get(_MODULE)
+        module = loaded(_MODULE)
         if module is None or not getattr(module.WebSocketHandler.upgrade_websocket, "_rbkit", False):
             return None
         return super().claim(environ)

@@ -1,0 +1,19 @@
+"""Modules that somebody else has imported, or is about to."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+__all__ = ["loaded"]
+
+
+def loaded(name: str) -> Any:
+    """The module of that name once it has been imported to its end, else None.
+
+    ``sys.modules`` has a module as soon as its import begins. While another thread runs it, anything may be missing in
+    it, and of what it is for nothing has happened yet: what gevent's patches, say.
+    """
+    module = sys.modules.get(name)
+    # The import system's own mark (importlib/_bootstrap.py, _find_and_load).
+    return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
