@@ -7,7 +7,7 @@ what is in it can be trusted. Files in it (``APP`` is a hash of the application'
 ========================  =============================================================================================
 ``APP.token``             the generated token, mode 0600
 ``APP-ID.json``           a server's record, see :class:`Record`
-``APP-ID.pub``, ``.req``  its ipc sockets
+``APP-ID.sock``           its Unix socket
 ``APP-ID.tmp``            a record or token being written
 ========================  =============================================================================================
 
@@ -39,25 +39,26 @@ from typing import Final, NoReturn
 from .clock import time
 from .errors import RuntimeDirectoryError
 from .liveness import boot_id, is_ours, is_zombie, pid_namespace, process_start, socket_answers
+from .local.wire import endpoint_path
 from .plainfile import read_plain
 
 __all__ = [
     "Record",
     "application_key",
     "find",
-    "ipc_endpoint",
     "is_complete",
     "listing",
     "new_id",
     "remove",
     "runtime_directory",
+    "socket_path",
     "sweep",
 ]
 
 log = logging.getLogger(__name__)
 
 # sockaddr_un.sun_path holds 108 bytes with the terminating NUL (unix(7)).
-_IPC_PATH_MAX: Final = 107
+_SOCKET_PATH_MAX: Final = 107
 
 _PID_MAX: Final = 2**31 - 1  # pid_t
 # A record has some 500 bytes; names and paths may be longer than most.
@@ -68,7 +69,7 @@ _MOST_NAMES: Final = 20_000
 _MOST_FILES: Final = 500
 # Seconds that a file without a readable record may be in the making, by a process whose pid tells us nothing.
 _GRACE: Final = 2.0
-_LEFT: Final = re.compile(r"[0-9a-f]{12}-([1-9][0-9]{0,8})-([0-9a-f]{8})\.(?:json|pub|req|tmp)")
+_LEFT: Final = re.compile(r"[0-9a-f]{12}-([1-9][0-9]{0,8})-([0-9a-f]{8})\.(?:json|sock|tmp)")
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,7 @@ class Record:
         id: ``<pid>-<8 hex digits>``, what ``server=`` on the URL names.
         pid: the process.
         application: the name of the application.
-        pub_endpoint: ZeroMQ endpoint of the published data.
-        req_endpoint: ZeroMQ endpoint of the commands.
+        endpoint: ``unix://`` and the path of its socket.
         started: when the server started, seconds since the epoch.
         process_started: ties the pid to one process, see :func:`~rbkit_websocket.liveness.process_start`; None where
             the system does not tell.
@@ -92,23 +92,21 @@ class Record:
     id: str
     pid: int
     application: str
-    pub_endpoint: str
-    req_endpoint: str
+    endpoint: str
     started: float
     process_started: int | None
     boot_id: str | None
     pid_namespace: str | None
-    version: int = 1
+    version: int = 2
 
     @classmethod
-    def of_this_process(cls, server_id: str, application: str, pub_endpoint: str, req_endpoint: str) -> Record:
+    def of_this_process(cls, server_id: str, application: str, endpoint: str) -> Record:
         """The record of a server that starts now, in this process."""
         return cls(
             id=server_id,
             pid=os.getpid(),
             application=application,
-            pub_endpoint=pub_endpoint,
-            req_endpoint=req_endpoint,
+            endpoint=endpoint,
             started=time.time(),
             process_started=process_start(os.getpid()),
             boot_id=boot_id(),
@@ -122,7 +120,7 @@ class Record:
             if self.boot_id != boot_id():
                 return False
             if self.pid_namespace != pid_namespace():
-                return socket_answers(self.req_endpoint)
+                return socket_answers(endpoint_path(self.endpoint) or "")
             return is_ours(self.pid) and process_start(self.pid) == self.process_started
         except OSError:
             return True
@@ -207,20 +205,20 @@ def _is_own(path: str) -> bool:
         return False
 
 
-def ipc_endpoint(directory: Path, application: str, server_id: str, kind: str) -> str:
-    """``ipc://`` endpoint of a server's ``pub`` or ``req`` socket.
+def socket_path(directory: Path, application: str, server_id: str) -> str:
+    """Path of a server's Unix socket.
 
     Raises:
-        RuntimeDirectoryError: the path is longer than a Unix socket's may be.
+        RuntimeDirectoryError: it is longer than a Unix socket's may be.
     """
-    path = os.fsencode(directory / f"{application_key(application)}-{server_id}.{kind}")
-    if len(path) > _IPC_PATH_MAX:
+    path = os.fsencode(directory / f"{application_key(application)}-{server_id}.sock")
+    if len(path) > _SOCKET_PATH_MAX:
         raise RuntimeDirectoryError(
             str(directory),
-            f"is too long for a Unix socket ({len(path)} bytes with the file's name, {_IPC_PATH_MAX} fit); "
+            f"is too long for a Unix socket ({len(path)} bytes with the file's name, {_SOCKET_PATH_MAX} fit); "
             "set RBKIT_RUNTIME_DIR to a shorter path",
         )
-    return "ipc://" + os.fsdecode(path)
+    return os.fsdecode(path)
 
 
 def listing(directory: Path, application: str) -> list[Record]:
@@ -306,8 +304,8 @@ def _is_abandoned(path: Path) -> bool:
         return False  # gone
     if path.suffix in (".json", ".tmp"):
         # A record that is of another version: its sockets tell. A draft has been one for too long.
-        return path.suffix == ".tmp" or not socket_answers(f"ipc://{path.with_suffix('.req')}")
-    return not socket_answers(f"ipc://{path}")
+        return path.suffix == ".tmp" or not socket_answers(str(path.with_suffix(".sock")))
+    return not socket_answers(str(path))
 
 
 def _read_record(path: Path, server_id: str) -> Record | None:
@@ -332,7 +330,7 @@ def _is_sound(record: Record) -> bool:
         ValueError: an endpoint cannot be encoded.
     """
     numbers = (record.pid, record.started, *([] if record.process_started is None else [record.process_started]))
-    texts = (record.application, record.pub_endpoint, record.req_endpoint)
+    texts = (record.application, record.endpoint)
     optional = (record.boot_id, record.pid_namespace)
     return (
         all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in numbers)
@@ -342,8 +340,8 @@ def _is_sound(record: Record) -> bool:
         and 0 <= record.started < 2**53  # neither NaN nor infinity, and what a browser reads as it is
         and all(isinstance(value, str) and len(value) <= _MAX_TEXT for value in texts)
         and all(value is None or isinstance(value, str) for value in optional)
-        # As ZeroMQ and the system take them.
-        and all(b"\0" not in endpoint.encode() for endpoint in (record.pub_endpoint, record.req_endpoint))
+        and endpoint_path(record.endpoint) is not None
+        and b"\0" not in os.fsencode(record.endpoint)
     )
 
 
@@ -354,11 +352,10 @@ def find(directory: Path, application: str, server_id: str) -> Record | None:
     return record if record is not None and record.alive else None
 
 
-def is_complete(directory: Path, application: str, server_id: str, pub_endpoint: str, req_endpoint: str) -> bool:
-    """Whether a server's record and the sockets of its endpoints are all there."""
+def is_complete(directory: Path, application: str, server_id: str, path: str) -> bool:
+    """Whether a server's record and its socket are there."""
     record = directory / f"{application_key(application)}-{server_id}.json"
-    sockets = (endpoint.removeprefix("ipc://") for endpoint in (pub_endpoint, req_endpoint))
-    return record.exists() and all(map(os.path.exists, sockets))
+    return record.exists() and os.path.exists(path)
 
 
 def remove(directory: Path, application: str, server_id: str) -> None:
@@ -367,7 +364,7 @@ def remove(directory: Path, application: str, server_id: str) -> None:
 
 
 def _files(record: Path) -> list[Path]:
-    return [record.with_suffix(suffix) for suffix in (".json", ".pub", ".req", ".tmp")]
+    return [record.with_suffix(suffix) for suffix in (".json", ".sock", ".tmp")]
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -6,6 +6,7 @@
     ├── ConfigurationError (ValueError)      an option or environment variable is wrong: raised at construction
     ├── RuntimeDirectoryError                the runtime directory cannot be trusted or used
     ├── ServerStartError                     the embedded Rbkit server could not bind or start
+    ├── NoRoom                               the process has too few descriptors or threads left for what was asked
     ├── NoSuchServer                         no Rbkit server of this application has the id that was asked for
     ├── Rejected                             an upgrade request is refused in plain HTTP: status, headers, body
     ├── ProtocolError (ValueError)           a message is not of the Rbkit protocol
@@ -30,6 +31,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectionClosed",
     "ConnectionRefused",
+    "NoRoom",
     "NoSuchServer",
     "ProtocolError",
     "RbkitError",
@@ -81,6 +83,14 @@ class RuntimeDirectoryError(RbkitError):
 
 class ServerStartError(RbkitError):
     """The embedded Rbkit server could not start; ``problem`` says why."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+class NoRoom(RbkitError):
+    """The process has too few descriptors or threads left for what was asked; ``problem`` says so in words."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)

@@ -12,7 +12,6 @@ __all__ = ["boot_id", "is_ours", "is_zombie", "pid_namespace", "process_start", 
 _ZOMBIE: Final = -1
 # Nothing to look with: tells nothing of what was looked for.
 _NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-_IPC: Final = "ipc://"
 
 
 def is_ours(pid: int) -> bool:
@@ -71,10 +70,10 @@ def pid_namespace() -> str | None:
         return None
 
 
-def socket_answers(endpoint: str) -> bool:
-    """Whether somebody listens at an ``ipc://`` endpoint, whatever namespace and however busy he is.
+def socket_answers(path: str) -> bool:
+    """Whether somebody listens at a Unix socket, whatever namespace and however busy he is.
 
-    The kernel answers for the listener, so this takes microseconds. False for anything but ipc.
+    The kernel answers for the listener, so this takes microseconds.
 
     Raises:
         OSError: no descriptor is left to look with.
@@ -82,13 +81,13 @@ def socket_answers(endpoint: str) -> bool:
     # Not socket.socket, which gevent may have patched: a connection to a Unix socket never waits.
     import _socket
 
-    if not endpoint.startswith(_IPC):
-        return False
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         connection.setblocking(False)
-        connection.connect(endpoint[len(_IPC) :])
+        connection.connect(path)
     except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
         return error.errno == errno.EAGAIN  # its backlog is full, so there is one
     finally:
         connection.close()

@@ -35,7 +35,8 @@ _PLACEHOLDER: Final = "<address of this application>"
 
 @dataclass(frozen=True)
 class Endpoints:
-    """ZeroMQ endpoints of one Rbkit server, and the keys of one that speaks CURVE."""
+    """Where one Rbkit server is reached: ZeroMQ endpoints, and the keys of one that speaks CURVE; or, for an embedded
+    one, ``unix://`` and the path of its socket, twice."""
 
     pub: str
     req: str
@@ -158,8 +159,7 @@ class Runtime:
         # Late, since it brings ZeroMQ along: an application that is never watched does not pay for it at import.
         from .server import ensure_embedded
 
-        embedded = ensure_embedded(settings, self.keep_token)
-        return Endpoints(embedded.pub, embedded.req)
+        return _local(ensure_embedded(settings, self.keep_token).endpoint)
 
     def _keys(self) -> ClientKeys | None:
         server, own = self.settings.curve_server_key_file, self.settings.curve_secret_key_file
@@ -183,7 +183,7 @@ class Runtime:
         record = discovery.find(self.directory(), self.settings.name, server_id)
         if record is None:
             raise NoSuchServer(server_id, self.settings.mount)
-        return Endpoints(record.pub_endpoint, record.req_endpoint)
+        return _local(record.endpoint)
 
     def servers(self) -> list[dict[str, Any]]:
         """The living servers of this application, this worker's own among them, as ``GET servers`` answers.
@@ -200,7 +200,7 @@ class Runtime:
         # Late, since it imports gevent: that is for those who are watched, not for everyone who imports us.
         from .bridge.probe import ask_status
 
-        statuses = ask_status([(record.req_endpoint, None) for record in records], _PATIENCE)
+        statuses = ask_status([(record.endpoint, None) for record in records], _PATIENCE)
         return [
             {
                 "id": record.id,
@@ -237,6 +237,10 @@ class Runtime:
         # Printed, not logged: log files are kept and read by others.
         if not say("\n".join(f"rbkit: {line}" for line in lines)):
             log.info("rbkit: the token is in %s", path)
+
+
+def _local(endpoint: str) -> Endpoints:
+    return Endpoints(endpoint, endpoint)
 
 
 def application_url(environ: Mapping[str, Any]) -> str:

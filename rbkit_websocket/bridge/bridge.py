@@ -8,6 +8,7 @@ import zmq
 
 from ..config import Settings
 from ..curve import ClientKeys
+from ..errors import NoRoom
 from ..protocol import envelope
 from ..websocket.session import Session
 from .feed import Feed
@@ -24,8 +25,8 @@ class Bridge:
 
     Args:
         session: an open connection.
-        pub_endpoint: the server's PUB socket.
-        req_endpoint: the server's REP socket.
+        pub_endpoint: where the server publishes.
+        req_endpoint: where it takes commands.
         settings: time-outs and caps.
         text: frames as the old browser clients want them.
         keys: for a server that speaks CURVE.
@@ -74,8 +75,11 @@ class Bridge:
                         session.close(1013, f"{NOT_RUNNING}: nothing publishes at {self._pub_endpoint}")
                 else:
                     session.close(1013, problem)
-            except zmq.ZMQError as error:
-                session.close(1011, f"ZeroMQ: {error}")
+            except NoRoom as error:
+                session.close(1013, str(error))
+                log.warning("rbkit: no session: %s", error)
+            except (OSError, zmq.ZMQError) as error:
+                session.close(1011, f"cannot connect to the Rbkit server: {error.strerror}")
                 log.error("rbkit: cannot connect to %s and %s: %s", self._req_endpoint, self._pub_endpoint, error)
             for message in session.messages():
                 if requests is not None:

@@ -1,4 +1,4 @@
-"""One SUB socket an endpoint and event loop, and from it every session that listens.
+"""One source an endpoint and event loop, and from it every session that listens.
 
 Each message is framed once. Small messages that arrived together are joined into one piece of memory for one system
 call a client, large ones are not copied at all; what old clients need as escaped text their outboxes make. Sockets that
@@ -15,7 +15,6 @@ from functools import partial
 from typing import Final, Protocol
 
 import gevent
-import zmq
 from gevent.event import AsyncResult
 from gevent.hub import Hub
 
@@ -25,8 +24,8 @@ from ..protocol.counter import Gaps
 from ..websocket.hubs import call_in
 from ..websocket.outbox import Outbox
 from ..websocket.turns import give_way
-from .context import Link, Readiness, bridge_socket
 from .framing import binary_head, text_pieces
+from .sources import publications
 
 __all__ = ["Feed", "Listener"]
 
@@ -34,10 +33,6 @@ log = logging.getLogger(__name__)
 
 BATCH_MESSAGES: Final = 64
 BATCH_BYTES: Final = 64 * 1024
-
-# What libzmq may hold for us while the event loop is blocked: some 150 MB of a heap snapshot's messages at the worst,
-# and as many messages as a publisher keeps by default.
-_RECEIVE_HIGH_WATER_MARK: Final = 1000
 
 # How long after a time-out the pump gets to look once more: the event loop may have been blocked all the while.
 _SECOND_LOOK: Final = 0.1
@@ -64,18 +59,8 @@ class Feed:
         self._keys = keys
         self._pid = os.getpid()
         self._listeners: list[Listener] = []
-        self._sub = bridge_socket(zmq.SUB, endpoint, keys)
-        self._sub.rcvhwm = _RECEIVE_HIGH_WATER_MARK
-        self._sub.subscribe(b"")
-        try:
-            self._link: Link | None = Link(self._sub)
-            self._sub.connect(endpoint)
-        except zmq.ZMQError:  # out of descriptors, or no endpoint
-            self._sub.close(0)
-            raise
-        self._readiness = Readiness(self._sub, self._link.monitor)
+        self._source = publications(endpoint, keys)
         self._connected: AsyncResult[bool] = AsyncResult()
-        self._large = False
         self._gaps = Gaps()
         self._pump = gevent.spawn(self._run)
 
@@ -84,7 +69,8 @@ class Feed:
         """The feed of ``endpoint`` with ``listener`` added; the process's older listeners are told of the new one.
 
         Raises:
-            zmq.ZMQError: the endpoint is none.
+            NoRoom: libzmq cannot be let into this process.
+            OSError, zmq.ZMQError: no descriptor is left, or the endpoint is none.
         """
         key = gevent.get_hub(), endpoint, keys
         feed = _feeds.get(key)
@@ -118,12 +104,8 @@ class Feed:
         if self._listeners:
             return
         self._withdraw()
-        # The pump first, since it uses the rest; the watchers before the sockets, whose descriptors are used again.
-        self._pump.kill()
-        self._readiness.close()
-        if self._link is not None:
-            self._link.close()
-        self._sub.close(0)
+        self._pump.kill()  # first, since it uses the source
+        self._source.close()
 
     def _withdraw(self) -> None:
         key = gevent.get_hub(), self._endpoint, self._keys
@@ -134,42 +116,31 @@ class Feed:
         while os.getpid() == self._pid:
             try:
                 batch = self._drain()
-                if self._link is not None:
-                    self._look(self._link)
+                self._follow()
                 if batch:
                     self._publish(batch)
                     give_way()
-                elif not int(self._sub.get(zmq.EVENTS)) & zmq.POLLIN:
-                    self._readiness.wait()
+                else:
+                    self._source.wait()
             except Exception:  # a boundary: the pump serves every session
                 log.exception("rbkit: forwarding publications of %s failed", self._endpoint)
                 gevent.sleep(1)
 
-    def _look(self, link: Link) -> None:
-        """Follows the first connection attempt only: later losses are told by each session's own command socket."""
-        link.look()
-        if link.up or link.refused:
-            if not link.up:
+    def _follow(self) -> None:
+        """Tells those who wait for it what became of the first attempt to connect."""
+        if not self._connected.ready() and (up := self._source.connected()) is not None:
+            if not up:
                 self._withdraw()  # whoever joins from now on tries anew
-            self._connected.set(link.up)
-            self._readiness.close()
-            link.close()
-            self._link = None
-            self._readiness = Readiness(self._sub)
+            self._connected.set(up)
 
     def _drain(self) -> list[bytes | memoryview]:
         batch: list[bytes | memoryview] = []
         size = 0
-        while len(batch) < BATCH_MESSAGES and size < BATCH_BYTES:
-            try:
-                # copy=False costs more than copying a small message, and saves a third of the CPU for large ones.
-                message = self._sub.recv(zmq.NOBLOCK, copy=not self._large)
-            except zmq.Again:
+        for message in self._source.messages():
+            size += len(message)
+            batch.append(message)
+            if len(batch) >= BATCH_MESSAGES or size >= BATCH_BYTES:
                 break
-            data = message if isinstance(message, bytes) else message.buffer
-            self._large = len(data) >= BATCH_BYTES
-            size += len(data)
-            batch.append(data)
         return batch
 
     def _publish(self, batch: list[bytes | memoryview]) -> None:

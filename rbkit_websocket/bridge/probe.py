@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import select
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,9 +12,10 @@ import zmq
 
 from ..clock import time
 from ..curve import ClientKeys
-from ..errors import ProtocolError
+from ..errors import NoRoom, ProtocolError
 from ..protocol.messages import decode_answer
-from .context import Link, Readiness, bridge_socket
+from .readiness import Readiness
+from .wires import Wire, command_wire
 
 __all__ = ["Status", "ask_status"]
 
@@ -55,47 +57,51 @@ class _Question:
     def __init__(self, endpoint: str, keys: ClientKeys | None) -> None:
         self.status = Status()
         self.done = False
-        self.socket: zmq.Socket[bytes] | None = None
-        self.link: Link | None = None
+        self._asked = False
+        self._wire: Wire | None = None
         try:
-            self.socket = bridge_socket(zmq.REQ, endpoint, keys)
-            self.link = Link(self.socket, endpoint, keys)
-            self.socket.connect(endpoint)
-            # Queued until the server is there: a REQ without peer takes one message and no more.
-            self.socket.send(_COMMAND, zmq.NOBLOCK)
-        except zmq.ZMQError as error:  # out of descriptors, or no endpoint
-            self.done = True
-            self.status.problem = f"cannot be asked: {error.strerror}"
+            self._wire = command_wire(endpoint, keys)
+        except NoRoom as error:
+            self._give_up(f"cannot be asked: {error}")
+        except (OSError, zmq.ZMQError) as error:  # out of descriptors, or no endpoint
+            self._give_up(f"cannot be asked: {error.strerror}")
+
+    def _give_up(self, problem: str | None) -> None:
+        self.done = True
+        self.status.problem = problem
 
     @property
-    def sockets(self) -> list[zmq.Socket[bytes]]:
-        return [] if self.socket is None or self.link is None else [self.socket, self.link.monitor]
+    def descriptors(self) -> Sequence[int]:
+        """What to wait for."""
+        return () if self._wire is None else self._wire.descriptors
 
     def look(self) -> None:
-        """Takes in what has come; both sockets are quiet afterwards and may be waited for."""
-        if self.socket is None or self.link is None:
+        """Takes in what has come; the descriptors are quiet afterwards and may be waited for."""
+        wire = self._wire
+        if wire is None:
             return
-        self.link.look()  # when done as well: libzmq tries again and again, and news that nobody reads end each wait
+        wire.look()  # when done as well: libzmq tries again and again, and news that nobody reads end each wait
         if self.done:
             return
-        self.status.reachable = self.status.reachable or self.link.up
+        if wire.up and not self._asked:
+            self._asked = self.status.reachable = True
+            wire.send(_COMMAND)
+        answer = wire.receive() if self._asked else None
+        if answer is None:
+            if wire.refused:
+                self._give_up(wire.problem)
+            return
+        self.done = self.status.answered = True
         try:
-            answer = decode_answer(self.socket.recv(zmq.NOBLOCK))
-        except zmq.Again:
-            self.done = self.link.refused
-            self.status.problem = self.link.problem
+            facts = decode_answer(answer)
         except ProtocolError:
-            self.done = self.status.reachable = self.status.answered = True
-        else:
-            self.done = self.status.reachable = self.status.answered = True
-            if isinstance(answer, dict):
-                self.status.facts = answer
+            return
+        if isinstance(facts, dict):
+            self.status.facts = facts
 
     def close(self) -> None:
-        if self.link is not None:
-            self.link.close()
-        if self.socket is not None:
-            self.socket.close(0)
+        if self._wire is not None:
+            self._wire.close()
 
 
 def ask_status(servers: Sequence[tuple[str, ClientKeys | None]], timeout: float) -> list[Status]:
@@ -121,33 +127,28 @@ def _ask(servers: Sequence[tuple[str, ClientKeys | None]], deadline: float) -> l
 
 
 def _await(questions: Sequence[_Question], deadline: float) -> None:
-    sockets = [socket for question in questions for socket in question.sockets]
-    waiter = Readiness(*sockets) if _has_hub() else _Poll(sockets)
-    try:
-        while True:
-            for question in questions:
-                question.look()
-            remaining = deadline - time.monotonic()
-            if remaining <= 0 or all(question.done for question in questions):
-                return
-            waiter.wait(remaining)
-    finally:
-        waiter.close()
+    while True:
+        for question in questions:
+            question.look()
+        remaining = deadline - time.monotonic()
+        if remaining <= 0 or all(question.done for question in questions):
+            return
+        _wait([descriptor for question in questions for descriptor in question.descriptors], remaining)
 
 
-class _Poll:
-    """What :class:`Readiness` does, for threads without an event loop."""
-
-    def __init__(self, sockets: Sequence[zmq.Socket[bytes]]) -> None:
-        self._poller = zmq.Poller()
-        for socket in sockets:
-            self._poller.register(socket, zmq.POLLIN)
-
-    def wait(self, timeout: float) -> None:
-        self._poller.poll(max(1, int(timeout * 1000)))
-
-    def close(self) -> None:
-        """Nothing to give back."""
+def _wait(descriptors: Sequence[int], timeout: float) -> None:
+    """Until one of them is readable: greenlets go on where this thread has an event loop, other threads in any case."""
+    if _has_hub():
+        readiness = Readiness(*descriptors)
+        try:
+            readiness.wait(timeout)
+        finally:
+            readiness.close()
+        return
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    poll.poll(max(1, int(timeout * 1000)))
 
 
 def _has_hub() -> bool:

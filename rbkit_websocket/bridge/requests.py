@@ -1,6 +1,6 @@
-"""The commands of one session, one after the other, through a REQ socket of its own.
+"""The commands of one session, one after the other, through a wire of its own.
 
-The socket's monitor tells at once when the Rbkit server is gone, so a command in flight is not waited for in vain.
+The wire tells at once when the Rbkit server is gone, so a command in flight is not waited for in vain.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Callable
 from typing import Final
 
 import gevent
-import zmq
 
 from ..clock import time
 from ..curve import ClientKeys
 from ..protocol.constants import OK
 from ..websocket.outbox import Outbox
-from .context import Link, Readiness, bridge_socket
 from .guard import is_harmful
+from .readiness import Readiness
+from .wires import command_wire
 
 __all__ = ["NOT_RUNNING", "Requests"]
 
@@ -33,14 +33,13 @@ _UNREAD_ANSWERS: Final = 4 * 1024 * 1024
 # What an embedded server keeps for its client until that says goodbye; no other server is told of an end.
 _WISHES: Final = (b"set_cpu_interval ", b"wait_profile ")
 _GOODBYE: Final = b"goodbye"
-_GOODBYE_LINGER: Final = 500  # milliseconds, in libzmq's thread
 
 
 class Requests:
     """Pumps commands to the Rbkit server and its answers back, in order.
 
     Args:
-        endpoint: the server's REP socket.
+        endpoint: where the server takes commands.
         outbox: where answers go to; it slows the commands of a client that does not read them.
         answer: gets each answer.
         fail: gets close code and reason when the session cannot go on.
@@ -48,6 +47,9 @@ class Requests:
         connect_timeout: seconds to wait for a server that went away.
         max_commands: commands that may wait.
         keys: for a server that speaks CURVE.
+
+    Raises:
+        NoRoom, OSError, zmq.ZMQError: see :func:`~.wires.command_wire`.
     """
 
     def __init__(
@@ -76,21 +78,8 @@ class Requests:
         self._deadline: float | None = None
         self._worker: gevent.Greenlet[..., None] | None = None
         self._losses = 0
-        self._req = bridge_socket(zmq.REQ, endpoint, keys)
-        # Correlated: an answer that belongs to no request of ours is dropped by libzmq instead of taken for the next.
-        self._req.req_correlate = 1
-        self._req.req_relaxed = 1
-        try:
-            self._link = Link(self._req, endpoint, keys)
-        except zmq.ZMQError:  # out of descriptors
-            self._req.close(0)
-            raise
-        self._readiness = Readiness(self._req, self._link.monitor)
-        try:
-            self._req.connect(endpoint)
-        except zmq.ZMQError:
-            self.close()
-            raise
+        self._wire = command_wire(endpoint, keys)
+        self._readiness = Readiness(*self._wire.descriptors)
 
     def connect(self) -> str | None:
         """Waits for the server. Commands are taken from now on.
@@ -100,19 +89,19 @@ class Requests:
         """
         deadline = time.monotonic() + self._connect_timeout
         while True:
-            self._look()
-            if self._link.up:
+            self._wire.look()
+            if self._wire.up:
                 self._worker = gevent.spawn(self._run)
                 return None
             remaining = deadline - time.monotonic()
-            if self._link.problem is not None:
-                return f"the Rbkit server refused the link: {self._link.problem}"
-            if self._link.refused:
+            if self._wire.problem is not None:
+                return f"the Rbkit server refused the link: {self._wire.problem}"
+            if self._wire.refused:
                 return f"{NOT_RUNNING} at {self._endpoint}"
             if remaining <= 0:
                 # The endpoint last, since a close frame may cut it off.
                 return f"{NOT_RUNNING} or not reachable: no answer in {self._connect_timeout:g} s at {self._endpoint}"
-            self._readiness.wait(remaining)
+            self._readiness.wait(remaining, self._wire.events)
 
     def submit(self, command: bytes) -> None:
         """Queues a command; a client with too many of them waiting is failed with 1008."""
@@ -128,23 +117,9 @@ class Requests:
             return  # a fork of the application: ZeroMQ's sockets are the parent's and must not be touched
         if self._worker is not None:
             self._worker.kill()
-        linger = self._say_goodbye()
         self._readiness.close()
-        self._link.close()
-        self._req.close(linger)
-
-    def _say_goodbye(self) -> int:
-        """Takes back what this client has asked for; the milliseconds that the socket has for its last words.
-
-        Not with a command in flight, since the next one would go through another connection.
-        """
-        if not self._has_wishes or self._flying is not None:
-            return 0
-        try:
-            self._req.send(_GOODBYE, zmq.NOBLOCK)
-        except zmq.ZMQError:
-            return 0  # it has gone, or is about to
-        return _GOODBYE_LINGER
+        # Not with a command in flight, since the next one would go through another connection.
+        self._wire.close(_GOODBYE if self._has_wishes and self._flying is None else None)
 
     def _run(self) -> None:
         try:
@@ -156,26 +131,24 @@ class Requests:
 
     def _step(self) -> bool:
         """One look at everything; False when the session has been failed."""
-        self._look()
+        self._wire.look()
         if self._flying is not None:
-            reply = self._receive()
+            reply = self._wire.receive()
             if reply is not None:
                 self._flying = self._deadline = None
                 self._answer(reply)
                 return True
-            if self._link.losses != self._losses:
+            if self._wire.losses != self._losses:
                 return self._give_up(1011, "the Rbkit server went away with a command in flight")
-        elif self._link.up:
+        elif self._wire.up:
             self._deadline = None
             if self._waiting:
                 self._outbox.wait_for_room(_UNREAD_ANSWERS)
-                command = self._waiting.popleft()
-                if not is_harmful(command):
-                    return self._send(command)
-                self._answer(OK)
-                return True
+                return self._do(self._waiting.popleft())
+        elif self._wire.final:
+            return self._give_up(1011, f"{NOT_RUNNING} any more")
         elif self._deadline is None:
-            # libzmq keeps trying; the server may just be restarting.
+            # It is tried again and again; the server may just be restarting.
             self._deadline = time.monotonic() + self._connect_timeout
         remaining = None if self._deadline is None else self._deadline - time.monotonic()
         if remaining is not None and remaining <= 0:
@@ -183,30 +156,21 @@ class Requests:
                 return self._give_up(1011, f"{NOT_RUNNING} any more")
             name = self._flying[:40].decode("utf-8", "replace")
             return self._give_up(1011, f"no answer to {name!r} within {self._command_timeout:g} s")
-        self._readiness.wait(remaining)
+        self._readiness.wait(remaining, self._wire.events)
         return True
 
-    def _look(self) -> None:
-        """Takes the news of both sockets in, so that their descriptors are quiet and may be waited for."""
-        self._link.look()
-        self._req.get(zmq.EVENTS)
-
-    def _send(self, command: bytes) -> bool:
-        try:
-            self._req.send(command, zmq.NOBLOCK)
-        except zmq.Again:  # the peer went away since we looked
+    def _do(self, command: bytes) -> bool:
+        if is_harmful(command):
+            self._answer(OK)
+            return True
+        # First: a loss that comes with the attempt is one.
+        self._losses = self._wire.losses
+        if not self._wire.send(command):
             return self._give_up(1011, f"{NOT_RUNNING} any more")
         self._flying = command
         self._has_wishes = self._has_wishes or command.startswith(_WISHES)
-        self._losses = self._link.losses
         self._deadline = time.monotonic() + self._command_timeout
         return True
-
-    def _receive(self) -> bytes | None:
-        try:
-            return self._req.recv(zmq.NOBLOCK)
-        except zmq.Again:
-            return None
 
     def _give_up(self, code: int, reason: str) -> bool:
         self._fail(code, reason)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .embedded import Endpoints, current_server, ensure_embedded, start_profiling, start_server, stop_server
+from .embedded import Address, current_server, ensure_embedded, start_profiling, start_server, stop_server
 from .server import Server
 
 __all__ = [
-    "Endpoints",
+    "Address",
     "Server",
     "current_server",
     "ensure_embedded",

@@ -1,52 +1,37 @@
-"""The server's sockets: XPUB for events, ROUTER for commands, and a pipe that wakes whoever waits for them."""
+"""How the server's thread is reached: by its Unix socket, by ZeroMQ where ports are asked for, and by a pipe."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
-
-import zmq
+from typing import Any, Final, Protocol
 
 from ..clock import time
 from ..curve import ServerKeys
+from ..unpatched import original
+from .door import Door
 
-__all__ = ["Channels", "Envelope"]
+__all__ = ["Channels", "Sender"]
 
-# Messages that may wait for one slow subscriber. A heap message is about 100 KiB, so a subscriber that stalls in the
-# middle of a snapshot costs some 50 MiB at the most; at snapshot_rate it may fall behind by seconds and lose nothing.
-HIGH_WATER: Final = 500
-# Commands are short words; what is longer is not for us.
-_MAX_COMMAND: Final = 64 * 1024
-_COMMANDS_A_TURN: Final = 50
+_READABLE: Final = 1  # select.POLLIN
 
 
-_ZAP: Final = "inproc://zeromq.zap.01"  # ZeroMQ RFC 27
-_DOMAIN: Final = b"rbkit"
-# Seconds between two words about clients that were refused: whoever tries often must not fill a log.
-_SAY_AGAIN: Final = 10.0
+class Sender(Protocol):
+    """Who sent a command."""
 
-
-class Envelope:
-    """Where the answer to a command goes."""
-
-    __slots__ = ("frames", "socket")
-
-    def __init__(self, socket: Any, frames: list[bytes]) -> None:
-        self.socket = socket
-        self.frames = frames
+    def answer(self, message: bytes) -> None:
+        """Answers it; a client that has gone gets nothing."""
 
     @property
     def client(self) -> str:
         """What stands for the connection that the command came through."""
-        return f"{id(self.socket)} {self.frames[0].hex()}"
 
 
 class Channels:
     """Made and bound by whoever starts the server, then used by the server's thread alone, but for :meth:`wake`.
 
-    With keys, TCP endpoints are those of sockets of their own that speak CURVE alone, beside those for ipc.
+    Without ZeroMQ endpoints nothing of libzmq is here: no context, no thread, no listener.
 
     Args:
         allocate_lock: the original ``_thread.allocate_lock``.
@@ -54,7 +39,7 @@ class Channels:
         refused: gets the address of a client whose key is not authorized.
 
     Raises:
-        zmq.ZMQError, OSError: no context or pipe can be had.
+        OSError: no pipe can be had.
     """
 
     def __init__(
@@ -66,98 +51,67 @@ class Channels:
         self._lock = allocate_lock()
         self._keys = keys
         self._refused = refused
-        self._silent_until = 0.0
-        self._context: Any = zmq.Context()
-        self._poller = zmq.Poller()
-        # By whether they are guarded by CURVE.
-        self._pubs: dict[bool, Any] = {}
-        self._reqs: dict[bool, Any] = {}
-        self._zap: Any = None
-        self.topics: set[tuple[bool, bytes]] = set()
-        self._pipe: tuple[int, int] | None = None
-        try:
-            self._pipe = os.pipe()
-        except OSError:
-            self._context.term()
-            raise
+        self._poll = original("select", "poll")()
+        self._doors: list[Door] = []
+        self._zmq: Any = None
+        self._had = False
+        self._pipe: tuple[int, int] | None = os.pipe()
         for descriptor in self._pipe:
             os.set_blocking(descriptor, False)
-        self._poller.register(self._pipe[0], zmq.POLLIN)
+        self._poll.register(self._pipe[0], _READABLE)
 
-    def bind(self, pub: Sequence[str], req: Sequence[str]) -> None:
-        """Binds endpoints, more of them any time.
+    def listen(self, path: str) -> None:
+        """Listens at a Unix socket, in place of the one before. Whoever is connected stays so.
 
         Raises:
-            zmq.ZMQError: one of them cannot be bound; those before it are.
+            OSError: it cannot be bound.
         """
-        for endpoint in pub:
-            guarded = self._guarded(endpoint)
-            if guarded not in self._pubs:
-                # XPUB, because it tells who subscribes and who leaves.
-                self._pubs[guarded] = self._socket(zmq.XPUB, guarded)
-                self._pubs[guarded].sndhwm = HIGH_WATER
-                # Of what comes in: libzmq holds it in memory before a client has shown any key.
-                self._pubs[guarded].maxmsgsize = _MAX_COMMAND
-            self._bind(self._pubs[guarded], endpoint)
-        for endpoint in req:
-            guarded = self._guarded(endpoint)
-            if guarded not in self._reqs:
-                self._reqs[guarded] = self._socket(zmq.ROUTER, guarded)
-                self._reqs[guarded].maxmsgsize = _MAX_COMMAND
-            self._bind(self._reqs[guarded], endpoint)
+        door = Door(path, self._poll)
+        for before in self._doors:
+            before.shut()
+        self._doors = [*(before for before in self._doors if before.used), door]
 
-    def _guarded(self, endpoint: str) -> bool:
-        return self._keys is not None and endpoint.startswith("tcp://")
+    def bind(self, pub: Sequence[str], req: Sequence[str]) -> None:
+        """Binds ZeroMQ endpoints, more of them any time.
 
-    def _bind(self, socket: Any, endpoint: str) -> None:
-        socket.ipv6 = "[" in endpoint
-        socket.bind(endpoint)
+        Raises:
+            NoRoom: libzmq cannot be let into this process.
+            OSError: one of them cannot be bound; those before it are.
+        """
+        if not pub and not req:
+            return
+        if self._zmq is None:
+            # Late: libzmq is for those who want its ports.
+            from .zmqsockets import ZmqSockets
 
-    def _socket(self, kind: int, guarded: bool = False) -> Any:
-        if guarded and self._zap is None:
-            # Before anything asks it: without a handler libzmq lets everybody in who knows the server's public key.
-            self._zap = self._socket(zmq.REP)
-            self._zap.bind(_ZAP)
-        socket = self._context.socket(kind)
-        socket.linger = 0
-        if guarded and self._keys is not None:
-            self._keys.apply(socket, _DOMAIN)
-        self._poller.register(socket, zmq.POLLIN)
-        return socket
+            self._zmq = ZmqSockets(self._poll, self._keys, self._refused)
+        self._zmq.bind(pub, req)
+
+    def _all(self) -> list[Any]:
+        return self._doors if self._zmq is None else [*self._doors, self._zmq]
 
     def wait(self, seconds: float | None) -> None:
         """Returns when something has come in, somebody called :meth:`wake`, or the time is over (None: never)."""
-        ready = dict(self._poller.poll(None if seconds is None else max(0, math.ceil(seconds * 1000))))
-        if self._pipe is not None and self._pipe[0] in ready:
-            try:
-                os.read(self._pipe[0], 4096)
-            except OSError:
-                pass
-        if self._zap is not None and self._zap in ready:
-            self._authenticate(self._zap)
-
-    def _authenticate(self, zap: Any) -> None:
-        """Tells libzmq, which asks by ZAP, whether the client of a CURVE handshake may come in."""
-        while (frames := _receive(zap)) is not None:
-            _version, request, domain, address, _identity, mechanism, *credentials = frames
-            known = (
-                self._keys is not None
-                and (domain, mechanism) == (_DOMAIN, b"CURVE")
-                and [len(key) for key in credentials] == [32]
-                and self._is_authorized(self._keys, credentials[0])
-            )
-            status = (b"200", b"OK") if known else (b"400", b"unknown key")
-            zap.send_multipart([b"1.0", request, *status, b"", b""])
-            if not known and time.monotonic() >= self._silent_until:
-                self._silent_until = time.monotonic() + _SAY_AGAIN
-                self._refused(address.decode("ascii", "replace"))
+        dues = [door.deadline - time.monotonic() for door in self._doors if door.deadline is not None]
+        if any(part.ready for part in self._all()):
+            dues = [0.0]
+        elif seconds is not None:
+            dues.append(seconds)
+        for descriptor, events in self._poll.poll(max(0, math.ceil(min(dues) * 1000)) if dues else None):
+            if self._pipe is not None and descriptor == self._pipe[0]:
+                self._drain(descriptor)
+            else:
+                for door in self._doors:
+                    door.handle(descriptor, events)
+        for part in self._all():
+            part.turn()
 
     @staticmethod
-    def _is_authorized(keys: ServerKeys, key: bytes) -> bool:
+    def _drain(descriptor: int) -> None:
         try:
-            return keys.is_authorized(key)
-        except Exception:  # noqa: BLE001 - without an answer libzmq's question would be the last one
-            return False
+            os.read(descriptor, 4096)
+        except OSError:
+            pass
 
     def wake(self) -> None:
         """Ends a :meth:`wait`, now or the next one; from any thread."""
@@ -170,59 +124,41 @@ class Channels:
                 except OSError:
                     pass  # full: it is awake already
 
+    @property
+    def audience(self) -> bool:
+        """Whether anybody takes what is published."""
+        return any(door.listeners for door in self._doors) or (self._zmq is not None and bool(self._zmq.topics))
+
     def subscriptions(self) -> bool:
-        """Reads who has come and gone into ``topics``; True when the last subscriber has left."""
-        had = bool(self.topics)
-        for guarded, socket in self._pubs.items():
-            while (message := _receive(socket)) is not None:
-                if message[0][:1] == b"\x01":
-                    self.topics.add((guarded, message[0][1:]))
-                elif message[0][:1] == b"\x00":
-                    self.topics.discard((guarded, message[0][1:]))
-        return had and not self.topics
+        """Takes in who has come and gone; True when the last subscriber has left since the last call."""
+        if self._zmq is not None:
+            self._zmq.subscriptions()
+        had, self._had = self._had, self.audience
+        return had and not self._had
 
-    def commands(self) -> Iterator[tuple[str, Envelope]]:
-        """Up to 50 commands of each socket that have come in, each with the envelope that its answer needs."""
-        for socket in tuple(self._reqs.values()):
-            for _ in range(_COMMANDS_A_TURN):
-                frames = _receive(socket)
-                if frames is None:
-                    break
-                # The envelope ends with the first empty frame (REQ; correlated REQ puts its number before it). A
-                # DEALER that sends none has the identity alone.
-                end = frames.index(b"", 1) + 1 if b"" in frames[1:-1] else 1
-                body = frames[end] if len(frames) > end else b""
-                yield body.decode("utf-8", "replace"), Envelope(socket, frames[:end])
+    def left(self) -> list[str]:
+        """Clients that are known to have gone since the last call; ZeroMQ's say goodbye, or nothing at all."""
+        gone: list[str] = []
+        for door in self._doors:
+            gone += door.left
+            door.left.clear()
+        return gone
 
-    def answer(self, envelope: Envelope, message: bytes) -> None:
-        """Answers a command; a client that has gone gets nothing."""
-        try:
-            envelope.socket.send_multipart([*envelope.frames, message], zmq.NOBLOCK)
-        except zmq.ZMQError:
-            pass
+    def commands(self) -> Iterator[tuple[str, Sender]]:
+        """Commands that have come in, each with who sent it."""
+        for part in self._all():
+            yield from part.commands()
 
     def publish(self, message: bytes) -> None:
-        """Sends to all subscribers; whoever is more than the high-water mark behind loses it."""
-        for guarded in {guarded for guarded, _ in self.topics}:
-            try:
-                self._pubs[guarded].send(message, zmq.NOBLOCK)
-            except zmq.ZMQError:
-                pass
+        """Sends to all subscribers; whoever is too far behind loses it."""
+        for part in self._all():
+            part.publish(message)
 
     def close(self) -> None:
-        """Sockets first, dropping what is under way: the context's end waits for them. Not for :meth:`wake`'s pipe."""
-        # The ZAP handler last: those that ask it are gone then.
-        for socket in (*self._pubs.values(), *self._reqs.values(), self._zap):
-            if socket is not None:
-                self._poller.unregister(socket)
-                socket.close(linger=0)
-        self._pubs.clear()
-        self._reqs.clear()
-        self._zap = None
-        self.topics.clear()
-        if self._context is not None:
-            self._context.term()
-            self._context = None
+        """Ends all connections. Not for :meth:`wake`'s pipe."""
+        parts, self._doors, self._zmq = self._all(), [], None
+        for part in parts:
+            part.close()
 
     def close_pipe(self) -> None:
         """Last of all; :meth:`wake` then does nothing."""
@@ -232,14 +168,9 @@ class Channels:
                 os.close(descriptor)
 
     def after_in_child(self, allocate_lock: Callable[[], Any]) -> None:
-        """In a forked child: closes the pipe and leaves everything of ZeroMQ untouched. The lock may be held by a
+        """In a forked child: closes its copies and leaves everything of ZeroMQ untouched. The lock may be held by a
         thread that is not here."""
         self._lock = allocate_lock()
+        for door in self._doors:
+            door.after_in_child()
         self.close_pipe()
-
-
-def _receive(socket: Any) -> list[bytes] | None:
-    try:
-        return socket.recv_multipart(zmq.NOBLOCK)  # type: ignore[no-any-return]
-    except zmq.Again:
-        return None

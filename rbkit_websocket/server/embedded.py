@@ -15,14 +15,15 @@ from ..binding import Binding
 from ..config import Settings, check_port, from_environment
 from ..curve import ServerKeys
 from ..errors import ConfigurationError, RbkitError, RuntimeDirectoryError, ServerStartError
+from ..local import LOCAL
 from ..protocol.constants import DEFAULT_CPU_INTERVAL_USEC, DEFAULT_PUB_PORT, DEFAULT_REQ_PORT
 from ..stderr import say
+from ..unpatched import original
 from .commands import INTERVAL_RANGE
-from .originals import original
 from .profiling import StartOptions
 from .server import Server
 
-__all__ = ["Endpoints", "current_server", "ensure_embedded", "start_profiling", "start_server", "stop_server"]
+__all__ = ["Address", "current_server", "ensure_embedded", "start_profiling", "start_server", "stop_server"]
 
 CANNOT_START: Final = (
     "Rbkit server couldn't bind to socket, check if it is already running. Profiling data will not be available."
@@ -35,18 +36,21 @@ Port = int | None | EllipsisType
 
 
 @dataclass(frozen=True)
-class Endpoints:
+class Address:
     """Where the embedded server of this process is reached.
 
     Attributes:
-        pub: ZeroMQ endpoint of the published data.
-        req: ZeroMQ endpoint of the commands.
+        path: of its Unix socket.
         id: the server's identity, as in its record.
     """
 
-    pub: str
-    req: str
+    path: str
     id: str
+
+    @property
+    def endpoint(self) -> str:
+        """The same as an endpoint: ``unix://<path>``."""
+        return LOCAL + self.path
 
 
 class _Process:
@@ -59,8 +63,8 @@ class _Process:
         self.server: Server | None = None
         # (runtime directory, application name) of each record, with what ensure_embedded() answers for it. The same by
         # (option, application name), which costs no look at the directory.
-        self.records: dict[tuple[Path, str], Endpoints] = {}
-        self.known: dict[tuple[str | None, str], tuple[Path, Endpoints]] = {}
+        self.records: dict[tuple[Path, str], Address] = {}
+        self.known: dict[tuple[str | None, str], tuple[Path, Address]] = {}
         self.written: dict[tuple[Path, str], discovery.Record] = {}
         # What is looked after as long as the server runs: by the same, the settings and what else is to be kept.
         self.kept: dict[tuple[str | None, str], tuple[Settings, Callable[[], None]]] = {}
@@ -188,10 +192,10 @@ def stop_server() -> bool:
     return False
 
 
-def ensure_embedded(settings: Settings, keep: Callable[[], None] = lambda: None) -> Endpoints:
+def ensure_embedded(settings: Settings, keep: Callable[[], None] = lambda: None) -> Address:
     """The embedded server of this process, started if none runs, with a record for ``settings.name``.
 
-    A server started here listens on ipc sockets in the runtime directory, and on loopback TCP if ``pub_port`` or
+    A server started here listens at a Unix socket in the runtime directory, and on loopback TCP if ``pub_port`` or
     ``req_port`` say so. One that runs already is used as it is (only a socket it lacks is added). Where somebody has
     removed its files (what cleans temporary directories, say) it gets new ones within a second, and a new id. Cheap
     when there is nothing to do; safe from several threads and greenlets at once, and after a fork.
@@ -218,35 +222,34 @@ def ensure_embedded(settings: Settings, keep: Callable[[], None] = lambda: None)
             _forget(process)
         if (known := _intact(process, key)) is not None:
             return known
-        endpoints = _renew(process, key, directory, settings)
+        address = _renew(process, key, directory, settings)
         if not process.kept and process.server is not None:
             process.server.keep(_look_after(process))
         process.kept[key] = settings, keep
-        return endpoints
+        return address
 
 
-def _renew(process: _Process, key: tuple[str | None, str], directory: Path, settings: Settings) -> Endpoints:
+def _renew(process: _Process, key: tuple[str | None, str], directory: Path, settings: Settings) -> Address:
     server = process.running
     if server is not None and key in process.known:
         if (known := _listed_again(process, key, directory)) is not None:
             return known
         _disown(process, server)
-    endpoints = _record(process, server, directory, settings)
-    process.known[key] = directory, endpoints
-    return endpoints
+    address = _record(process, server, directory, settings)
+    process.known[key] = directory, address
+    return address
 
 
-def _listed_again(process: _Process, key: tuple[str | None, str], directory: Path) -> Endpoints | None:
-    """What is known, with its record written anew, where nothing else is missing: cleaners leave sockets in use."""
-    there, endpoints = process.known[key]
-    sockets = (endpoint.removeprefix("ipc://") for endpoint in (endpoints.pub, endpoints.req))
-    if there != directory or not all(map(os.path.exists, sockets)):
+def _listed_again(process: _Process, key: tuple[str | None, str], directory: Path) -> Address | None:
+    """What is known, with its record written anew, where nothing else is missing: cleaners leave a socket in use."""
+    there, address = process.known[key]
+    if there != directory or not os.path.exists(address.path):
         return None
     try:
         process.written[directory, key[1]].write(directory)
     except OSError as error:
         raise RuntimeDirectoryError(str(directory), f"cannot be written ({error.strerror})") from error
-    return endpoints
+    return address
 
 
 def _look_after(process: _Process) -> Generator[float | None, None, None]:
@@ -267,42 +270,39 @@ def _look_after(process: _Process) -> Generator[float | None, None, None]:
             keep()
 
 
-def _intact(process: _Process, key: tuple[str | None, str]) -> Endpoints | None:
+def _intact(process: _Process, key: tuple[str | None, str]) -> Address | None:
     """What is known of a record whose files are all there."""
-    directory, endpoints = process.known.get(key, (None, None))
-    if directory is None or endpoints is None:
+    directory, address = process.known.get(key, (None, None))
+    if directory is None or address is None:
         return None
-    return endpoints if discovery.is_complete(directory, key[1], endpoints.id, endpoints.pub, endpoints.req) else None
+    return address if discovery.is_complete(directory, key[1], address.id, address.path) else None
 
 
 def _disown(process: _Process, server: Server) -> None:
-    """Files are missing: nobody gets in by what is left of them. The sockets stay bound until the server ends."""
-    for (directory, name), endpoints in process.records.items():
-        discovery.remove(directory, name, endpoints.id)
+    """Files are missing: nobody gets in by what is left of them. The socket stays bound until the server ends."""
+    for (directory, name), address in process.records.items():
+        discovery.remove(directory, name, address.id)
     process.records.clear()
     process.known.clear()
     process.written.clear()
-    server.forget_ipc(discovery.new_id())
+    server.forget_path(discovery.new_id())
 
 
-def _record(process: _Process, server: Server | None, directory: Path, settings: Settings) -> Endpoints:
+def _record(process: _Process, server: Server | None, directory: Path, settings: Settings) -> Address:
     """Binds, then writes the record: who is listed answers."""
     server_id = server.id if server is not None else discovery.new_id()
-    # ipc, whatever else there is: siblings must get in where TCP is closed to them by keys or another namespace.
-    pub = [endpoint for endpoint in server.pub_endpoints if _is_ipc(endpoint)][:1] if server is not None else []
-    req = [endpoint for endpoint in server.req_endpoints if _is_ipc(endpoint)][:1] if server is not None else []
-    new_pub = [] if pub else [discovery.ipc_endpoint(directory, settings.name, server_id, "pub")]
-    new_req = [] if req else [discovery.ipc_endpoint(directory, settings.name, server_id, "req")]
-    endpoints = Endpoints((pub or new_pub)[0], (req or new_req)[0], server_id)
+    path = server.path if server is not None else None
+    address = Address(path or discovery.socket_path(directory, settings.name, server_id), server_id)
     try:
-        record = discovery.Record.of_this_process(server_id, settings.name, endpoints.pub, endpoints.req)
+        record = discovery.Record.of_this_process(server_id, settings.name, address.endpoint)
         if server is None:
             ports = settings.pub_port, settings.req_port
             # Not looked at where there are no ports: the same variables configure a gateway's side of the link.
             binding = settings.binding() if ports != (None, None) else Binding()
             server = Server(
-                new_pub + _tcp(settings.pub_port, binding),
-                new_req + _tcp(settings.req_port, binding),
+                _tcp(settings.pub_port, binding),
+                _tcp(settings.req_port, binding),
+                path=address.path,
                 curve=_keys(binding),
                 server_id=server_id,
                 application=settings.title,
@@ -318,10 +318,10 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
             process.server = server
         else:
             server.serve_for(settings.title)
-            if new_pub or new_req:
-                server.bind(new_pub, new_req)
-        # From here on _forget() removes what is left, the sockets of a record that could not be written too.
-        process.records[directory, settings.name] = endpoints
+            if path is None:
+                server.listen(address.path)
+        # From here on _forget() removes what is left, the socket of a record that could not be written too.
+        process.records[directory, settings.name] = address
         record.write(directory)
         process.written[directory, settings.name] = record
     except ServerStartError:
@@ -331,11 +331,7 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
         raise ServerStartError(f"the embedded Rbkit server cannot start: {error}") from error
     except OSError as error:
         raise RuntimeDirectoryError(str(directory), f"cannot be written ({error.strerror})") from error
-    return endpoints
-
-
-def _is_ipc(endpoint: str) -> bool:
-    return endpoint.startswith("ipc://")
+    return address
 
 
 def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> Server | Literal[False]:
@@ -383,8 +379,8 @@ def _stop() -> bool:
 
 def _forget(process: _Process) -> None:
     """Removes the records and sockets of a server that has ended."""
-    for (directory, name), endpoints in process.records.items():
-        discovery.remove(directory, name, endpoints.id)
+    for (directory, name), address in process.records.items():
+        discovery.remove(directory, name, address.id)
     process.records.clear()
     process.known.clear()
     process.written.clear()

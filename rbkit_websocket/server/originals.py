@@ -8,7 +8,6 @@ the one thing of an event loop that another thread may touch.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import select
@@ -24,22 +23,15 @@ from ..clock import time
 from ..loaded import loaded
 from ..profilers.base import Host, QuietCollector
 from ..profilers.greenlets import EventLoop
+from ..unpatched import original
 
-__all__ = ["AppThread", "make_host", "original", "tell"]
+__all__ = ["AppThread", "make_host", "tell"]
 
 _MAX_WAITING: Final = 1000
 # A program may have a hub and never go back to it; without monkey patching our thread may then do the work itself.
 _PATIENCE: Final = 1.0
 
 logger = logging.getLogger("rbkit_websocket")
-
-
-def original(module: str, name: str) -> Any:
-    """``module.name`` as it was before gevent patched it."""
-    monkey = loaded("gevent.monkey")
-    if monkey is not None:
-        return monkey.get_original(module, name)
-    return getattr(importlib.import_module(module), name)
 
 
 def _patched() -> bool:

@@ -1,7 +1,7 @@
-"""The embedded Rbkit server: a native thread with a ROUTER for commands and an XPUB for events.
+"""The embedded Rbkit server: a native thread that takes commands and publishes events.
 
 It answers whatever the application's threads do, as long as they let go of the interpreter now and then. Its loop waits
-in ``zmq_poll``, without a time-out when nothing is on, and is woken through a pipe. Nothing in that thread touches what
+in ``poll``, without a time-out when nothing is on, and is woken through a pipe. Nothing in that thread touches what
 gevent may have patched; see :mod:`.originals`.
 """
 
@@ -16,18 +16,17 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, Final
 
-import zmq
-
 from .. import __version__
 from ..clock import time
 from ..curve import ServerKeys
-from ..errors import ServerStartError
+from ..errors import NoRoom, ServerStartError
+from ..headroom import require_descriptors, require_threads
 from ..profilers.base import Host, QuietCollector
 from ..profilers.blocked import LoopWatch
 from ..protocol.codec import pack
 from ..started import title
 from . import commands
-from .channels import Channels, Envelope
+from .channels import Channels, Sender
 from .originals import AppThread, make_host, tell
 from .profiling import Profiling, StartOptions
 from .publisher import Publisher
@@ -37,6 +36,8 @@ __all__ = ["Server"]
 
 _SLICE: Final = 0.01
 _STOP_WITHIN: Final = 5.0
+# Its pipe, its Unix socket and a spare.
+_DESCRIPTORS: Final = 4
 
 Callback = Callable[[bytes], object]
 
@@ -47,7 +48,8 @@ class Server:
     Args:
         pub: ZeroMQ endpoints to publish on; empty for none (callbacks only).
         req: ZeroMQ endpoints to take commands on; empty for none.
-        curve: the keys of its TCP endpoints; None: they are open. ipc endpoints are guarded by the file system.
+        path: of a Unix socket to do both on, without libzmq, in a directory of the user's own; None for none.
+        curve: the keys of its TCP endpoints; None: they are open. What is a file is guarded by the file system.
         server_id: its identity, see :func:`rbkit_websocket.discovery.new_id`.
         application: what people call the application.
         linger: seconds that profilers which a command started go on without subscribers.
@@ -70,6 +72,7 @@ class Server:
         pub: Sequence[str] = (),
         req: Sequence[str] = (),
         *,
+        path: str | None = None,
         curve: ServerKeys | None = None,
         server_id: str = "",
         application: str = "",
@@ -84,6 +87,7 @@ class Server:
     ) -> None:
         self.pub_endpoints = list(pub)
         self.req_endpoints = list(req)
+        self.path = path
         self.id = server_id
         self._applications = (application,) if application else ()
         self.version = __version__
@@ -119,8 +123,14 @@ class Server:
         """Binds and starts the thread.
 
         Raises:
-            ServerStartError: an endpoint cannot be bound, or no thread can be started.
+            ServerStartError: an endpoint cannot be bound, or the process has too few descriptors or threads left.
         """
+        try:
+            # First of all: an event loop that cannot get a descriptor for its watchers ends the process, or hangs.
+            require_descriptors(_DESCRIPTORS)
+            require_threads(1)
+        except NoRoom as error:
+            raise ServerStartError(f"the embedded Rbkit server cannot start: {error}") from error
         self.app = AppThread()
         self.host = make_host(self.app)
         self.profiling = Profiling(self.host, self.publisher, self.audience, self.linger, self._signum)
@@ -128,12 +138,14 @@ class Server:
         channels = None
         try:
             channels = self._channels = Channels(self.host.allocate_lock, self._curve, self._refused)
+            if self.path is not None:
+                channels.listen(self.path)
             channels.bind(self.pub_endpoints, self.req_endpoints)
             self._done = self.host.allocate_lock()
             self._done.acquire()
             self.host.start_new_thread(self._main, (channels,))
             self.profiling.greenlets.install()
-        except (zmq.ZMQError, RuntimeError, OSError) as error:
+        except (NoRoom, RuntimeError, OSError) as error:
             self._done = None
             if channels is not None:
                 channels.close()
@@ -173,11 +185,11 @@ class Server:
             self._done = None
         self.app.close()
 
-    def bind(self, pub: Sequence[str] = (), req: Sequence[str] = ()) -> None:
-        """Binds further endpoints while it runs.
+    def listen(self, path: str) -> None:
+        """Listens at another Unix socket while it runs.
 
         Raises:
-            ServerStartError: one of them cannot be bound, or the server does not answer within 5 s.
+            ServerStartError: it cannot be bound, or the server does not answer within 5 s.
         """
         failures: list[str] = []
         bound = self.host.allocate_lock()
@@ -185,8 +197,8 @@ class Server:
 
         def request() -> None:
             try:
-                self._channel().bind(pub, req)
-            except zmq.ZMQError as error:
+                self._channel().listen(path)
+            except OSError as error:
                 failures.append(str(error))
             finally:
                 bound.release()
@@ -200,15 +212,13 @@ class Server:
         if not bound.acquire(True, _STOP_WITHIN):
             failures.append("its thread does not answer")
         if failures:
-            raise ServerStartError(f"the embedded Rbkit server cannot bind {[*pub, *req]}: {failures[0]}")
-        self.pub_endpoints += pub
-        self.req_endpoints += req
+            raise ServerStartError(f"the embedded Rbkit server cannot listen at {path}: {failures[0]}")
+        self.path = path
 
-    def forget_ipc(self, server_id: str) -> None:
-        """Another identity, and no ipc endpoints: those there were cannot be reached any more."""
+    def forget_path(self, server_id: str) -> None:
+        """Another identity, and no Unix socket: the one there was cannot be reached any more."""
         self.id = server_id
-        for endpoints in (self.pub_endpoints, self.req_endpoints):
-            endpoints[:] = [endpoint for endpoint in endpoints if not endpoint.startswith("ipc://")]
+        self.path = None
 
     def keep(self, job: Generator[float | None, None, None]) -> None:
         """Has its thread do a job until the server ends, see :meth:`background`."""
@@ -256,7 +266,7 @@ class Server:
 
     def audience(self) -> bool:
         """Whether anybody takes what is published."""
-        return (self._channels is not None and bool(self._channels.topics)) or self.publish_callback is not None
+        return (self._channels is not None and self._channels.audience) or self.publish_callback is not None
 
     def _main(self, channels: Channels) -> None:
         self._ident = self.host.get_ident()
@@ -313,8 +323,10 @@ class Server:
         self.profiling.cpu.catch_up()
         if channels.subscriptions():
             self.profiling.sign_of_life()
-        for command, envelope in channels.commands():
-            self._command(command, envelope)
+        for client in channels.left():
+            self.profiling.goodbye(client)
+        for command, sender in channels.commands():
+            self._command(command, sender)
         while self._requests:
             self._requests.popleft()()
         now = time.monotonic()
@@ -333,10 +345,10 @@ class Server:
     def _refused(self, address: str) -> None:
         self.app.log(logging.WARNING, f"rbkit: refused a ZeroMQ client from {address}: its key is not authorized")
 
-    def _command(self, command: str, envelope: Envelope | None) -> None:
-        pending = _Pending(command, envelope)
+    def _command(self, command: str, sender: Sender | None) -> None:
+        pending = _Pending(command, sender)
         try:
-            answer = commands.dispatch(self, command, envelope.client if envelope is not None else "")
+            answer = commands.dispatch(self, command, sender.client if sender is not None else "")
         except Exception as error:  # noqa: BLE001 - the client is told
             answer = self._failed(pending, error)
         if isinstance(answer, bytes):
@@ -371,8 +383,8 @@ class Server:
     def _answer(self, pending: _Pending, answer: bytes | None) -> None:
         if answer is None:
             return  # a background job has ended
-        if pending.envelope is not None:
-            self._channel().answer(pending.envelope, answer)
+        if pending.sender is not None:
+            pending.sender.answer(answer)
         self._callback(self.respond_callback, answer)
 
     def _send(self, message: bytes) -> None:
@@ -399,11 +411,11 @@ class Server:
 class _Pending:
     """A command whose answer is on its way."""
 
-    __slots__ = ("command", "due", "envelope", "job")
+    __slots__ = ("command", "due", "job", "sender")
 
-    def __init__(self, command: str, envelope: Envelope | None) -> None:
+    def __init__(self, command: str, sender: Sender | None) -> None:
         self.command = command
-        self.envelope = envelope
+        self.sender = sender
         self.job: Generator[float | None, None, bytes | None]
         self.due = 0.0
 

@@ -116,4 +116,3 @@ def test_a_server_that_takes_the_connection_and_does_not_answer_is_told(chromium
         rbkit.start()
         page.wait_for_state("Live")
         assert "does not answer" not in page.text()
-

@@ -14,8 +14,8 @@ from urllib.error import HTTPError
 
 import psutil
 import pytest
-import zmq
 from support import gunicorn_started
+from support.embeddedpeer import Peer
 from support.rawclient import RawClient, RbkitConnection, connect_rbkit, upgrade_request
 from support.servers import ALL, SERVERS, TOKEN, WebServer
 from support.waiting import scaled, wait_until
@@ -66,13 +66,9 @@ def records(web: WebServer) -> dict[int, dict[str, Any]]:
 
 
 def ask(endpoint: str, command: str) -> dict[str, Any]:
-    """The answer to a command sent over ZeroMQ, past every web server."""
-    with zmq.Context() as context, context.socket(zmq.REQ) as req:
-        req.linger = 0
-        req.rcvtimeo = int(scaled(5) * 1000)
-        req.connect(endpoint)
-        req.send(command.encode())
-        answer = decode_answer(req.recv())
+    """The answer to a command sent past every web server."""
+    with Peer.at(endpoint) as peer:
+        answer = decode_answer(peer.ask(command))
     assert isinstance(answer, dict)
     return answer
 
@@ -203,7 +199,7 @@ def test_a_blocked_worker_answers_and_its_culprit_is_named(four: WebServer, view
             time.sleep(0.2)  # for the request to arrive; a blocked loop can tell nobody that it is
             facts = handshake(client)
             assert facts["pid"] == pid
-            direct = ask(records(four)[pid]["req_endpoint"], "handshake")
+            direct = ask(records(four)[pid]["endpoint"], "handshake")
             assert direct["payload"]["pid"] == pid
             assert culprit in str(extension(client, "stacks"))
             assert time.monotonic() - begin < 1.4, "answered only after the loop was free again"
@@ -414,7 +410,7 @@ def test_what_a_command_started_stops_after_the_last_client_left() -> None:
         (record,) = records(web).values()
 
         def stopped() -> bool:
-            facts = ask(record["req_endpoint"], "handshake")["payload"]
+            facts = ask(record["endpoint"], "handshake")["payload"]
             return not (facts["cpu_profiling_enabled"] or facts["object_trace_enabled"])
 
         wait_until(stopped, "the profilers to stop", every=0.05)

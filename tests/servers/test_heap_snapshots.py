@@ -47,7 +47,7 @@ def test_a_leak_is_found_in_a_worker(worker: str, preload: bool) -> None:
         record = wait_until(lambda: records(web.runtime_dir), "the record")[0]
         assert record["pid"] == web.worker_pids()[0]
         process = psutil.Process(record["pid"])
-        with Peer(record["pub_endpoint"], record["req_endpoint"]) as peer:
+        with Peer.at(record["endpoint"]) as peer:
             kinds: dict[str, int] = {}
             begun = peer.map("snapshot_start")
             assert begun["method"] == ("python" if snapshot.native is None else "fork")
@@ -150,7 +150,7 @@ def test_without_fork_the_worker_makes_it_itself_or_says_that_it_may_not(worker:
         with WORKERS[worker](env=env) as web:
             web.get("/leak", count="300")
             record = wait_until(lambda: records(web.runtime_dir), "the record")[0]
-            with Peer(record["pub_endpoint"], record["req_endpoint"]) as peer:
+            with Peer.at(record["endpoint"]) as peer:
                 begun = peer.map("snapshot_start")
                 if pause == "0":
                     assert begun["error"] == "refused"
@@ -174,7 +174,7 @@ def test_a_child_ends_with_its_worker(worker: str) -> None:
     with WORKERS[worker](check_log=False) as web:
         web.get("/leak", count="300000")  # so that the child has something to do
         record = wait_until(lambda: records(web.runtime_dir), "the record")[0]
-        with Peer(record["pub_endpoint"], record["req_endpoint"]) as peer:
+        with Peer.at(record["endpoint"]) as peer:
             assert peer.map("snapshot_start")["method"] == "fork"
             process = psutil.Process(record["pid"])
             (child,) = process.children()

@@ -96,14 +96,14 @@ def test_containers_that_share_a_directory_list_and_reach_each_other(runtime_dir
         for _ in range(2):
             for container in (one, two, three):
                 assert set(container.listing()) == everybody
-        assert len(list(runtime_dir.iterdir())) == 9
-        for path in runtime_dir.glob("*.req"):
-            with Peer(None, f"ipc://{path}") as peer:
+        assert len(list(runtime_dir.iterdir())) == 6
+        for path in runtime_dir.glob("*.sock"):
+            with Peer.at(f"unix://{path}") as peer:
                 assert peer.handshake()["server_id"] in everybody
         three.end(kill=True)
         wait_until(lambda: set(one.listing()) == {one.id, two.id}, "the killed one to leave the list", timeout=2)
         left = [path.name for path in runtime_dir.iterdir()]
-        assert len(left) == 6
+        assert len(left) == 4
         assert not any(three.id in name for name in left)
     assert not list(runtime_dir.iterdir()), os.listdir(runtime_dir)
 

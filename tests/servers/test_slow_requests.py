@@ -51,9 +51,7 @@ def ask(connection: RbkitConnection, command: str) -> dict[str, Any]:
 def test_a_view_that_blocks_is_named_through_a_sibling_worker(framework: str, routes: bool) -> None:
     env = {"TEST_ROUTES": "1" if routes else None, "RBKIT_BLOCKED_LOG": "1"}
     with SERVERS["gunicorn-gevent"](framework, workers=2, env=env) as web, ExitStack() as stack:
-        peers = {
-            record.id: stack.enter_context(Peer(record.pub_endpoint, record.req_endpoint)) for record in records(web, 2)
-        }
+        peers = {record.id: stack.enter_context(Peer.at(record.endpoint)) for record in records(web, 2)}
         name = {
             (False, "flask"): "GET /users/<int>/block",
             (False, "django"): "GET /users/<int>/block",
@@ -89,7 +87,7 @@ def test_a_view_that_blocks_is_named_through_a_sibling_worker(framework: str, ro
 def test_requests_of_plain_threads_are_named_and_nothing_can_be_blocked() -> None:
     with THREADED["gunicorn-gthread"]("flask", workers=1) as web:
         (record,) = records(web, 1)
-        with Peer(record.pub_endpoint, record.req_endpoint) as peer:
+        with Peer.at(record.endpoint) as peer:
             assert peer.map("blocked")["error"] == "not_applicable"
             peer.ask("use_wall_time")
             peer.ask("start_cpu_profiling")
@@ -102,7 +100,7 @@ def test_names_and_log_can_be_switched_off() -> None:
     env = {"RBKIT_REQUEST_NAMES": "off", "RBKIT_BLOCKED_LOG": "0"}
     with SERVERS["gunicorn-gevent"]("flask", env=env) as web:
         (record,) = records(web, 1)
-        with Peer(record.pub_endpoint, record.req_endpoint) as peer:
+        with Peer.at(record.endpoint) as peer:
             assert peer.map("blocked")["log_limit"] == 0
             peer.ask("use_wall_time")
             peer.ask("start_cpu_profiling")
@@ -117,7 +115,7 @@ def test_names_and_log_can_be_switched_off() -> None:
 def test_greenlets_of_requests_are_forgotten_with_them() -> None:
     with SERVERS["gunicorn-gevent"]("plain") as web:
         (record,) = records(web, 1)
-        with Peer(record.pub_endpoint, record.req_endpoint) as peer:
+        with Peer.at(record.endpoint) as peer:
             peer.subscribe()
             peer.ask("use_wall_time")
             peer.ask("start_cpu_profiling")

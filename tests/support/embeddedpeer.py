@@ -1,7 +1,9 @@
-"""A client of an embedded server over plain ZeroMQ: one REQ, one SUB, nothing of the package but its codec."""
+"""A client of an embedded server, over its Unix socket or over plain ZeroMQ, with nothing of the package's own."""
 
 from __future__ import annotations
 
+import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,11 +28,54 @@ def profile_of(profiler: CpuProfiler, cursor: int | None = None) -> dict[str, An
     return answer
 
 
+class _LocalSocket:
+    """What the tests use of a ZeroMQ socket, at a server's Unix socket: each message behind its length in 4 bytes."""
+
+    def __init__(self, path: str, purpose: bytes, timeout: float) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(scaled(10))
+        self._socket.connect(path)
+        self._buffer = bytearray()
+        self.send(purpose)
+        assert self.recv() == b"ok"
+        self._socket.settimeout(timeout)
+
+    def send(self, message: bytes) -> None:
+        self._socket.sendall(struct.pack(">I", len(message)) + message)
+
+    def recv(self) -> bytes:
+        """The next message; zmq.Again when none comes in time."""
+        while len(self._buffer) < 4 or len(self._buffer) < (end := 4 + struct.unpack_from(">I", self._buffer)[0]):
+            try:
+                data = self._socket.recv(1 << 20)
+            except TimeoutError as error:
+                raise zmq.Again from error
+            if not data:
+                raise ConnectionError("the server has hung up")
+            self._buffer += data
+        message = bytes(self._buffer[4:end])
+        del self._buffer[:end]
+        return message
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def is_local(endpoint: str | None) -> bool:
+    return endpoint is not None and endpoint.startswith("unix://")
+
+
 class Peer:
     """Asks and listens. A context manager."""
 
     def __init__(self, pub: str | None, req: str | None, correlated: bool = False) -> None:
         self._context = zmq.Context()
+        self._pub = pub
+        self.sub: Any = None
+        self.req: Any
+        if req is not None and is_local(req):
+            self.req = _LocalSocket(req.removeprefix("unix://"), b"commands", scaled(10))
+            return
         self.req = self._context.socket(zmq.REQ)
         self.req.linger = 0
         self.req.rcvtimeo = int(scaled(10) * 1000)
@@ -39,8 +84,11 @@ class Peer:
             self.req.req_correlate = 1
         if req is not None:
             self.req.connect(req)
-        self._pub = pub
-        self.sub: Any = None
+
+    @classmethod
+    def at(cls, endpoint: str) -> Peer:
+        """Of an embedded server that does both at one endpoint."""
+        return cls(endpoint, endpoint)
 
     def __enter__(self) -> Peer:
         return self
@@ -63,6 +111,9 @@ class Peer:
         return self.map("handshake")[2]
 
     def subscribe(self) -> Peer:
+        if self._pub is not None and is_local(self._pub):
+            self.sub = _LocalSocket(self._pub.removeprefix("unix://"), b"publications", 0.02)
+            return self
         self.sub = self._context.socket(zmq.SUB)
         self.sub.linger = 0
         self.sub.rcvtimeo = 20

@@ -246,7 +246,7 @@ def test_a_client_that_is_listed_gets_answers_and_publications(guarded: Settings
         assert answer is not None
         assert unpack(answer)[2]["pid"] == os.getpid()
         channels = current_server()._channel()
-        wait_until(lambda: channels.topics, "the subscription")
+        wait_until(lambda: channels.audience, "the subscription")
         assert asker.ask("start_memory_profile") == b"ok"
         assert asker.ask("trigger_gc") == b"ok"
         assert asker.sub.poll(int(scaled(10) * 1000)), "no publication came"
@@ -266,7 +266,7 @@ def test_others_get_nothing(guarded: Settings, keys: Path, server: str | None, o
         # What it publishes while both listen reaches the one that is listed.
         assert known.ask("start_memory_profile") == b"ok"
         channels = current_server()._channel()
-        wait_until(lambda: channels.topics, "the subscription")
+        wait_until(lambda: channels.audience, "the subscription")
         assert known.ask("trigger_gc") == b"ok"
         assert known.sub.poll(int(scaled(10) * 1000))
         assert not stranger.sub.poll(100)
@@ -303,9 +303,7 @@ def test_a_stranger_cannot_fill_the_memory(guarded: Settings, port: str) -> None
 def test_siblings_reach_a_guarded_server_through_the_runtime_directory(guarded: Settings) -> None:
     from support.embeddedpeer import Peer
 
-    endpoints = ensure_embedded(guarded)
-    assert endpoints.req.startswith("ipc://")
-    with Peer(endpoints.pub, endpoints.req) as peer:
+    with Peer.at(ensure_embedded(guarded).endpoint) as peer:
         assert peer.handshake()["pid"] == os.getpid()
 
 

@@ -37,8 +37,7 @@ def record(directory: Path, **changes: object) -> Record:
         "id": server_id,
         "pid": os.getpid(),
         "application": APP,
-        "pub_endpoint": discovery.ipc_endpoint(directory, APP, server_id, "pub"),
-        "req_endpoint": discovery.ipc_endpoint(directory, APP, server_id, "req"),
+        "endpoint": f"unix://{discovery.socket_path(directory, APP, server_id)}",
         "started": time.time(),
         "process_started": liveness.process_start(os.getpid()),
         "boot_id": liveness.boot_id(),
@@ -48,9 +47,13 @@ def record(directory: Path, **changes: object) -> Record:
     return Record(**facts)  # type: ignore[arg-type]
 
 
+def path_of(entry: Record) -> str:
+    return entry.endpoint.removeprefix("unix://")
+
+
 def sockets_of(directory: Path, entry: Record) -> list[Path]:
-    """Files that stand for a server's sockets, made now."""
-    paths = [Path(endpoint.removeprefix("ipc://")) for endpoint in (entry.pub_endpoint, entry.req_endpoint)]
+    """The file that stands for a server's socket, made now."""
+    paths = [Path(path_of(entry))]
     for path in paths:
         path.touch()
     return paths
@@ -150,27 +153,25 @@ def test_a_runtime_directory_of_somebody_else_is_passed_over(monkeypatch: pytest
 
 def test_a_path_too_long_for_a_socket_is_refused_with_advice() -> None:
     longest = Path("/" + "x" * 60)
-    room = 107 - len(discovery.ipc_endpoint(longest, APP, "1-12345678", "pub").removeprefix("ipc://"))
+    room = 107 - len(discovery.socket_path(longest, APP, "1-12345678"))
     fits = Path("/" + "x" * (60 + room))
-    assert len(discovery.ipc_endpoint(fits, APP, "1-12345678", "pub").removeprefix("ipc://")) == 107
+    assert len(discovery.socket_path(fits, APP, "1-12345678")) == 107
     with pytest.raises(RuntimeDirectoryError, match=r"108 bytes.*RBKIT_RUNTIME_DIR"):
-        discovery.ipc_endpoint(Path(f"{fits}y"), APP, "1-12345678", "pub")
+        discovery.socket_path(Path(f"{fits}y"), APP, "1-12345678")
 
 
 def test_a_path_is_measured_in_bytes() -> None:
     with pytest.raises(RuntimeDirectoryError, match="too long"):
-        discovery.ipc_endpoint(Path("/" + "ä" * 40), APP, "1-12345678", "pub")
+        discovery.socket_path(Path("/" + "ä" * 40), APP, "1-12345678")
 
 
 def test_the_longest_path_can_be_bound(directory: Path) -> None:
-    import zmq
-
-    deep = directory / ("x" * (107 - len(os.fsencode(directory)) - 2 - len(f"{application_key(APP)}-1-12345678.pub")))
+    deep = directory / ("x" * (107 - len(os.fsencode(directory)) - 2 - len(f"{application_key(APP)}-1-12345678.sock")))
     deep.mkdir(mode=0o700)
-    endpoint = discovery.ipc_endpoint(deep, APP, "1-12345678", "pub")
-    assert len(endpoint.removeprefix("ipc://")) == 107
-    with zmq.Context() as context, context.socket(zmq.PUB) as pub:
-        pub.bind(endpoint)
+    path = discovery.socket_path(deep, APP, "1-12345678")
+    assert len(path) == 107
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
 
 
 # Records
@@ -305,7 +306,7 @@ def test_an_unreadable_record_goes_with_its_process(directory: Path) -> None:
         {"started": None},
         {"id": 5},
         {"id": "../../x"},
-        {"pub_endpoint": 7},
+        {"endpoint": 7},
     ],
     ids=str,
 )
@@ -324,7 +325,7 @@ def test_a_record_is_never_read_half_written(directory: Path) -> None:
         "d = Path(sys.argv[1]); n = 0\n"
         "print(flush=True)\n"
         "while os.getppid() == int(sys.argv[2]):\n"
-        "    Record.of_this_process('1-11111111', 'shop', 'x' * (n % 3000), 'y').write(d); n += 1\n"
+        "    Record.of_this_process('1-11111111', 'shop', 'unix://' + 'x' * (n % 3000)).write(d); n += 1\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, str(directory), str(os.getpid())], stdout=subprocess.PIPE
@@ -340,11 +341,11 @@ def test_a_record_is_never_read_half_written(directory: Path) -> None:
 
 def test_what_a_server_left_that_died_before_its_record_vanishes(directory: Path) -> None:
     dead, key = ended_process(), application_key(APP)
-    left = [directory / f"{key}-{dead}-0123abcd.{suffix}" for suffix in ("pub", "req", "tmp")]
+    left = [directory / f"{key}-{dead}-0123abcd.{suffix}" for suffix in ("sock", "tmp")]
     for path in left:
         path.touch()
         age(path)
-    own = directory / f"{key}-{os.getpid()}-0123abcd.pub"
+    own = directory / f"{key}-{os.getpid()}-0123abcd.sock"
     own.touch()
     assert listing(directory, APP) == []
     assert [path.name for path in left if path.exists()] == []
@@ -436,8 +437,8 @@ def test_a_token_file_that_is_a_symbolic_link_is_refused(directory: Path, tmp_pa
 def test_what_dead_servers_of_any_application_left_is_swept(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    left = [f"0123456789ab-{ended.pid}-{'0' * 8}.{suffix}" for suffix in ("json", "pub", "req", "tmp")]
-    kept = ["0123456789ab.token", "notes.txt", f"0123456789ab-{os.getpid()}-{'0' * 8}.pub"]
+    left = [f"0123456789ab-{ended.pid}-{'0' * 8}.{suffix}" for suffix in ("json", "sock", "tmp")]
+    kept = ["0123456789ab.token", "notes.txt", f"0123456789ab-{os.getpid()}-{'0' * 8}.sock"]
     for name in left + kept:
         (tmp_path / name).touch()
         age(tmp_path / name)
@@ -446,11 +447,10 @@ def test_what_dead_servers_of_any_application_left_is_swept(tmp_path: Path) -> N
 
 
 def test_the_sockets_of_a_pid_used_again_are_swept_with_its_record(tmp_path: Path) -> None:
-    here = Record.of_this_process(f"{os.getpid()}-00000000", APP, "ipc://p", "ipc://r")
+    here = Record.of_this_process(f"{os.getpid()}-00000000", APP, "unix:///p")
     here = dataclasses.replace(here, process_started=1)
     path = here.write(tmp_path)
-    path.with_suffix(".pub").touch()
-    path.with_suffix(".req").touch()
+    path.with_suffix(".sock").touch()
     assert not here.alive
     discovery.sweep(tmp_path)
     # Whatever order they are met in: with the record gone nothing tells that the sockets are not this process's.
@@ -468,27 +468,25 @@ def elsewhere(directory: Path, pid: int, **changes: object) -> Record:
         id=server_id,
         pid=pid,
         pid_namespace="pid:[1]",
-        pub_endpoint=discovery.ipc_endpoint(directory, APP, server_id, "pub"),
-        req_endpoint=discovery.ipc_endpoint(directory, APP, server_id, "req"),
+        endpoint=f"unix://{discovery.socket_path(directory, APP, server_id)}",
         **changes,
     )
 
 
 def test_a_server_of_another_pid_namespace_lives_while_its_socket_answers(directory: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as publisher:
+    with socket.socket(socket.AF_UNIX) as listener:
         entry = elsewhere(directory, ended_process())
-        for unix, endpoint in ((listener, entry.req_endpoint), (publisher, entry.pub_endpoint)):
-            unix.bind(endpoint.removeprefix("ipc://"))
-            unix.listen(0)
-        for path in (entry.write(directory), *directory.glob("*.pub"), *directory.glob("*.req")):
+        listener.bind(path_of(entry))
+        listener.listen(0)
+        for path in (entry.write(directory), Path(path_of(entry))):
             age(path)
         assert listing(directory, APP) == [entry]
         discovery.sweep(directory)
-        assert len(list(directory.iterdir())) == 3
+        assert len(list(directory.iterdir())) == 2
         # However busy it is: nobody accepts here, so its backlog is full by now.
         with socket.socket(socket.AF_UNIX) as waiting:
             waiting.setblocking(False)
-            waiting.connect_ex(entry.req_endpoint.removeprefix("ipc://"))
+            waiting.connect_ex(path_of(entry))
             assert listing(directory, APP) == [entry]
     assert listing(directory, APP) == []
     assert list(directory.iterdir()) == []
@@ -497,10 +495,10 @@ def test_a_server_of_another_pid_namespace_lives_while_its_socket_answers(direct
 def test_what_another_pid_namespace_has_in_the_making_is_left_alone(directory: Path) -> None:
     pid = ended_process()
     key = application_key(APP)
-    for suffix in ("tmp", "pub", "req"):
+    for suffix in ("tmp", "sock"):
         (directory / f"{key}-{pid}-0123abcd.{suffix}").touch()
     discovery.sweep(directory)
-    assert len(list(directory.iterdir())) == 3
+    assert len(list(directory.iterdir())) == 2
     for path in directory.iterdir():
         age(path)
     discovery.sweep(directory)
@@ -519,7 +517,7 @@ def test_a_system_without_proc_judges_by_the_pid(directory: Path, monkeypatch: p
     for name in ("boot_id", "pid_namespace"):
         monkeypatch.setattr(discovery, name, lambda: None)
     monkeypatch.setattr(discovery, "process_start", lambda _pid: None)
-    entry = Record.of_this_process(f"{os.getpid()}-00000000", APP, "ipc://p", "ipc://r")
+    entry = Record.of_this_process(f"{os.getpid()}-00000000", APP, "unix:///p")
     assert (entry.process_started, entry.boot_id, entry.pid_namespace) == (None, None, None)
     assert entry.alive
     assert not dataclasses.replace(entry, pid=ended_process()).alive
@@ -590,9 +588,9 @@ def test_another_user_neither_sees_nor_reaches_a_server(shared: Path) -> None:
     entry = record(directory)
     path = entry.write(directory)
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(entry.req_endpoint.removeprefix("ipc://"))
+        listener.bind(path_of(entry))
         # The directory's mode is what keeps others out: the socket itself is open to everybody here.
-        os.chmod(entry.req_endpoint.removeprefix("ipc://"), 0o777)
+        os.chmod(path_of(entry), 0o777)
         listener.listen()
         told = as_nobody(
             "directory, record, req = sys.argv[1:]\n"
@@ -603,7 +601,7 @@ def test_another_user_neither_sees_nor_reaches_a_server(shared: Path) -> None:
             "attempt(lambda: runtime_directory(directory))\n",
             directory,
             path,
-            entry.req_endpoint.removeprefix("ipc://"),
+            path_of(entry),
         ).splitlines()
     assert [line.split()[0] for line in told] == ["PermissionError"] * 4 + ["RuntimeDirectoryError"]
     assert "belongs to uid 0, not 65534" in told[-1]

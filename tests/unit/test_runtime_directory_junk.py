@@ -41,8 +41,7 @@ def directory(runtime_dir: Path) -> Path:
 
 def record(directory: Path, server_id: str | None = None) -> Record:
     server_id = server_id or discovery.new_id()
-    pub, req = (discovery.ipc_endpoint(directory, APP, server_id, kind) for kind in ("pub", "req"))
-    return Record.of_this_process(server_id, APP, pub, req)
+    return Record.of_this_process(server_id, APP, f"unix://{discovery.socket_path(directory, APP, server_id)}")
 
 
 def huge(path: Path) -> None:
@@ -104,10 +103,11 @@ JUNK: dict[str, Callable[[Path], None]] = {
     "before all time": changed(started=-1),
     "true": changed(pid=True),
     "half a pid": changed(pid=os.getpid() + 0.5),
-    "a surrogate in the endpoint": changed(req_endpoint="ipc:///tmp/\ud800"),
+    "a surrogate in the endpoint": changed(endpoint="unix:///tmp/\ud800"),
     "a surrogate in the name": changed(application="sh\ud800p"),
-    "NUL in the endpoint": changed(req_endpoint="ipc:///tmp/\0x"),
-    "an endless endpoint": changed(pub_endpoint="ipc://" + "x" * 10_000),
+    "NUL in the endpoint": changed(endpoint="unix:///tmp/\0x"),
+    "an endless endpoint": changed(endpoint="unix://" + "x" * 10_000),
+    "an endpoint of ZeroMQ": changed(endpoint="tcp://127.0.0.1:5555"),
     "another application's": changed(application="other"),
 }
 
@@ -118,7 +118,7 @@ def test_junk_hides_no_server_and_is_not_waited_for(directory: Path, pid: str) -
     mine.write(directory)
     number = {"this process": os.getpid(), "init": 1, "nobody": ended_process()}[pid]
     count = 0
-    for suffix, kinds in (("json", JUNK), ("pub", NO_FILES), ("req", NO_FILES), ("tmp", NO_FILES)):
+    for suffix, kinds in (("json", JUNK), ("sock", NO_FILES), ("tmp", NO_FILES)):
         for make in kinds.values():
             junk = directory / f"{application_key(APP)}-{number}-{count:08x}.{suffix}"
             make(junk)
@@ -181,7 +181,7 @@ def test_what_many_dead_servers_left_hides_no_living_one_and_goes_bit_by_bit(dir
     mine.write(directory)
     gone = ended_process()
     for number in range(3_000):
-        path = directory / f"{application_key(APP)}-{gone}-{number:08x}.pub"
+        path = directory / f"{application_key(APP)}-{gone}-{number:08x}.sock"
         path.touch()
         os.utime(path, (time.time() - 10, time.time() - 10))
     left = len(list(directory.iterdir()))
@@ -237,7 +237,7 @@ def test_who_has_no_descriptor_to_look_with_removes_nothing(directory: Path) -> 
     mine.write(directory)
     other = Record(**{**asdict(record(directory, "1-00000000")), "pid": 1, "pid_namespace": "pid:[1]"})
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(other.req_endpoint.removeprefix("ipc://"))
+        listener.bind(other.endpoint.removeprefix("unix://"))
         listener.listen(8)
         path = other.write(directory)
         os.utime(path, (time.time() - 10, time.time() - 10))

@@ -21,7 +21,6 @@ from rbkit_websocket import discovery
 from rbkit_websocket.config import Settings
 from rbkit_websocket.errors import ConfigurationError, RuntimeDirectoryError, ServerStartError
 from rbkit_websocket.server import (
-    Endpoints,
     Server,
     current_server,
     ensure_embedded,
@@ -151,23 +150,23 @@ def test_arguments_that_cannot_work_are_errors(options: dict[str, object]) -> No
     assert current_server() is None
 
 
-def test_ensure_embedded_starts_one_on_ipc_with_a_record(runtime_dir: Path) -> None:
+def test_ensure_embedded_starts_one_at_a_unix_socket_with_a_record(runtime_dir: Path) -> None:
     settings = Settings(name="shop")
-    endpoints = ensure_embedded(settings)
-    assert ensure_embedded(settings) is endpoints
-    assert endpoints.pub.startswith(f"ipc://{runtime_dir}/")
+    address = ensure_embedded(settings)
+    assert ensure_embedded(settings) is address
+    assert address.endpoint.startswith(f"unix://{runtime_dir}/")
     (record,) = discovery.listing(runtime_dir, "shop")
-    assert Endpoints(record.pub_endpoint, record.req_endpoint, record.id) == endpoints
+    assert (record.endpoint, record.id) == (address.endpoint, address.id)
     assert record.pid == os.getpid()
-    with Peer(endpoints.pub, endpoints.req) as peer:
+    with Peer.at(address.endpoint) as peer:
         payload = peer.handshake()
     assert payload["application"] == "shop"
-    assert payload["server_id"] == endpoints.id
+    assert payload["server_id"] == address.id
     assert stop_server() is True
     assert list(runtime_dir.iterdir()) == []
 
 
-@pytest.mark.parametrize("lost", ["everything", "*.json", "*.req", "the directory"])
+@pytest.mark.parametrize("lost", ["everything", "*.json", "*.sock", "the directory"])
 def test_files_that_somebody_removed_come_back(runtime_dir: Path, lost: str) -> None:
     settings, other = Settings(name="shop"), Settings(name="blog")
     first = ensure_embedded(settings)
@@ -179,10 +178,10 @@ def test_files_that_somebody_removed_come_back(runtime_dir: Path, lost: str) -> 
     second = ensure_embedded(settings)
     assert (second.id == first.id) == (lost == "*.json"), "another identity with other sockets only"
     assert ensure_embedded(settings) is second
-    for name, endpoints in (("shop", second), ("blog", ensure_embedded(other))):
+    for name, address in (("shop", second), ("blog", ensure_embedded(other))):
         (record,) = discovery.listing(runtime_dir, name)
-        assert (record.id, record.req_endpoint) == (second.id, endpoints.req)
-        with Peer(endpoints.pub, endpoints.req) as peer:
+        assert (record.id, record.endpoint) == (second.id, address.endpoint)
+        with Peer.at(address.endpoint) as peer:
             assert peer.handshake()["server_id"] == second.id
     stop_server()
     assert list(runtime_dir.iterdir()) == []
@@ -209,15 +208,14 @@ def test_ensure_embedded_gives_a_server_that_runs_already_sockets_for_its_siblin
     pub, req = free_port(), free_port()
     server = start_server(pub, req)
     assert server
-    endpoints = ensure_embedded(Settings(name="shop"))
-    assert endpoints.id == server.id
-    assert (endpoints.pub, endpoints.req) == (server.pub_endpoints[1], server.req_endpoints[1])
-    for address in (tcp(req), endpoints.req):
-        with Peer(None, address) as peer:
+    address = ensure_embedded(Settings(name="shop"))
+    assert (address.id, address.path) == (server.id, server.path)
+    for endpoint in (tcp(req), address.endpoint):
+        with Peer.at(endpoint) as peer:
             assert peer.handshake()["server_id"] == server.id
     (record,) = discovery.listing(runtime_dir, "shop")
-    assert (record.pub_endpoint, record.req_endpoint) == (endpoints.pub, endpoints.req)
-    assert all(endpoint.startswith(f"ipc://{runtime_dir}/") for endpoint in (endpoints.pub, endpoints.req))
+    assert record.endpoint == address.endpoint
+    assert address.path.startswith(f"{runtime_dir}/")
 
 
 def test_ports_of_the_settings_are_bound_too(runtime_dir: Path) -> None:
@@ -275,10 +273,10 @@ def test_what_a_killed_process_left_is_gone_after_the_next_start(runtime_dir: Pa
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "up\n"
-        assert len(list(runtime_dir.iterdir())) == 3
+        assert len(list(runtime_dir.iterdir())) == 2
         child.send_signal(signal.SIGKILL)
     ensure_embedded(Settings(name="shop"))
-    assert len(list(runtime_dir.iterdir())) == 3
+    assert len(list(runtime_dir.iterdir())) == 2
     assert all(str(os.getpid()) in path.name for path in runtime_dir.iterdir())
 
 
@@ -310,7 +308,7 @@ def test_a_forked_child_has_no_server_and_can_start_its_own(runtime_dir: Path) -
         "if not pid:\n"
         "    assert current_server() is None and not gc.callbacks\n"
         "    child = ensure_embedded(settings)\n"
-        "    print(json.dumps([os.getpid(), parent.req, child.req]), flush=True)\n"
+        "    print(json.dumps([os.getpid(), parent.endpoint, child.endpoint]), flush=True)\n"
         "    sys.stdin.read()\n"
         "    sys.exit(0 if stop_server() else 1)\n"
         "status = os.waitpid(pid, 0)[1]\n"

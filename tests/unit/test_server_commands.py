@@ -19,6 +19,7 @@ from support.embeddedpeer import Peer, unpack
 from support.waiting import wait_until
 
 from rbkit_websocket.server import Server
+from rbkit_websocket.started import process_name
 
 GC_START, GC_END_M, GC_END_S, DUMP, STATS, CPU = 2, 3, 4, 5, 6, 9
 
@@ -58,7 +59,7 @@ def test_handshake_has_the_protocols_keys_and_only_strings_besides(peer: Peer) -
     assert payload.pop("rbkit_protocol_version") == "2.1"
     assert payload.pop("pid") == os.getpid()
     assert payload.pop("pwd") == os.getcwd()
-    assert payload.pop("process_name") == Path(sys.argv[0]).name
+    assert payload.pop("process_name") == process_name()
     assert payload.pop("object_trace_enabled") == 0
     assert payload.pop("cpu_profiling_enabled") == 0
     assert payload.pop("clock_type") == "cpu"
@@ -477,13 +478,21 @@ def test_an_endpoint_in_use_is_told(server: Server) -> None:
             Server([f"tcp://127.0.0.1:{taken.getsockname()[1]}"]).start()
 
 
-def test_further_endpoints_can_be_bound_while_it_runs(endpoints: tuple[str, str]) -> None:
-    server = Server([endpoints[0]])
+def test_it_listens_at_a_unix_socket_beside_its_ports_and_at_another_one_later(
+    endpoints: tuple[str, str], tmp_path: Path
+) -> None:
+    paths = [f"unix://{tmp_path}/{name}" for name in ("first", "second")]
+    server = Server([endpoints[0]], [endpoints[1]], path=paths[0].removeprefix("unix://"))
     server.start()
     try:
-        server.bind(req=[endpoints[1]])
-        with Peer(*endpoints) as peer:
-            assert peer.ask("ping") == b"ok"
+        with Peer.at(paths[0]) as first, Peer(*endpoints) as other:
+            first.subscribe()
+            server.listen(paths[1].removeprefix("unix://"))
+            with Peer.at(paths[1]) as second:
+                for peer in (first, second, other):
+                    assert peer.ask("ping") == b"ok"
+                assert second.ask("start_memory_profile") == b"ok"
+                assert first.event(lambda event: event[0] == 6)
     finally:
         server.stop()
 

@@ -24,7 +24,7 @@ from rbkit_websocket.config import Settings
 from rbkit_websocket.server import current_server, ensure_embedded, stop_server
 native_sleep = monkey.get_original("time", "sleep")
 ready, go = gevent.event.Event(), gevent.event.Event()
-endpoints = ensure_embedded(Settings(name="shop"))
+address = ensure_embedded(Settings(name="shop"))
 def stdin_line():
     return gevent.get_hub().threadpool.apply(sys.stdin.readline)
 """
@@ -32,16 +32,16 @@ def stdin_line():
 
 @pytest.fixture
 def run(runtime_dir: Path) -> Iterator[Callable[[str], tuple[subprocess.Popen[str], Peer]]]:
-    """Starts a patched process that runs the code; it has printed its endpoints."""
+    """Starts a patched process that runs the code; it has printed its address."""
     with ExitStack() as stack:
 
         def start(code: str) -> tuple[subprocess.Popen[str], Peer]:
             body = PRELUDE.replace("import gevent\n", "import gevent, gevent.event\n") + textwrap.dedent(code)
             process = stack.enter_context(child(body))
             assert process.stdout is not None
-            words = process.stdout.readline().split()
-            assert len(words) == 2, process.stderr and process.stderr.read()
-            return process, stack.enter_context(Peer(*words))
+            endpoint = process.stdout.readline().strip()
+            assert endpoint, process.stderr and process.stderr.read()
+            return process, stack.enter_context(Peer.at(endpoint))
 
         yield start
 
@@ -79,7 +79,7 @@ def busy_culprit():
         sum(range(1000))
 def sleepy_culprit():
     native_sleep(1.5)
-print(endpoints.pub, endpoints.req, flush=True)
+print(address.endpoint, flush=True)
 stdin_line()
 print("blocked", flush=True)
 gevent.spawn({culprit}).join()
@@ -122,7 +122,7 @@ def test_it_answers_and_samples_while_the_loop_is_blocked(run: Any, culprit: str
 
 
 def test_idle_time_of_a_worker_is_in_the_hub(run: Any) -> None:
-    _, peer = run("print(endpoints.pub, endpoints.req, flush=True)\nstdin_line()")
+    _, peer = run("print(address.endpoint, flush=True)\nstdin_line()")
     peer.ask("use_wall_time")
     peer.ask("start_cpu_profiling")
 
@@ -146,7 +146,7 @@ def test_a_collection_runs_in_the_applications_thread_or_without_it_when_blocked
             def __init__(self): self.me = self
             def __del__(self): print("main" if get_ident() == main else "other", flush=True)
         gc.disable()
-        print(endpoints.pub, endpoints.req, flush=True)
+        print(address.endpoint, flush=True)
         Cycle()
         gevent.spawn(print, "turning", flush=True)
         while stdin_line():
@@ -180,7 +180,7 @@ def test_log_lines_and_callbacks_come_in_the_main_thread(run: Any) -> None:
         server = current_server()
         server.profiling.start_memory = lambda: 1 / 0
         server.respond_callback = callback
-        print(endpoints.pub, endpoints.req, flush=True)
+        print(address.endpoint, flush=True)
         stdin_line()
     """)
     assert peer.map("start_memory_profile")["error"] == "failed"
@@ -204,7 +204,7 @@ def test_a_snapshot_is_whole_and_its_objects_die_in_the_main_thread(run: Any) ->
                 keep = [[Short()] for _ in range(200)]
                 gevent.sleep(0.001)
         churner = gevent.spawn(churn)
-        print(endpoints.pub, endpoints.req, flush=True)
+        print(address.endpoint, flush=True)
         stdin_line()
         ended.append(True); churner.join()
         while Short.alive: gevent.sleep(0.01)
@@ -245,7 +245,7 @@ def test_greenlets_are_listed_with_what_they_wait_on(run: Any) -> None:
         def waiter(): threading.Event().wait()
         greenlets = [gevent.spawn(function) for function in (reader, sleeper, locker, waiter)]
         gevent.sleep(0)
-        print(endpoints.pub, endpoints.req, flush=True)
+        print(address.endpoint, flush=True)
         stdin_line()
     """)
     found = {greenlet["name"]: greenlet for greenlet in peer.map("stacks")["greenlets"]}
@@ -264,21 +264,20 @@ def test_concurrent_greenlets_get_one_server_and_a_gevent_fork_another(run: Any)
         jobs = [gevent.spawn(lambda: found.append(ensure_embedded(Settings(name="shop")))) for _ in range(10)]
         gevent.joinall(jobs)
         assert len(set(found)) == 1, found
-        print(found[0].pub, found[0].req, flush=True)
+        print(found[0].endpoint, flush=True)
         stdin_line()
         pid = os.fork()
         if not pid:
             assert current_server() is None
             child = ensure_embedded(Settings(name="shop"))
-            print(child.pub, child.req, flush=True)
+            print(child.endpoint, flush=True)
             stdin_line()
             print("stopped", stop_server(), flush=True)
             os._exit(0)
         print("waited", os.waitpid(pid, 0)[1], flush=True)
     """)
     say(process)
-    words = line_of(process).split()
-    with Peer(*words) as peer:
+    with Peer.at(line_of(process)) as peer:
         assert peer.handshake()["pid"] != process.pid
         assert peer.ask("trigger_gc") == b"ok"
     say(process)
@@ -296,11 +295,11 @@ def test_started_in_a_thread_of_gevents_pool_it_reaches_the_main_thread(run: Any
         main = get_ident()
         stop_server()
         start = lambda: ensure_embedded(Settings(name="shop"))
-        endpoints = gevent.get_hub().threadpool.apply(start)
+        address = gevent.get_hub().threadpool.apply(start)
         def callback(message):
             print("answer", get_ident() == main, flush=True)
         current_server().respond_callback = callback
-        print(endpoints.pub, endpoints.req, flush=True)
+        print(address.endpoint, flush=True)
         stdin_line()
         print("stopped", stop_server(), flush=True)
     """)
@@ -314,7 +313,7 @@ def test_started_in_a_thread_of_gevents_pool_it_reaches_the_main_thread(run: Any
 
 
 def test_a_patched_process_ends_by_itself(run: Any) -> None:
-    process, peer = run("print(endpoints.pub, endpoints.req, flush=True)\nstdin_line()")
+    process, peer = run("print(address.endpoint, flush=True)\nstdin_line()")
     peer.ask("start_cpu_profiling")
     peer.ask("start_memory_profile")
     say(process)
@@ -340,7 +339,7 @@ PARKED = (
     + """
 parked = [gevent.spawn(request, f"/users/{number}", view_that_waits) for number in range(20)]
 gevent.sleep(0)
-print(endpoints.pub, endpoints.req, flush=True)
+print(address.endpoint, flush=True)
 stdin_line()
 """
 )
@@ -362,7 +361,7 @@ def test_the_registry_follows_births_and_deaths_and_is_given_back(run: Any) -> N
             def __eq__(self, other): raise RuntimeError("compared")
         odd = Odd.spawn(gevent.sleep, 100)
         gevent.sleep(0)
-        print(endpoints.pub, endpoints.req, flush=True)
+        print(address.endpoint, flush=True)
         stdin_line()
         for _ in range(5000):
             gevent.spawn(len, ()).join()
@@ -387,8 +386,8 @@ def test_greenlets_older_than_the_server_and_raw_ones_are_found(run: Any) -> Non
         raw = greenlet.greenlet(lambda: gevent.get_hub().switch())
         gevent.spawn(raw.switch)
         gevent.sleep(0)
-        endpoints = ensure_embedded(Settings(name="shop"))
-        print(endpoints.pub, endpoints.req, flush=True)
+        address = ensure_embedded(Settings(name="shop"))
+        print(address.endpoint, flush=True)
         stdin_line()
     """)
     found = peer.map("stacks")["greenlets"]
@@ -428,7 +427,7 @@ def culprit(environ, start_response):
     return []
 def block(seconds):
     gevent.spawn(request, f"/slow/{seconds}", culprit).join()
-print(endpoints.pub, endpoints.req, flush=True)
+print(address.endpoint, flush=True)
 while line := stdin_line().strip():
     if line == "many":
         def short():
@@ -511,7 +510,7 @@ def test_a_greenlet_without_a_frame_is_seen(run: Any) -> None:
 
 def test_a_long_block_is_written_at_once_and_logged_when_it_has_ended(run: Any) -> None:
     process, peer = run(
-        PRELUDE_LOGGING + BLOCKING.replace("print(endpoints", "stop_server()\nendpoints = ensure(0.5)\nprint(endpoints")
+        PRELUDE_LOGGING + BLOCKING.replace("print(address", "stop_server()\naddress = ensure(0.5)\nprint(address")
     )
     say(process, "1.5")
     assert process.stderr is not None
@@ -545,7 +544,7 @@ def ensure(seconds):
 
 def test_without_a_limit_and_a_client_nothing_is_watched(run: Any) -> None:
     process, peer = run(
-        PRELUDE_LOGGING + BLOCKING.replace("print(endpoints", "stop_server()\nendpoints = ensure(0)\nprint(endpoints")
+        PRELUDE_LOGGING + BLOCKING.replace("print(address", "stop_server()\naddress = ensure(0)\nprint(address")
     )
     say(process, "0.5")
     assert line_of(process) == "free"

@@ -63,8 +63,8 @@ EMBEDDED = """
     environ = {{"REQUEST_METHOD": "GET", "PATH_INFO": "/", "wsgi.url_scheme": "http"}}
     assert app(environ, print) == [b"the application's"]
     assert start_server(None, None) is False
-    endpoints = ensure_embedded(Settings.from_options())
-    os.write(1, f"{{endpoints.pub}} {{endpoints.req}}\\n".encode())
+    address = ensure_embedded(Settings.from_options())
+    os.write(1, f"{{address.endpoint}}\\n".encode())
     os.read(0, 1)
 """
 
@@ -88,7 +88,7 @@ def test_an_interpreter_without_arguments_streams_directory_and_home_is_served(r
         assert process.stderr
         line = process.stdout.readline()
         assert line, process.stderr.read()
-        with Peer(*line.split()) as peer:
+        with Peer.at(line.strip()) as peer:
             handshake = peer.handshake()
             assert handshake["pid"] == process.pid
             assert handshake["process_name"] == "python"

@@ -1,18 +1,17 @@
-"""The ZeroMQ context of this process's bridge, and waiting for ZeroMQ sockets in a gevent event loop."""
+"""The ZeroMQ context of this process's bridge, and what becomes of a connecting socket's link."""
 
 from __future__ import annotations
 
 import os
 from typing import Final
 
-import gevent
 import zmq
-from gevent.event import Event
 from zmq.utils.monitor import parse_monitor_message
 
 from ..curve import ClientKeys
+from ..zmqcontext import new_context
 
-__all__ = ["Link", "Readiness", "bridge_socket"]
+__all__ = ["Link", "bridge_socket"]
 
 # By process id, since a context never crosses a fork (libzmq's rule). Those of our ancestors stay untouched.
 _contexts: dict[int, zmq.Context[zmq.Socket[bytes]]] = {}
@@ -30,10 +29,14 @@ def bridge_socket(kind: int, endpoint: str = "", keys: ClientKeys | None = None)
     """A socket of this process's own context, to be connected to ``endpoint``, with CURVE if there are keys.
 
     The context stays for the life of the process: making one starts two threads.
+
+    Raises:
+        NoRoom: there is no context yet, and the process has too few descriptors or threads left for one.
+        zmq.ZMQError: no descriptor is left for the socket.
     """
     context = _contexts.get(os.getpid())
     if context is None:
-        made: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        made = new_context()
         # A session has three sockets (REQ and the two ends of its monitor), and 1023 would be all there are.
         made.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
         context = _contexts.setdefault(os.getpid(), made)
@@ -51,38 +54,6 @@ def bridge_socket(kind: int, endpoint: str = "", keys: ClientKeys | None = None)
     if keys is not None:
         keys.apply(socket)
     return socket
-
-
-class Readiness:
-    """Waits for something to happen on ZeroMQ sockets.
-
-    Their descriptors are edge-triggered: look at EVENTS (or receive until EAGAIN) on every socket before each wait.
-    """
-
-    def __init__(self, *sockets: zmq.Socket[bytes]) -> None:
-        loop = gevent.get_hub().loop
-        self._event = Event()
-        self._watchers = [loop.io(socket.FD, 1) for socket in sockets]
-
-    def wait(self, timeout: float | None = None) -> None:
-        """Until a socket, :meth:`notify` or the timeout (seconds) wakes it."""
-        for watcher in self._watchers:
-            watcher.start(self._event.set)
-        try:
-            self._event.wait(timeout)
-        finally:
-            self._event.clear()
-            for watcher in self._watchers:
-                watcher.stop()
-
-    def notify(self) -> None:
-        """Ends a wait, or the next one."""
-        self._event.set()
-
-    def close(self) -> None:
-        """Gives the watchers back to the loop; before the sockets are closed, whose descriptors are used again."""
-        for watcher in self._watchers:
-            watcher.close()
 
 
 class Link:

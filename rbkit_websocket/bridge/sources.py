@@ -1,0 +1,125 @@
+"""Where a feed's publications come from: a SUB socket, or a connection to an embedded server's Unix socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+import zmq
+
+from ..curve import ClientKeys
+from ..local import LocalConnection, endpoint_path
+from ..local.wire import PUBLICATIONS
+from .readiness import READ, Readiness
+from .zmqlink import Link, bridge_socket
+
+__all__ = ["Source", "publications"]
+
+# What libzmq may hold for us while the event loop is blocked: some 150 MB of a heap snapshot's messages at the worst,
+# and as many messages as a publisher keeps by default.
+_RECEIVE_HIGH_WATER_MARK: Final = 1000
+# From which size on a message is not copied: that costs more than copying a small one, and saves a third of the CPU for
+# large ones.
+_LARGE: Final = 64 * 1024
+
+Message = bytes | memoryview
+
+
+class Source(Protocol):
+    """Published messages of one server."""
+
+    def connected(self) -> bool | None:
+        """Whether the first attempt to reach the server has succeeded; None as long as that is open."""
+
+    def messages(self) -> Iterator[Message]:
+        """What has come, until there is nothing more at hand."""
+
+    def wait(self) -> None:
+        """Until there may be more."""
+
+    def close(self) -> None:
+        """Gives everything back; nobody waits any more."""
+
+
+def publications(endpoint: str, keys: ClientKeys | None) -> Source:
+    """The source at ``endpoint``, which is tried from now on.
+
+    Raises:
+        NoRoom: libzmq cannot be let into this process.
+        OSError, zmq.ZMQError: no descriptor is left, or the endpoint is none.
+    """
+    path = endpoint_path(endpoint)
+    return _ZmqSource(endpoint, keys) if path is None else _LocalSource(path)
+
+
+class _ZmqSource:
+    def __init__(self, endpoint: str, keys: ClientKeys | None) -> None:
+        self._sub = bridge_socket(zmq.SUB, endpoint, keys)
+        self._sub.rcvhwm = _RECEIVE_HIGH_WATER_MARK
+        self._sub.subscribe(b"")
+        try:
+            self._link: Link | None = Link(self._sub)
+            self._sub.connect(endpoint)
+        except zmq.ZMQError:  # out of descriptors, or no endpoint
+            self._sub.close(0)
+            raise
+        self._readiness = Readiness(self._sub.FD, self._link.monitor.FD)
+        self._connected: bool | None = None
+        self._large = False
+
+    def connected(self) -> bool | None:
+        """Follows the first attempt only: later losses are told by each session's own command wire."""
+        if self._link is not None:
+            self._link.look()
+            if self._link.up or self._link.refused:
+                self._connected = self._link.up
+                self._readiness.close()
+                self._link.close()
+                self._link = None
+                self._readiness = Readiness(self._sub.FD)
+        return self._connected
+
+    def messages(self) -> Iterator[Message]:
+        while True:
+            try:
+                message = self._sub.recv(zmq.NOBLOCK, copy=not self._large)
+            except zmq.Again:
+                return
+            data = message if isinstance(message, bytes) else message.buffer
+            self._large = len(data) >= _LARGE
+            yield data
+
+    def wait(self) -> None:
+        if not int(self._sub.get(zmq.EVENTS)) & zmq.POLLIN:
+            self._readiness.wait()
+
+    def close(self) -> None:
+        # The watchers before the sockets, whose descriptors are used again.
+        self._readiness.close()
+        if self._link is not None:
+            self._link.close()
+        self._sub.close(0)
+
+
+class _LocalSource:
+    def __init__(self, path: str) -> None:
+        self._connection = LocalConnection(path, PUBLICATIONS)
+        self._readiness = Readiness(self._connection.descriptor)
+
+    def connected(self) -> bool | None:
+        if self._connection.up:
+            return True
+        return False if self._connection.over else None
+
+    def messages(self) -> Iterator[Message]:
+        self._connection.look()
+        while (message := self._connection.take()) is not None:
+            yield message
+
+    def wait(self) -> None:
+        # Nothing more can come from one that has gone: the sessions are told by their command wires.
+        self._readiness.wait(events=0 if self._connection.over else READ)
+
+    def close(self) -> None:
+        self._readiness.close()
+        self._connection.close()

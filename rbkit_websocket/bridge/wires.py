@@ -1,0 +1,178 @@
+"""Where a session's commands go: a REQ socket of its own, or a connection to an embedded server's Unix socket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import zmq
+
+from ..curve import ClientKeys
+from ..local import LocalConnection, endpoint_path
+from ..local.wire import COMMANDS
+from .readiness import READ, WRITE
+from .zmqlink import Link, bridge_socket
+
+__all__ = ["Wire", "command_wire"]
+
+_GOODBYE_LINGER: Final = 500  # milliseconds, in libzmq's thread
+
+
+class Wire(Protocol):
+    """One command at a time goes out, and its answer comes back.
+
+    Attributes:
+        up: the server is there.
+        refused: an attempt to reach it has failed, and none has succeeded since.
+        final: no other attempt will be made.
+        problem: why the server does not want us; None when it is only absent.
+        losses: how often the server has been lost. One that came back between two looks is up, but knows nothing of
+            what the one before it was asked.
+    """
+
+    @property
+    def up(self) -> bool: ...
+    @property
+    def refused(self) -> bool: ...
+    @property
+    def final(self) -> bool: ...
+    @property
+    def problem(self) -> str | None: ...
+    @property
+    def losses(self) -> int: ...
+
+    @property
+    def descriptors(self) -> Sequence[int]:
+        """What tells of news; the same for as long as it is open."""
+
+    @property
+    def events(self) -> int:
+        """What the descriptors are to be waited for: READ and WRITE; 0: there will be no more news."""
+
+    def look(self) -> None:
+        """Takes the news in; the descriptors are quiet afterwards and may be waited for."""
+
+    def send(self, command: bytes) -> bool:
+        """Sends a command; False when there is nobody to take it."""
+
+    def receive(self) -> bytes | None:
+        """The answer, if it has come."""
+
+    def close(self, goodbye: bytes | None = None) -> None:
+        """Gives everything back; nobody waits any more.
+
+        Args:
+            goodbye: a last command, whose answer nobody waits for, where the server does not see the end by itself.
+        """
+
+
+def command_wire(endpoint: str, keys: ClientKeys | None) -> Wire:
+    """A wire to the server at ``endpoint``, which is tried from now on.
+
+    Raises:
+        NoRoom: libzmq cannot be let into this process.
+        OSError, zmq.ZMQError: no descriptor is left, or the endpoint is none.
+    """
+    path = endpoint_path(endpoint)
+    return _ZmqWire(endpoint, keys) if path is None else _LocalWire(path)
+
+
+class _ZmqWire:
+    final = False  # libzmq keeps trying
+    events = READ
+
+    def __init__(self, endpoint: str, keys: ClientKeys | None) -> None:
+        self._req = bridge_socket(zmq.REQ, endpoint, keys)
+        # Correlated: an answer that belongs to no request of ours is dropped by libzmq instead of taken for the next.
+        self._req.req_correlate = 1
+        self._req.req_relaxed = 1
+        try:
+            self._link = Link(self._req, endpoint, keys)
+        except zmq.ZMQError:  # out of descriptors
+            self._req.close(0)
+            raise
+        try:
+            self._req.connect(endpoint)
+        except zmq.ZMQError:
+            self.close()
+            raise
+        self.descriptors = (self._req.FD, self._link.monitor.FD)
+
+    @property
+    def up(self) -> bool:
+        return self._link.up
+
+    @property
+    def refused(self) -> bool:
+        return self._link.refused
+
+    @property
+    def problem(self) -> str | None:
+        return self._link.problem
+
+    @property
+    def losses(self) -> int:
+        return self._link.losses
+
+    def look(self) -> None:
+        self._link.look()
+        self._req.get(zmq.EVENTS)
+
+    def send(self, command: bytes) -> bool:
+        try:
+            self._req.send(command, zmq.NOBLOCK)
+        except zmq.ZMQError:  # the peer went away since we looked
+            return False
+        return True
+
+    def receive(self) -> bytes | None:
+        try:
+            return self._req.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+
+    def close(self, goodbye: bytes | None = None) -> None:
+        lingers = goodbye is not None and self.send(goodbye)
+        self._link.close()
+        self._req.close(_GOODBYE_LINGER if lingers else 0)
+
+
+class _LocalWire:
+    final = True  # a server that has gone comes back at another path, if at all
+
+    def __init__(self, path: str) -> None:
+        self._connection = LocalConnection(path, COMMANDS)
+        self.descriptors = (self._connection.descriptor,)
+
+    @property
+    def events(self) -> int:
+        connection = self._connection
+        return 0 if connection.over else READ | (WRITE if connection.unsent else 0)
+
+    @property
+    def up(self) -> bool:
+        return self._connection.up
+
+    @property
+    def refused(self) -> bool:
+        return self._connection.over
+
+    @property
+    def problem(self) -> str | None:
+        return self._connection.problem
+
+    @property
+    def losses(self) -> int:
+        return int(self._connection.over)
+
+    def look(self) -> None:
+        self._connection.look()
+
+    def send(self, command: bytes) -> bool:
+        return self._connection.send(command)
+
+    def receive(self) -> bytes | None:
+        return self._connection.take()
+
+    def close(self, goodbye: bytes | None = None) -> None:
+        self._connection.close()

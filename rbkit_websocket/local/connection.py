@@ -1,0 +1,136 @@
+"""One connection to an embedded server's Unix socket, as a client has it. Nothing here waits."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+# Not socket.socket, which gevent may have patched: waiting is the caller's, on :attr:`LocalConnection.descriptor`.
+from _socket import AF_UNIX, SHUT_RDWR, SOCK_STREAM
+from _socket import socket as Socket  # noqa: N812 - a class, under its usual name
+from collections import deque
+from typing import Final
+
+from ..errors import ProtocolError
+from .wire import OK, REFUSED, Splitter, head
+
+__all__ = ["LocalConnection"]
+
+# A chunk of a heap snapshot is some 100 KiB, and as large as an object has references: millions of them.
+_MOST: Final = 1024 * 1024 * 1024
+_READ: Final = 256 * 1024
+
+
+class LocalConnection:
+    """A client's connection.
+
+    Args:
+        path: of the server's socket.
+        purpose: :data:`~.wire.COMMANDS` or :data:`~.wire.PUBLICATIONS`.
+
+    Attributes:
+        up: the server has taken us in.
+        over: there is no connection, or no more.
+        problem: why, in the server's words or the system's; None when it has simply gone.
+        received: bytes waiting to be taken as messages, by :meth:`take`.
+
+    Raises:
+        OSError: no descriptor can be had.
+    """
+
+    def __init__(self, path: str, purpose: bytes) -> None:
+        self.up = self.over = False
+        self.problem: str | None = None
+        self._messages: deque[bytes] = deque()
+        self._splitter = Splitter(_MOST)
+        self._unsent = memoryview(head(len(purpose)) + purpose)
+        self._socket = Socket(AF_UNIX, SOCK_STREAM)
+        self._socket.setblocking(False)
+        try:
+            self._socket.connect(path)
+        except OSError as error:
+            # A Unix socket's connection is there at once or not at all.
+            self.over = True
+            if error.errno == errno.EAGAIN:
+                self.problem = "too many others wait for it"
+            elif error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
+                self.problem = os.strerror(error.errno or 0)
+        else:
+            self._send()
+
+    @property
+    def descriptor(self) -> int:
+        """What to wait for, unless it is over; -1 once it is closed."""
+        return self._socket.fileno()
+
+    @property
+    def unsent(self) -> bool:
+        """Whether the descriptor has to become writable as well."""
+        return bool(self._unsent) and not self.over
+
+    def send(self, message: bytes) -> bool:
+        """Sends a message, now or as soon as the server takes it; False when there is nobody to take it."""
+        if self.over:
+            return False
+        self._unsent = memoryview(bytes(self._unsent) + head(len(message)) + message)
+        self._send()
+        return not self.over
+
+    def look(self) -> None:
+        """Takes in what has come, a few hundred KiB at most; the descriptor is then readable if there is more."""
+        if self.over:
+            return
+        self._send()
+        try:
+            data = self._socket.recv(_READ)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(None if error.errno == errno.ECONNRESET else os.strerror(error.errno or 0))
+            return
+        if not data:
+            self._end(None)
+            return
+        self._splitter.feed(data)
+        try:
+            for message in self._splitter.messages():
+                if self.up:
+                    self._messages.append(message)
+                elif message == OK:
+                    self.up = True
+                else:
+                    text = message[len(REFUSED) :] if message.startswith(REFUSED) else b"no Rbkit server"
+                    self._end(text.decode("utf-8", "replace"))
+                    return
+        except ProtocolError as error:
+            self._end(str(error))
+
+    def take(self) -> bytes | None:
+        """The next message that has come, or None."""
+        return self._messages.popleft() if self._messages else None
+
+    def close(self) -> None:
+        """Ends it. A copy of the descriptor in a forked child does not keep it open."""
+        self.over = True
+        self.up = False
+        try:
+            self._socket.shutdown(SHUT_RDWR)
+        except OSError:
+            pass  # it was not, or is no more
+        self._socket.close()
+
+    def _send(self) -> None:
+        if not self._unsent:
+            return
+        try:
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            # What the server said before it hung up may still be read, and tells why.
+            self._unsent = memoryview(b"")
+
+    def _end(self, problem: str | None) -> None:
+        self.over = True
+        self.up = False
+        self.problem = problem

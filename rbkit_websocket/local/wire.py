@@ -1,0 +1,72 @@
+"""The bytes on an embedded server's Unix socket (a stream; unix(7)).
+
+Each message is its length, 4 bytes with the most significant first, and its bytes. A client's first message says what
+it wants: ``commands`` or ``publications``. The server's first one says whether it may have that: ``ok``, or ``no`` and
+the reason. Then a client of commands sends one command after the other and gets the answers in their order; one of
+publications gets those.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from ..errors import ProtocolError
+
+__all__ = ["COMMANDS", "LOCAL", "OK", "PUBLICATIONS", "REFUSED", "Splitter", "endpoint_path", "head"]
+
+LOCAL: Final = "unix://"
+"""What an endpoint of an embedded server begins with."""
+
+COMMANDS: Final = b"commands"
+PUBLICATIONS: Final = b"publications"
+OK: Final = b"ok"
+REFUSED: Final = b"no "
+
+_LENGTH: Final = struct.Struct(">I")
+
+
+def endpoint_path(endpoint: str) -> str | None:
+    """Path of the Unix socket of a ``unix://`` endpoint; None for ZeroMQ's."""
+    return endpoint[len(LOCAL) :] if endpoint.startswith(LOCAL) else None
+
+
+def head(length: int) -> bytes:
+    """What stands before a message of ``length`` bytes."""
+    return _LENGTH.pack(length)
+
+
+class Splitter:
+    """Takes a stream's bytes in as they come and gives whole messages.
+
+    Args:
+        most: bytes of the longest message that is taken.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Takes bytes in."""
+        self._buffer += data
+
+    def messages(self) -> Iterator[bytes]:
+        """What is complete, each once.
+
+        Raises:
+            ProtocolError: a message claims to be longer than may be; the stream is of no use any more.
+        """
+        buffer = self._buffer
+        while len(buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(buffer)
+            if length > self._most:
+                raise ProtocolError(f"a message of {length} bytes, where {self._most} are the most")
+            end = _LENGTH.size + length
+            if len(buffer) < end:
+                return
+            with memoryview(buffer) as view:
+                message = bytes(view[_LENGTH.size : end])
+            del buffer[:end]
+            yield message
