@@ -116,7 +116,7 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
         forward = to or start_and_forward
 
     entry = _Entry(Runtime(settings), app, switch)
-    _name_requests(rbkit_websocket, settings.request_names)
+    _name_requests(rbkit_websocket, settings.request_names, ours)
     rbkit_websocket.__wrapped__ = app  # type: ignore[attr-defined]
     if hasattr(app, "app_protocol"):
         # gevent-websocket asks the application object which subprotocol of the application's own to agree on.
@@ -176,10 +176,10 @@ def ensure_started() -> None:
         entry.start()
 
 
-def _name_requests(wrapped: Any, named: bool) -> None:
+def _name_requests(wrapped: Any, named: bool, ours: frozenset[str]) -> None:
     """Has requests found that began before the profiler did: by the code of the wrapper's function."""
     if named:
-        REQUESTS.connect(wrapped.__code__, is_ours, _switch_all)
+        REQUESTS.connect(wrapped.__code__, is_ours, _switch_all, ours)
     else:
         # A copy, which nobody looks for.
         wrapped.__code__ = wrapped.__code__.replace()

@@ -231,8 +231,8 @@ class LoopWatch:
     def _begin(self, frame: Any) -> _Block:
         assert self._began is not None
         stack, request = stack_of(frame)
-        key = (request, tuple((entry[2], entry[4], entry[0]) for entry in stack))
-        kind = self._kinds.pop(key, None) or _Kind(request, stack)
+        key = (request.name, tuple((entry[2], entry[4], entry[0]) for entry in stack))
+        kind = self._kinds.pop(key, None) or _Kind(request.name, stack)
         self._kinds[key] = kind
         if len(self._kinds) > _MAX_KINDS:
             del self._kinds[next(iter(self._kinds))]

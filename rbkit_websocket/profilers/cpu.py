@@ -215,15 +215,17 @@ class _Looker:
 def walk(frame: Any) -> tuple[tuple[Any, ...], Request | None]:
     """A stack as :class:`Sample` has it, from its innermost frame, and the request that it belongs to."""
     stack: list[Any] = []
-    put, entry = stack.append, REQUESTS.entry
-    marked = None
+    put, entry, servers = stack.append, REQUESTS.entry, REQUESTS.servers.codes
+    marked = server = None
     for _ in range(_MAX_DEPTH):
         code = frame.f_code
         put(code)
         put(frame.f_lasti)
         if code is entry:
             marked = frame
+        elif id(code) in servers:
+            server = frame
         frame = frame.f_back
         if frame is None:
-            return tuple(stack), REQUESTS.at(marked) if marked is not None else None
-    return tuple(stack), REQUESTS.of_stack(frame)
+            break
+    return tuple(stack), REQUESTS.of_frames(*REQUESTS.walk(frame, marked, server))

@@ -2,8 +2,9 @@
 
 The middleware's own function is on the stack for as long as the application's runs: :attr:`Requests.entry` is its code,
 and the identity of its frame leads to the request. That is noted while a profiler runs, by :func:`track`, and gone in a
-``finally``; nothing is stored while none runs. A body that is iterated after the application's function has returned (a
-streamed one) belongs to no request.
+``finally``; nothing is stored while none runs. A body that goes on after the application's function has returned (a
+streamed one) is found by the web server's function that sends it, see :mod:`.servers`. Only the native sampler does
+without: what such a body computes is sampled, but under no request.
 
 A request that began before the profiler is found as well: the variables of that frame are read, which costs some tenths
 of a microsecond. ``stacks`` and ``blocked`` find requests so at any time. The native sampler calls no Python while it
@@ -22,7 +23,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import CodeType, FrameType
 from typing import Any, Final
 
+from ..clock import time
 from .names import ROUTE, Names
+from .servers import Served, ServerFunctions
 
 __all__ = ["REQUESTS", "Request", "Requests", "track"]
 
@@ -35,12 +38,14 @@ class Request:
 
     Attributes:
         environ: the application's, or what is left of it; its name is all that matters.
+        began: monotonic time, None where nobody saw it begin.
     """
 
-    __slots__ = ("_names", "environ", "is_dict")
+    __slots__ = ("_names", "began", "environ", "is_dict")
 
-    def __init__(self, environ: dict[str, Any], names: Names) -> None:
+    def __init__(self, environ: dict[str, Any], names: Names, began: float | None = None) -> None:
         self.environ = environ
+        self.began = began
         self.is_dict = type(environ) is dict
         self._names = names
 
@@ -71,17 +76,27 @@ class Requests:
         self._wanted: set[int] = set()
         self._switch: Callable[[], None] | None = None
         self._ignored: Callable[[dict[str, Any]], bool] = bool
+        self._ours: frozenset[str] = frozenset()
+        self.servers = ServerFunctions()
         self.names = Names()
 
-    def connect(self, entry: CodeType, ignored: Callable[[dict[str, Any]], bool], switch: Callable[[], None]) -> None:
+    def connect(
+        self,
+        entry: CodeType,
+        ignored: Callable[[dict[str, Any]], bool],
+        switch: Callable[[], None],
+        ours: frozenset[str] = frozenset(),
+    ) -> None:
         """Called by the middleware.
 
         Args:
             entry: the code of its function.
             ignored: whether a request is none of the application's.
             switch: is called when :attr:`tracking` has changed, by any thread.
+            ours: more paths that are none of the application's.
         """
         self.entry = entry
+        self._ours |= ours
         self._ignored = ignored
         self._switch = switch
 
@@ -92,6 +107,7 @@ class Requests:
 
     def want(self, owner: object, wanted: bool) -> None:
         """Somebody begins, or ceases, to sample."""
+        self.servers.learn()
         before = self.tracking
         (self._wanted.add if wanted else self._wanted.discard)(id(owner))
         if not self._wanted:
@@ -116,7 +132,7 @@ class Requests:
         """
         found: set[int] = set()
         for frame in stacks:
-            marked = self._marked(frame)
+            marked, _ = self.walk(frame)
             if marked is None or ((key := id(marked)) in self.running and key not in self._adopted):
                 continue
             if key in self._adopted:
@@ -148,24 +164,68 @@ class Requests:
 
     def of_stack(self, frame: FrameType | None) -> Request | None:
         """The request that a stack belongs to, from any of its inner frames; None when it belongs to none."""
-        marked = self._marked(frame)
-        return self.at(marked) if marked is not None else None
+        return self.of_frames(*self.walk(frame))
 
-    def _marked(self, frame: FrameType | None) -> FrameType | None:
-        """The outermost frame of :attr:`entry`."""
-        entry = self.entry
-        marked = None
+    def of_frames(self, marked: FrameType | None, server: FrameType | None) -> Request | None:
+        """The request that a stack belongs to, from what :meth:`walk` has found in it."""
+        if marked is not None:
+            return self.at(marked)
+        served = self._streamed(server)
+        if served is None:
+            return None
+        request = Request(served.environ, self.names)
+        request.finish()
+        return request
+
+    def age(self, request: Request, server: FrameType | None) -> float | None:
+        """Seconds since a request began: the server's word, which it has even for those that nobody was watching."""
+        served = self.servers.read(server) if server is not None else None
+        if served is not None and served.age is not None:
+            return served.age
+        return time.monotonic() - request.began if request.began is not None else None
+
+    def walk(
+        self, frame: FrameType | None, marked: FrameType | None = None, server: FrameType | None = None
+    ) -> tuple[FrameType | None, FrameType | None]:
+        """The outermost frame of :attr:`entry` of a stack, and that of a web server's function.
+
+        Args:
+            frame: where to begin.
+            marked, server: those found further in.
+        """
+        entry, codes = self.entry, self.servers.codes
         depth = 0
         while frame is not None and depth < _MAX_DEPTH:
-            if frame.f_code is entry:
+            code = frame.f_code
+            if code is entry:
                 marked = frame
+            elif id(code) in codes:
+                server = frame
             frame = frame.f_back
             depth += 1
-        return marked
+        return marked, server
 
     def count(self, stacks: Iterable[FrameType]) -> int:
-        """How many of these stacks, given by their innermost frames, are requests of the application."""
-        return sum(marked is not None and self._is_the_applications(marked) for marked in map(self._marked, stacks))
+        """How many of these stacks, given by their innermost frames, are requests of the application.
+
+        One whose body is on its way is among them.
+        """
+        self.servers.learn()
+        number = 0
+        for marked, server in map(self.walk, stacks):
+            number += self._is_the_applications(marked) if marked is not None else self._streamed(server) is not None
+        return number
+
+    def _streamed(self, server: FrameType | None) -> Served | None:
+        """What a server's frame tells of a body of the application's that is on its way."""
+        served = self.servers.read(server) if server is not None else None
+        if served is None or not served.body:
+            return None
+        try:
+            ours = self._ignored(served.environ) or served.environ.get("PATH_INFO") in self._ours
+        except Exception:  # noqa: BLE001 - an environ may hold anything
+            ours = False
+        return None if ours else served
 
     def _is_the_applications(self, frame: FrameType) -> bool:
         try:
@@ -190,7 +250,7 @@ REQUESTS: Final = Requests()
 
 def track(app: Callable[[dict[str, Any], Any], Any], requests: Requests = REQUESTS) -> Callable[..., Any]:
     """``app``, called so that the request is known while it runs; arguments, result and errors pass untouched."""
-    running, frame_of, names = requests.running, sys._getframe, requests.names
+    running, frame_of, names, now = requests.running, sys._getframe, requests.names, time.monotonic
 
     def tracked(environ: dict[str, Any], start_response: Any) -> Any:
         # The middleware's frame, which outlives this call; an upgrade has passed another function of its.
@@ -199,7 +259,7 @@ def track(app: Callable[[dict[str, Any], Any], Any], requests: Requests = REQUES
             frame = frame.f_back or frame
         key = id(frame)
         del frame
-        request = running[key] = Request(environ, names)
+        request = running[key] = Request(environ, names, now())
         try:
             return app(environ, start_response)
         finally:

@@ -4,19 +4,23 @@
 ``timestamp``      float: wall-clock milliseconds
 ``pid``            int
 ``threads``        list of ``{"id": int, "name": str, "native_id": int or None, "state": str, "request": str or None,
-                   "stack": stack}``; ``state`` is ``running`` (on a processor or about to be), ``waiting``, or
-                   ``unknown``
+                   "request_age": float or None, "stack": stack}``; ``state`` is ``running`` (on a processor or about
+                   to be), ``waiting``, or ``unknown``
 ``greenlets``      list of ``{"id": int, "name": str, "thread": int or None, "state": str, "waiting_on": str or None,
-                   "age": float or None, "request": str or None, "stack": stack}``; ``state`` is ``running`` (its
-                   thread's current one, be it blocked in C), ``waiting`` or ``new`` (not begun yet); ``waiting_on``
-                   is, judged by the innermost frames, ``socket``, ``sleep``, ``zeromq``, ``threadpool``, ``hub`` (the
-                   event loop itself), ``lock`` (whatever another greenlet has to release: lock, event, queue, join)
-                   or None; ``age`` is seconds since it was spawned, None for raw greenlets and for those spawned
-                   before the server started
+                   "age": float or None, "request": str or None, "request_age": float or None, "stack": stack}``;
+                   ``state`` is ``running`` (its thread's current one, be it blocked in C), ``waiting`` or ``new`` (not
+                   begun yet); ``waiting_on`` is, judged by the innermost frames, ``socket``, ``sleep``, ``zeromq``,
+                   ``threadpool``, ``hub`` (the event loop itself), ``lock`` (whatever another greenlet has to release:
+                   lock, event, queue, join) or None; ``age`` is seconds since it was spawned, None for raw greenlets
+                   and for those spawned before the server started
 =================  ====================================================================================================
 
-``request`` is the name of the request that the stack belongs to. Raw greenlets (not ``gevent.Greenlet``) are found by
-looking through the heap, which is done for one per cent of the time: new ones may be missing for some seconds.
+``request`` is the name of the request that the stack belongs to, from its begin until its body has been sent;
+``request_age`` is seconds since it began. gunicorn and pywsgi tell that of every request. Under other servers it is
+None for those that began before somebody watched: sampled, or sent this command within the time to linger. A greenlet
+(or thread) serves a whole connection, so its ``age`` is mostly that of the connection. Raw greenlets (not
+``gevent.Greenlet``) are found by looking through the heap, which is done for one per cent of the time: new ones may be
+missing for some seconds.
 
 ``stack`` is a list of ``[name, label, file, first_line, line]``, innermost frame first, at most 256. A thread's current
 greenlet is listed once with the real stack, which its thread has as well.
@@ -30,7 +34,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import CodeType, FrameType, FunctionType, MethodType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..clock import time
 from .base import Host, class_name, code_label, thread_facts
@@ -43,6 +47,16 @@ _MAX_DEPTH: Final = 256
 _LOOKED_AT: Final = 6
 
 _Stack = list[list[Any]]
+
+
+class _Request(NamedTuple):
+    """What the answers say of a request: its name, and the seconds since it began."""
+
+    name: str | None
+    age: float | None
+
+
+_NONE: Final = _Request(None, None)
 # Entries of stacks by code and instruction; the code is kept, so that its identity stays its own.
 _Lines = dict[tuple[int, int], tuple[CodeType, list[Any]]]
 
@@ -78,6 +92,7 @@ _WAITS: Final = (
 def take_stacks(host: Host, registry: GreenletRegistry | None = None) -> dict[str, Any]:
     """The answer of ``stacks``; see this module's docstring. Works whatever the application's threads do."""
     registry = registry or GreenletRegistry(host)
+    REQUESTS.servers.learn()
     facts = thread_facts(host)
     frames = {ident: frame for ident, frame in sys._current_frames().items() if ident not in host.own}
     lines: _Lines = {}
@@ -93,7 +108,8 @@ def take_stacks(host: Host, registry: GreenletRegistry | None = None) -> dict[st
                 "name": fact.name if fact else f"thread {ident}",
                 "native_id": native_id,
                 "state": _thread_state(native_id),
-                "request": request,
+                "request": request.name,
+                "request_age": request.age,
                 "stack": stack,
             }
         )
@@ -108,11 +124,14 @@ def take_stacks(host: Host, registry: GreenletRegistry | None = None) -> dict[st
 @contextmanager
 def innermost_frames(host: Host, registry: GreenletRegistry) -> Iterator[list[FrameType]]:
     """Those of all threads and of all parked greenlets; raw greenlets made lately may be missing."""
-    # A thread's current greenlet has no frame of its own: it is there with its thread.
-    frames = [frame for ident, frame in sys._current_frames().items() if ident not in host.own]
     greenlets = registry.living(scan=False)
+    frames: list[FrameType] = []
     try:
+        # A thread's current greenlet has no frame of its own: it is there with its thread. Threads at the last moment:
+        # a frame that has returned leads nowhere.
         frames += [frame for greenlet, _ in greenlets if (frame := greenlet.gr_frame) is not None]
+        frames += [frame for ident, frame in sys._current_frames().items() if ident not in host.own]
+        frames.reverse()
         yield frames
     finally:
         frames.clear()
@@ -120,7 +139,7 @@ def innermost_frames(host: Host, registry: GreenletRegistry) -> Iterator[list[Fr
 
 
 def _describe(
-    found: list[tuple[Any, float | None]], running: dict[int, tuple[_Stack, str | None]], lines: _Lines
+    found: list[tuple[Any, float | None]], running: dict[int, tuple[_Stack, _Request]], lines: _Lines
 ) -> Iterable[dict[str, Any]]:
     # A greenlet that has begun and has no frame is the one that its thread runs.
     # The parent of a hub or of a pool's worker is its thread's main greenlet.
@@ -139,7 +158,7 @@ def _describe(
                 threads[parent] = hub_thread(greenlet)
             thread = threads[parent]
         frame = greenlet.gr_frame
-        waiting_on = request = None
+        waiting_on, request = None, _NONE
         stack: _Stack = []
         if frame is not None:
             state = "waiting"
@@ -152,7 +171,7 @@ def _describe(
             state = "new"
         else:
             state = "running"
-            stack, request = running.get(thread or 0, (stack, None))
+            stack, request = running.get(thread or 0, (stack, _NONE))
         yield {
             "id": id(greenlet),
             "name": "main" if id(greenlet) in mains else _name(greenlet, id(greenlet) not in raw),
@@ -160,7 +179,8 @@ def _describe(
             "state": state,
             "waiting_on": waiting_on,
             "age": now - since if since is not None else None,
-            "request": request,
+            "request": request.name,
+            "request_age": request.age,
             "stack": stack,
         }
 
@@ -193,11 +213,11 @@ def _called(function: Any) -> str | None:
     return None
 
 
-def stack_of(frame: FrameType | None, lines: _Lines | None = None) -> tuple[_Stack, str | None]:
-    """A stack as the answers have it, and the name of its request; ``lines`` keeps what stacks of one answer share."""
+def stack_of(frame: FrameType | None, lines: _Lines | None = None) -> tuple[_Stack, _Request]:
+    """A stack as the answers have it, and its request; ``lines`` keeps what stacks of one answer share."""
     lines = {} if lines is None else lines
-    entry = REQUESTS.entry
-    marked = None
+    entry, servers = REQUESTS.entry, REQUESTS.servers.codes
+    marked = server = None
     stack: _Stack = []
     put = stack.append
     for _ in range(_MAX_DEPTH):
@@ -206,6 +226,8 @@ def stack_of(frame: FrameType | None, lines: _Lines | None = None) -> tuple[_Sta
         code = frame.f_code
         if code is entry:
             marked = frame
+        elif id(code) in servers:
+            server = frame
         key = (id(code), frame.f_lasti)
         try:
             put(lines[key][1])
@@ -215,8 +237,9 @@ def stack_of(frame: FrameType | None, lines: _Lines | None = None) -> tuple[_Sta
             lines[key] = (code, named)
             put(named)
         frame = frame.f_back
-    request = REQUESTS.at(marked) if marked is not None else REQUESTS.of_stack(frame)
-    return stack, request.name if request is not None else None
+    marked, server = REQUESTS.walk(frame, marked, server)
+    request = REQUESTS.of_frames(marked, server)
+    return stack, _NONE if request is None else _Request(request.name, REQUESTS.age(request, server))
 
 
 def _waiting_on(frame: FrameType | None, known: dict[int, str | None]) -> str | None:

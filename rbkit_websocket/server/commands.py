@@ -158,6 +158,7 @@ def _status(server: Server, arguments: list[str]) -> dict[str, Any]:
 def _stacks(server: Server, arguments: list[str]) -> dict[str, Any]:
     if arguments:
         raise CommandError("bad_argument", "stacks takes no argument")
+    server.profiling.watch_requests()
     return take_stacks(server.host, server.profiling.greenlets)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final, Literal
 
 from ..clock import time
@@ -13,6 +14,7 @@ from ..profilers.census import Census
 from ..profilers.gcstats import GcWatch, gc_stats
 from ..profilers.greenlets import GreenletRegistry
 from ..profilers.memory import MemoryProfile
+from ..profilers.requests import REQUESTS
 from ..profilers.tracing import ObjectTracer
 from ..protocol.codec import figure
 from ..protocol.constants import GC_STATS_INTERVAL, EventType
@@ -77,6 +79,8 @@ class Profiling:
         # Whether single CPU samples are published: they cost more than taking them.
         self.cpu_events = False
         self._last_sign = 0.0
+        # When somebody last asked for stacks: the begin of requests is noted for those who ask again.
+        self._stacks_asked: float | None = None
         self._memory_asked: float | None = None
         self._drained = 0.0
 
@@ -208,6 +212,7 @@ class Profiling:
         self.stop_cpu()
         self.stop_memory()
         self._stop_counting()
+        self._end_watching()
 
     def after_in_child(self) -> None:
         """After a fork, in the child: nothing is waited for, nobody is told."""
@@ -215,6 +220,16 @@ class Profiling:
         self.greenlets.remove()
         self.gc.stop()
         self.objects.forget()
+
+    def watch_requests(self) -> None:
+        """Somebody looks at requests one by one: when each begins is noted for a while."""
+        self._stacks_asked = time.monotonic()
+        REQUESTS.want(self, True)
+
+    def _end_watching(self, now: float = inf) -> None:
+        if self._stacks_asked is not None and now >= self._stacks_asked + self._linger:
+            self._stacks_asked = None
+            REQUESTS.want(self, False)
 
     def sign_of_life(self) -> None:
         """Somebody wants profiling, or has wanted it until now: the time to linger begins anew."""
@@ -237,9 +252,11 @@ class Profiling:
 
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do next (monotonic); None when everything is off."""
-        if not self.on:
+        times = [self._drained + self._drain_interval] if self.on else []
+        if self._stacks_asked is not None:
+            times.append(self._stacks_asked + self._linger)
+        if not times:
             return None
-        times = [self._drained + self._drain_interval]
         if self._stats_due is not None:
             times.append(self._stats_due)
         if (due := self.census.deadline()) is not None:
@@ -248,6 +265,7 @@ class Profiling:
 
     def tick(self, now: float) -> None:
         """Fetches events, sends gc_stats when they are due, ends what nobody wants any more."""
+        self._end_watching(now)
         if not self.on:
             return
         audience = self._audience()

@@ -8,9 +8,9 @@ application   str
 server_id     str
 started       float: seconds since the epoch at which the server started
 rss           int: bytes of memory that the process holds; null where there is no ``/proc``
-requests      int: requests inside the application's function now, those for rbkit's own pages and sessions left out; a
-              body that is streamed after that function has returned is not counted; null without the middleware, or
-              with ``request_names=False``
+requests      int: requests of the application now, from the call of its function until their body has been sent
+              (under uWSGI until that function has returned), those for rbkit's own pages and sessions left out; null
+              without the middleware, or with ``request_names=False``
 sessions      int: rbkit sessions that this process carries for anybody
 ============  ========================================================================================================
 """

@@ -256,6 +256,28 @@ def _views(environ: dict[str, Any], start_response: Callable[..., Any]) -> Itera
     return [body]
 
 
+def streaming() -> Any:
+    """Bodies of ``/stream`` go on until ``/end``."""
+    ended = threading.Event()
+
+    def stream() -> Iterable[bytes]:
+        yield b"first"
+        while not ended.wait(0.02):
+            yield b"."
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if path not in ("/stream", "/end"):
+            return _views(environ, start_response)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        if path == "/end":
+            ended.set()
+            return [b"ended"]
+        return stream()
+
+    return middleware(application)
+
+
 def two() -> Any:
     """Two wrapped applications of one process, ``aa`` and ``bb``, each below its path."""
     parts = {name: RbkitWebsocket(_views, name=name, mount=f"/{name}/__rbkit__") for name in ("aa", "bb")}
