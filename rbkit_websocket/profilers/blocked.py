@@ -119,7 +119,7 @@ class LoopWatch:
         self._limit = 0.0
         self._next: float | None = None
         # The present turn of the loop: its number, when it began, who was seen in it, and since when.
-        self._turn = -1
+        self._turn = loop.turn()[0]
         self._began: float | None = None
         self._culprit: Any = None
         self._seen: float | None = None
@@ -173,7 +173,7 @@ class LoopWatch:
         idle = self._loop.is_idle(frame) if frame is not None else self._loop.thread != self._host.main_ident
         if not self._loop.serves:
             # A program may have a hub that it hardly ever goes to.
-            self._loop.serves = idle or self._turn not in (-1, turn)
+            self._loop.serves = idle or turn != self._turn
             self._turn = turn
             return
         same = turn == self._turn and self._began is not None and not idle
