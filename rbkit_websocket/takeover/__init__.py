@@ -16,7 +16,7 @@ from .gunicorn_pywsgi import GunicornPywsgi
 from .hangup import close_behind_answer
 from .http_server import HttpServer
 from .pywsgi import Pywsgi
-from .refusals import reason
+from .refusals import hidden, reason
 from .uwsgi import Uwsgi
 from .websocket_handler import PywsgiWebSocketHandler, install
 
@@ -65,5 +65,7 @@ def obstacle_to(takeover: Takeover | None, environ: dict[str, Any]) -> str | Non
 
 def refusal(environ: dict[str, Any]) -> str:
     """Why no adapter claims the request, and what to use, for the 501."""
+    if (why := hidden(environ)) is not None:
+        return why
     names = "; ".join(adapter.name for adapter in reversed(_ADAPTERS))
     return f"{reason(environ)}. For this application: gunicorn -k gevent module:app. All that work: {names}"

@@ -8,18 +8,45 @@ loop. Each of them would lose or mix bytes if a session wrote to the descriptor 
 from __future__ import annotations
 
 import io
+import re
 import sys
 from typing import Any, Final
 
 from ..loaded import loaded
 from .base import gunicorn_worker
 
-__all__ = ["reason"]
+__all__ = ["hidden", "reason"]
 
 _ASGI: Final = (
     "ASGI servers (uvicorn, hypercorn, also with a2wsgi) give a WSGI application messages and no socket: serve it with "
     "a WSGI server"
 )
+
+
+# As they call themselves in SERVER_SOFTWARE.
+_KNOWN: Final = re.compile(r"gunicorn/|gevent/|Werkzeug/|WSGIServer/|Cheroot/")
+_OF_SERVERS: Final = ("_io", "cheroot.", "django.core.", "gevent.", "gunicorn.", "werkzeug.")
+
+
+def hidden(environ: dict[str, Any]) -> str | None:
+    """What a middleware does that hides the connection of a server whose connections can be had; None: nothing."""
+    if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1.") or "asgi.scope" in environ:
+        return None
+    if not _KNOWN.search(environ.get("SERVER_SOFTWARE", "")) or _is_sync():
+        return None
+    kind = type(environ.get("wsgi.input"))
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    replaced = "" if name.startswith(_OF_SERVERS) else f", and puts {name} in the place of the server's wsgi.input"
+    return (
+        "a middleware around RbkitWebsocket hides the web server's connection: it calls the application in another "
+        f"thread or greenlet, or changes the request's headers{replaced}. Put RbkitWebsocket around that middleware, "
+        "not inside of it"
+    )
+
+
+def _is_sync() -> bool:
+    module = loaded("gunicorn.workers.sync")
+    return module is not None and isinstance(gunicorn_worker(), module.SyncWorker)
 
 
 def reason(environ: dict[str, Any]) -> str:
@@ -36,8 +63,7 @@ def reason(environ: dict[str, Any]) -> str:
             return "bjoern keeps its sockets to itself"
         if "uvicorn" in sys.modules or "hypercorn" in sys.modules:
             return _ASGI
-    module, worker = loaded("gunicorn.workers.sync"), gunicorn_worker()
-    if module is not None and isinstance(worker, module.SyncWorker):
+    if _is_sync():
         return (
             "gunicorn's sync worker serves one request at a time, so a session would stop the application: use "
             "gunicorn -k gevent, or have threads with --threads 8"
