@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.support.wait import WebDriverWait
+from support.dashboardpage import DashboardPage
 from support.servers import SERVERS, TOKEN, WebServer
 from support.standin import RECORDINGS, StandIn
 from support.waiting import scaled
@@ -74,6 +75,32 @@ def test_an_old_browser_client_watches_a_python_process(chromium: Chrome) -> Non
         wait(chromium, lambda: value(chromium, "events.some(event => event[0] === 9)"))
         assert wait(chromium, lambda: value(chromium, "(events.find(event => event[0] === 6) || {})[2]"))["rss"] > 0
         assert value(chromium, "failures") == []
+        chromium.get("about:blank")
+
+
+@pytest.mark.usefixtures("bundle")
+def test_an_old_page_is_let_in_by_the_cookie_that_the_dashboard_leaves(chromium: Chrome) -> None:
+    with SERVERS["gunicorn-gevent"]("plain", env={"RBKIT_FRAMES": "text"}) as web:
+        chromium.get(web.url("/old-client", scheme="http"))
+        assert wait(chromium, lambda: value(chromium, "window.ended"))["code"] == 1006, "as it is by default"
+        page = DashboardPage(chromium, web.url("/__rbkit__/", scheme="http")).open(TOKEN)
+        page.wait_for_state("Live")  # in spite of the default that the old page needs
+        open_old_client(chromium, web)
+        chromium.execute_script("command('handshake')")
+        wait(chromium, lambda: value(chromium, "answers.length") == 1)
+        assert value(chromium, "answers[0][2].language") == "python"
+        assert value(chromium, "failures") == []
+        chromium.get("about:blank")
+        chromium.delete_all_cookies()
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_an_old_page_is_let_in_by_authorize_alone(chromium: Chrome, allowed: bool) -> None:
+    env = {"RBKIT_FRAMES": "text", "RBKIT_TOKEN": None, "TEST_AUTHORIZE": "/" if allowed else "/elsewhere"}
+    with SERVERS["gunicorn-gevent"]("plain", env=env) as web:
+        chromium.get(web.url("/old-client", scheme="http"))
+        found = wait(chromium, lambda: value(chromium, "window.connected || window.ended"))
+        assert found == "rbkit" if allowed else found["code"] == 1006
         chromium.get("about:blank")
 
 

@@ -16,8 +16,8 @@ describe("the address", () => {
   });
 
   it("of the socket stays under the page's prefix", () => {
-    expect(socketAddress("http://h:8/app/__rbkit__/?a#/cpu", null)).toBe("ws://h:8/app/__rbkit__/");
-    expect(socketAddress("https://h/__rbkit__/", "7-a b")).toBe("wss://h/__rbkit__/?server=7-a+b");
+    expect(socketAddress("http://h:8/app/__rbkit__/?a#/cpu", null)).toBe("ws://h:8/app/__rbkit__/?frames=binary");
+    expect(socketAddress("https://h/__rbkit__/", "7-a b")).toBe("wss://h/__rbkit__/?server=7-a+b&frames=binary");
   });
 });
 

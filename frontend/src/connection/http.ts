@@ -94,11 +94,14 @@ export function tokenOf(address: string): { token: string | null; address: strin
   return { token, address: rest ? `${page}#${rest}` : page };
 }
 
-/** The WebSocket's address: this page's own, since any path of the application will do. */
+/**
+ * The WebSocket's address: this page's own, since any path of the application will do. It says how frames are wanted,
+ * because an application may have text as its default for the sake of older pages.
+ */
 export function socketAddress(page: string, server: string | null): string {
   const url = new URL(".", page);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  url.search = server ? new URLSearchParams({ server }).toString() : "";
+  url.search = new URLSearchParams({ ...(server ? { server } : {}), frames: "binary" }).toString();
   url.hash = "";
   return url.href;
 }

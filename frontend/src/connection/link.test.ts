@@ -205,7 +205,7 @@ describe("a link", () => {
     time = 5000;
     link.wake();
     await settled();
-    expect(wires.at(-1)?.address).toBe("ws://h/__rbkit__/?server=7-a");
+    expect(wires.at(-1)?.address).toBe("ws://h/__rbkit__/?server=7-a&frames=binary");
     expect(link.absence.value).toBeNull();
     link.rest();
     time = 25_000;
@@ -266,7 +266,7 @@ describe("a link", () => {
     wire.broken(1006);
     timers.at(-1)?.run();
     await settled();
-    expect(wires.at(-1)?.address).toBe("ws://h/__rbkit__/");
+    expect(wires.at(-1)?.address).toBe("ws://h/__rbkit__/?frames=binary");
     expect(link.replaced.value).toBe(true);
     link.connect();
     expect(link.replaced.value).toBe(false);
