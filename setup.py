@@ -18,6 +18,7 @@ SOURCES = {
         "_compat.h",
         "_native_ask.h",
         "_native_fold.h",
+        "_native_frames.h",
         "_native_store.h",
         "_native_walk.h",
         "_pack.h",

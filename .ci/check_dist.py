@@ -32,6 +32,7 @@ REQUIRED = {
         "rbkit_websocket/profilers/_native.pyi",
         "rbkit_websocket/profilers/_native_ask.h",
         "rbkit_websocket/profilers/_native_fold.h",
+        "rbkit_websocket/profilers/_native_frames.h",
         "rbkit_websocket/profilers/_native_store.h",
         "rbkit_websocket/profilers/_native_walk.h",
         "rbkit_websocket/profilers/_trace.c",

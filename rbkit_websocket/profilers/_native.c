@@ -43,6 +43,7 @@
 #include "_compat.h"
 #include "_native_ask.h"
 #include "_native_fold.h"
+#include "_native_frames.h"
 #include "_native_store.h"
 
 #ifndef __linux__
@@ -1419,6 +1420,8 @@ static PyMethodDef methods[] = {
     {"set_raw", native_set_raw, METH_VARARGS, set_raw_doc},
     {"drain", native_drain, METH_NOARGS, drain_doc},
     {"fold", native_fold, METH_VARARGS, fold_doc},
+    {"frames", native_frames, METH_NOARGS, frames_doc},
+    {"alone", native_alone, METH_NOARGS, alone_doc},
     {"stack", native_stack, METH_VARARGS, stack_doc},
     {"status", native_status, METH_NOARGS, status_doc},
     {"use_signal", native_use_signal, METH_O, use_signal_doc},

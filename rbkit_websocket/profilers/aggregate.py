@@ -23,6 +23,8 @@ is looked at is the choice of whoever looks, and so is whether waiting requests 
                              "thread": int, "request": str or None, "frames": [index into frames, ...]}``, innermost
                              frame first, those of the most ``wall_us`` first
 ``threads``                  map of thread identity (int) to name (str), of the threads in ``stacks``
+``unseen``                   str or None: what of the process is not sampled at the moment, for people: the threads of
+                             other interpreters than the application's
 ===========================  ==========================================================================================
 
 A stack with ``waiting`` is one of a greenlet of a request that was parked there, sampled while ``wait_profile`` is on
@@ -49,6 +51,7 @@ from ..protocol.constants import Field
 from .base import Host, Profiler, array_header, code_label, thread_facts
 from .cpu import Clock, CpuSampler, Sample
 from .fold import AnyStack, Entry, folding
+from .frames import unseen
 from .greenlets import GreenletRegistry
 from .native import NativeSampler, NativeUnavailable
 from .requests import REQUESTS, Request
@@ -290,6 +293,7 @@ class CpuProfiler(Profiler):
             "weight_us": cpu if by_cpu else wall + waiting,
             "lost_us": end - cursor - wall - waiting,
             "threads": {ident: self._names.get(ident, f"thread {ident}") for ident in sorted(threads)},
+            "unseen": unseen(),
         }
         return pack_map(answer, frames=frames, stacks=stacks)
 

@@ -12,6 +12,7 @@
 ``stacks``     list of ``{"request": str or None, "count": int, "total": float, "longest": float, "last": float,
                "stack": stack}``, the longest first: blocks with the same stack and request are one entry, and the 50
                whose last block (``last``, wall-clock milliseconds) is the most recent are kept
+``unseen``     str or None: why nothing, or not all, can be seen at the moment, for people
 =============  ========================================================================================================
 
 ``stack`` is a list of ``[name, label, file, first_line, line]``, innermost frame first, as it was when the block passed
@@ -36,13 +37,14 @@ with the seconds that it took.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Final
 
 from ..clock import time
 from .base import Host, cpu_clock, thread_facts
+from .frames import current_frames, unseen
 from .greenlets import EventLoop, GreenletRegistry
 from .stacks import stack_of
 
@@ -165,10 +167,18 @@ class LoopWatch:
         return limit
 
     def _look(self, now: float) -> None:
+        frames = current_frames()
+        if frames is not None:
+            self._look_at(frames.get(self._loop.thread or 0), now)
+        else:  # whether the loop waits cannot be told
+            self._next = now + _CALM_PERIOD
+            self._free(now)
+            self._turn, self._began = -1, None
+
+    def _look_at(self, frame: FrameType | None, now: float) -> None:
         period = _PERIOD if self._limit == WATCHED_LIMIT else min(_CALM_PERIOD, self._limit / 5)
         planned, self._next = self._next, now + period
         turn, age = self._loop.turn()
-        frame = sys._current_frames().get(self._loop.thread or 0)
         # A greenlet that runs nothing but C has no frame at all. Nor has a thread that is gone, but the main one stays.
         idle = self._loop.is_idle(frame) if frame is not None else self._loop.thread != self._host.main_ident
         if not self._loop.serves:
@@ -311,6 +321,7 @@ class LoopWatch:
             "total": self._total + seconds,
             "longest": max(self._longest, seconds),
             "now": lasting,
+            "unseen": unseen(),
             "stacks": sorted(kinds, key=lambda entry: -entry["longest"]),
         }
 

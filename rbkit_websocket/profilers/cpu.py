@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from ..clock import time
 from .base import Host, cpu_clock, thread_facts
+from .frames import current_frames
 from .requests import REQUESTS, Request
 
 __all__ = ["MINIMUM_PERIOD_USEC", "CpuSampler", "Sample", "walk"]
@@ -170,12 +171,12 @@ class _Looker:
         self._looked = time.monotonic()
         self._per_thread = sys.platform == "linux"
         self._refresh()
-        self._last = {ident: _Seen(self._looked, self._cpu_time(ident)) for ident in sys._current_frames()}
+        self._last = {ident: _Seen(self._looked, self._cpu_time(ident)) for ident in current_frames() or ()}
 
     def look(self) -> list[Sample]:
         now, stamp = time.monotonic(), time.time() * 1000
         elapsed, self._looked = now - self._looked, now
-        frames = sys._current_frames()
+        frames = current_frames() or {}  # nothing is sampled while it may not be asked
         self._fresh = False
         seen: dict[int, _Seen] = {}
         samples = []

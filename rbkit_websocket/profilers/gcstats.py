@@ -16,6 +16,7 @@ from typing import Any, Final
 from ..clock import time
 from ..protocol.constants import EventType
 from .base import Host, Profiler, event
+from .frames import current_frames
 from .greenlets import GreenletRegistry
 from .procfs import SELF_STATUS, fields
 
@@ -39,7 +40,7 @@ KEYS: Final[dict[str, str]] = {
     "objects_followed": "Objects whose end will be told, at the moment (see the object events).",
     "objects_skipped": "New objects of traced classes that are not followed, since tracing began, to keep the rate.",
     "objects_one_in": "Of how many new objects one is followed at the moment. Only with the extension module.",
-    "threads": "Threads that run Python code, without those of this package.",
+    "threads": "Threads that run Python code in this interpreter, without those of this package. Where known.",
     "greenlets": "Living greenlets where gevent or greenlet is in use; new raw ones may be missing for some seconds.",
     "open_fds": "Open file descriptors. Linux only.",
 }
@@ -130,8 +131,9 @@ def gc_stats(host: Host, greenlets: GreenletRegistry, gc_time_ms: float = 0.0) -
         "gc_time_ms": gc_time_ms,
         "freeze_count": FROZEN.count(),
         "pending_0": gc.get_count()[0],
-        "threads": sum(ident not in host.own for ident in sys._current_frames()),
     }
+    if (frames := current_frames()) is not None:
+        stats["threads"] = sum(ident not in host.own for ident in frames)
     for number, generation in enumerate(generations):
         for key in ("collections", "collected", "uncollectable"):
             stats[f"{key}_{number}"] = generation[key]

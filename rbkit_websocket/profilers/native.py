@@ -8,14 +8,12 @@ as it does at the others, about 190 times a second.
 from __future__ import annotations
 
 import signal as signals
-import sys
-from importlib.util import find_spec
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..config import native_wanted
 from .base import Host
 from .cpu import Clock, Sample
+from .extension import NativeUnavailable, native_module
 from .requests import REQUESTS
 
 if TYPE_CHECKING:
@@ -25,10 +23,6 @@ __all__ = ["Drained", "NativeSampler", "NativeUnavailable", "default_signal", "n
 
 _UNASKED_PERIOD_USEC: Final = 5000
 MINIMUM_INTERVAL_USEC: Final = 100
-
-
-class NativeUnavailable(Exception):
-    """The native sampler cannot be used; ``str()`` of it is the reason, for people."""
 
 
 class Drained(NamedTuple):
@@ -41,25 +35,6 @@ class Drained(NamedTuple):
     for."""
     lost_usec: int
     """Of time, not of CPU time."""
-
-
-def native_module() -> Any:
-    """The extension module.
-
-    Raises:
-        NativeUnavailable: it has not been built, or shall not be used.
-    """
-    if not native_wanted():
-        raise NativeUnavailable("RBKIT_NATIVE turns it off")
-    try:
-        from . import _native
-    except ImportError as error:
-        if sys.platform != "linux":
-            raise NativeUnavailable("it is for Linux only") from error
-        if find_spec("._native", __package__) is None:
-            raise NativeUnavailable("the extension was not built when this package was installed") from error
-        raise NativeUnavailable(f"the extension cannot be loaded ({error})") from error
-    return _native
 
 
 def default_signal() -> int:

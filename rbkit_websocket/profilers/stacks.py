@@ -13,6 +13,8 @@
                    ``threadpool``, ``hub`` (the event loop itself), ``lock`` (whatever another greenlet has to release:
                    lock, event, queue, join) or None; ``age`` is seconds since it was spawned, None for raw greenlets
                    and for those spawned before the server started
+``unseen``         str or None: what of the process is not in here, for people: other interpreters than the
+                   application's, and without the C extension its threads while there are any
 =================  ====================================================================================================
 
 ``request`` is the name of the request that the stack belongs to, from its begin until its body has been sent;
@@ -29,7 +31,6 @@ greenlet is listed once with the real stack, which its thread has as well.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -38,6 +39,7 @@ from typing import Any, Final, NamedTuple
 
 from ..clock import time
 from .base import Host, class_name, code_label, thread_facts
+from .frames import current_frames, unseen
 from .greenlets import GreenletRegistry, begun, hub_thread, is_gevents, is_hub
 from .requests import REQUESTS
 
@@ -94,7 +96,7 @@ def take_stacks(host: Host, registry: GreenletRegistry | None = None) -> dict[st
     registry = registry or GreenletRegistry(host)
     REQUESTS.servers.learn()
     facts = thread_facts(host)
-    frames = {ident: frame for ident, frame in sys._current_frames().items() if ident not in host.own}
+    frames = {ident: frame for ident, frame in (current_frames() or {}).items() if ident not in host.own}
     lines: _Lines = {}
     running = {ident: stack_of(frame, lines) for ident, frame in frames.items()}
     frames.clear()
@@ -118,7 +120,13 @@ def take_stacks(host: Host, registry: GreenletRegistry | None = None) -> dict[st
         greenlets = list(_describe(found, running, lines))
     finally:
         registry.release(found)
-    return {"timestamp": time.time() * 1000, "pid": os.getpid(), "threads": threads, "greenlets": greenlets}
+    return {
+        "timestamp": time.time() * 1000,
+        "pid": os.getpid(),
+        "threads": threads,
+        "greenlets": greenlets,
+        "unseen": unseen(),
+    }
 
 
 @contextmanager
@@ -130,7 +138,7 @@ def innermost_frames(host: Host, registry: GreenletRegistry) -> Iterator[list[Fr
         # A thread's current greenlet has no frame of its own: it is there with its thread. Threads at the last moment:
         # a frame that has returned leads nowhere.
         frames += [frame for greenlet, _ in greenlets if (frame := greenlet.gr_frame) is not None]
-        frames += [frame for ident, frame in sys._current_frames().items() if ident not in host.own]
+        frames += [frame for ident, frame in (current_frames() or {}).items() if ident not in host.own]
         frames.reverse()
         yield frames
     finally:

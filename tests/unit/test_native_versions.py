@@ -63,8 +63,8 @@ def ask(command):
     return socket.recv()
 
 told = msgpack.unpackb(ask("trace_objects *.Made collections.OrderedDict"))
-for command in ("start_memory_profile", "memory_profile", "start_cpu_profile", "cpu_profile", "use_wall_time", "stacks",
-                "wait_profile on", "gc_stats", "snapshot", "trace_objects *", "handshake", "trace_objects", "blocked"):
+for command in ("start_memory_profile", "memory_profile", "start_cpu_polling", "cpu_profile", "use_wall_time", "stacks",
+                "wait_profile on", "gc_stats", "objectspace_snapshot", "trace_objects *", "trace_objects", "blocked"):
     ask(command)
 socket.close()
 stop_server()

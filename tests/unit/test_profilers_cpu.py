@@ -150,7 +150,18 @@ def test_frames_and_stacks_have_the_documented_shape(profiler: CpuProfiler) -> N
     took = (time.time() - began) * 1000
     assert set(profile) == {
         *("cursor", "running", "clock", "interval_us", "effective_interval_us", "since", "until"),
-        *("samples", "wall_us", "cpu_us", "waiting_us", "weight_us", "lost_us", "frames", "stacks", "threads"),
+        *(
+            "samples",
+            "wall_us",
+            "cpu_us",
+            "waiting_us",
+            "weight_us",
+            "lost_us",
+            "frames",
+            "stacks",
+            "threads",
+            "unseen",
+        ),
     }
     assert profile["weight_us"] == sum(stack["weight_us"] for stack in profile["stacks"])
     assert profile["samples"] == sum(stack["count"] for stack in profile["stacks"])
