@@ -3,7 +3,7 @@ import { useEffect } from "preact/hooks";
 import type { Server } from "../connection/http.ts";
 import type { Link, LinkState } from "../connection/link.ts";
 import { theme, toggleTheme } from "../theme.ts";
-import { bytes, clean, count } from "../ui/format.ts";
+import { brief, bytes, clean, count } from "../ui/format.ts";
 
 const SERVERS_PERIOD_MS = 5000;
 
@@ -62,7 +62,7 @@ function Workers({ link }: { link: Link }) {
 }
 
 export function describe(server: Server): string {
-  const parts = [server.name ? clean(server.name) : null, `pid ${server.pid ?? "?"}`];
+  const parts = [server.name ? brief(server.name) : null, `pid ${server.pid ?? "?"}`];
   if (server.rss !== null) parts.push(bytes(server.rss));
   if (server.requests !== null) parts.push(`${server.requests} running`);
   if (!server.alive) parts.push("does not answer");

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { bytes, clean, duration, percent, shortPath } from "./format.ts";
+import { fileName } from "./download.ts";
+import { brief, bytes, clean, duration, percent, shortPath } from "./format.ts";
 
 describe("figures", () => {
   it.each([
@@ -34,5 +35,27 @@ describe("names of a server's", () => {
   it("of files begin with the package", () => {
     expect(shortPath("/venv/lib/python3.11/site-packages/flask/app.py")).toBe("…/flask/app.py");
     expect(shortPath("/srv/app/views.py")).toBe("/srv/app/views.py");
+  });
+});
+
+describe("long and hostile names", () => {
+  it("lose their middle, and no name is half of a letter", () => {
+    expect(clean("x".repeat(10_000))).toHaveLength(500);
+    expect(clean(`head${"x".repeat(10_000)}tail`)).toMatch(/^headx+…x+tail$/);
+    expect(brief("y".repeat(300))).toHaveLength(80);
+    expect(clean("😀".repeat(5000))).not.toMatch(/\p{Cs}/u);
+  });
+
+  it("hide nothing and draw over nothing", () => {
+    expect(clean("a\u200bb\u2060c\ufeffd\u00ade\u061cf")).toBe("a\ufffdb\ufffdc\ufffdd\ufffde\ufffdf");
+    expect(clean("e\u0301tude")).toBe("e\u0301tude");
+    expect(clean(`e${"\u0301".repeat(50)}`)).toHaveLength(6);
+  });
+
+  it("of files keep their extension", () => {
+    expect(fileName(`../../${"x".repeat(10_000)}`, ".speedscope.json")).toMatch(/^x+\.speedscope\.json$/);
+    expect(fileName("x".repeat(10_000), ".png").length).toBe(120);
+    expect(new TextEncoder().encode(fileName("名".repeat(500), ".png")).length).toBeLessThan(255);
+    expect(fileName("\u202e/\u0000", ".png")).toBe("rbkit.png");
   });
 });

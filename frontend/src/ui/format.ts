@@ -1,11 +1,31 @@
 /** Figures and words as people read them. Everything a server sends goes through `clean` before it is drawn. */
 
-// Control characters, and those that turn the writing direction: a name must not rearrange what stands around it.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
+// Control characters, those that turn the writing direction, and those that take no room (two names that differ in
+// nothing else look alike): a name must not rearrange what stands around it. Halves of a pair as well.
+const UNSEEN =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}\ud800-\udfff]/gu;
+// More marks than any language sets on a letter: they would be drawn over the lines above.
+const PILED = /(\p{M}{4})\p{M}+/gu;
 
-export function clean(name: string): string {
-  return name.replace(UNSEEN, "\ufffd");
+/** Longer names are of no use to people, and would push all else from the screen. */
+const LONGEST = 500;
+
+/** A name as it may be drawn; one that is too long without its middle. */
+export function clean(name: string, longest = LONGEST): string {
+  return bounded(name, longest).replace(UNSEEN, "\ufffd").replace(PILED, "$1\ufffd");
+}
+
+/** The same for a place with room for a few words: an entry of a list, say. */
+export function brief(name: string): string {
+  return clean(name, 80);
+}
+
+/** At most `longest` characters: the beginning and the end, which tell most. */
+export function bounded(name: string, longest: number): string {
+  if (name.length <= longest) return name;
+  const end = Math.floor(longest / 3);
+  return `${name.slice(0, longest - end - 1)}…${name.slice(name.length - end)}`;
 }
 
 const BYTES = ["B", "KiB", "MiB", "GiB", "TiB"];

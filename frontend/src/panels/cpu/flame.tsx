@@ -137,7 +137,7 @@ export function Flame({ graph, search, focus, amount }: FlameProps) {
         )}
       </p>
       {at && tip && (
-        <div class="tooltip" style={{ left: `${tipLeft(at.clientX)}px`, top: `${at.clientY + 18}px` }}>
+        <div class="tooltip" style={besides(at)}>
           <Words graph={graph} bar={tip} amount={amount} />
         </div>
       )}
@@ -158,8 +158,14 @@ function pointerOf({ clientX, clientY }: MouseEvent, canvas: HTMLCanvasElement |
   return { x: clientX - left, y: clientY - top, clientX, clientY };
 }
 
-function tipLeft(x: number): number {
-  return Math.max(8, Math.min(x + 12, window.innerWidth - 380));
+/** Where the words on a bar stand: at the pointer, and never out of the window; they are at most 520 px wide. */
+function besides({ clientX, clientY }: Pointer): { [property: string]: string } {
+  const left = Math.max(8, Math.min(clientX + 12, window.innerWidth - 528));
+  const lower = clientY > window.innerHeight / 2;
+  return {
+    left: `${left}px`,
+    ...(lower ? { bottom: `${window.innerHeight - clientY + 12}px` } : { top: `${clientY + 18}px` }),
+  };
 }
 
 function Words({ graph, bar, amount }: { graph: Graph; bar: Bar; amount: FlameProps["amount"] }) {

@@ -1,5 +1,5 @@
 import { lingering } from "../../ui/cost.ts";
-import { clean, clock, count, duration, percent } from "../../ui/format.ts";
+import { brief, clean, clock, count, duration, percent } from "../../ui/format.ts";
 import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
 import { BusyChart } from "./busychart.tsx";
@@ -209,7 +209,7 @@ function Choices({ view }: { view: CpuView }) {
           <option value="=">Outside of requests</option>
           {view.requests.value.map((name) => (
             <option key={name} value={`=${name}`}>
-              {clean(name)}
+              {brief(name)}
             </option>
           ))}
         </select>
@@ -239,7 +239,7 @@ function Choices({ view }: { view: CpuView }) {
           <option value="*">All threads</option>
           {store.history.threads.map((identity) => (
             <option key={identity} value={identity}>
-              {clean(store.threads.value.get(identity) ?? `thread ${identity}`)}
+              {brief(store.threads.value.get(identity) ?? `thread ${identity}`)}
             </option>
           ))}
         </select>

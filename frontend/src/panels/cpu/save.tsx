@@ -1,5 +1,6 @@
 import { useSignal } from "@preact/signals";
-import { download } from "../../ui/download.ts";
+import { download, fileName } from "../../ui/download.ts";
+import { bounded } from "../../ui/format.ts";
 import { collapsed, speedscope } from "./model/export.ts";
 import { layOut, rowsIn } from "./model/layout.ts";
 import { hitsBelow, paint, palette, ROW, svgOf } from "./paint.ts";
@@ -34,18 +35,20 @@ export function Save({ view }: { view: CpuView }) {
 
 function save(view: CpuView, kind: string): void {
   const { link } = view.store;
-  const process = `${link.handshake.value?.processName ?? "process"} ${link.handshake.value?.pid ?? ""}`.trim();
-  const name = `rbkit-cpu-${process}`.slice(0, 80);
+  const { processName, pid } = link.handshake.value ?? {};
+  // So that the number is there behind a name of any length.
+  const process = `${bounded(processName || "process", 60)} ${pid ?? ""}`.trim();
+  const name = (extension: string) => fileName(`rbkit-cpu-${process}`, extension);
   const search = view.search.value.trim().toLowerCase();
   const graph = view.graph.value;
   const sampleUs = view.store.timed.value ? null : ONE_SAMPLE_US;
   const bars = layOut(graph, { node: 0, others: [] }, WIDTH, 1);
   const picture = { graph, bars, search, hits: search ? hitsBelow(graph, search) : null };
-  if (kind === "svg") download(`${name}.svg`, svgOf(picture, WIDTH, palette()), "image/svg+xml");
+  if (kind === "svg") download(name(".svg"), svgOf(picture, WIDTH, palette()), "image/svg+xml");
   if (kind === "speedscope") {
-    download(`${name}.speedscope.json`, speedscope(view.upright.value, process, sampleUs), "application/json");
+    download(name(".speedscope.json"), speedscope(view.upright.value, process, sampleUs), "application/json");
   }
-  if (kind === "collapsed") download(`${name}.collapsed.txt`, collapsed(view.upright.value, sampleUs));
+  if (kind === "collapsed") download(name(".collapsed.txt"), collapsed(view.upright.value, sampleUs));
   if (kind === "png") {
     const canvas = document.createElement("canvas");
     canvas.width = WIDTH;
@@ -53,6 +56,6 @@ function save(view: CpuView, kind: string): void {
     const context = canvas.getContext("2d");
     if (!context) return;
     paint(context, { ...picture, selected: null, scroll: 0, width: WIDTH, height: canvas.height }, palette());
-    canvas.toBlob((blob) => blob && download(`${name}.png`, blob));
+    canvas.toBlob((blob) => blob && download(name(".png"), blob));
   }
 }

@@ -101,7 +101,11 @@ function Facts({ title, facts, rows }: { title: string; facts: ReadonlyMap<strin
           .map(({ key, words }) => (
             <div key={key}>
               <dt>{words}</dt>
-              <dd>{clean(facts.get(key) ?? "").replaceAll(",", ", ")}</dd>
+              <dd>
+                {key === "extensions"
+                  ? clean(facts.get(key) ?? "").replaceAll(",", ", ")
+                  : clean(facts.get(key) ?? "", 200)}
+              </dd>
             </div>
           ))}
       </dl>

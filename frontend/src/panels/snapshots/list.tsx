@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import type { Summary } from "../../heap/service.ts";
-import { download } from "../../ui/download.ts";
-import { bytes, clean, clock, count } from "../../ui/format.ts";
+import { download, fileName } from "../../ui/download.ts";
+import { brief, bytes, clock, count } from "../../ui/format.ts";
 import { lossOf } from "./loss.ts";
 import { keysOf, type SnapshotStore } from "./store.ts";
 
@@ -27,20 +27,20 @@ function Entry({ store, summary }: { store: SnapshotStore; summary: Summary }) {
   const lost = lossOf(facts.expected, summary.count);
   const save = async () => {
     const file = await store.save(key);
-    if (file) download(`${name}.rbkitheap`, file);
+    if (file) download(fileName(name, ".rbkitheap"), file);
   };
   return (
     <li class={`box ${current ? "current" : ""}`}>
       <input
         class="field name-field"
-        aria-label={`Name of ${clean(name)}`}
+        aria-label={`Name of ${brief(name)}`}
         value={name}
         onChange={(event) => void store.rename(key, event.currentTarget.value)}
       />
       <p class="soft">
         {count(summary.count)} objects · {bytes(summary.size)}
         <br />
-        {clean(facts.origin)} · {clock(facts.time)}
+        {brief(facts.origin)} · {clock(facts.time)}
       </p>
       {lost && <p class="notice warn">{lost}</p>}
       <div class="toolbar">
@@ -53,7 +53,7 @@ function Entry({ store, summary }: { store: SnapshotStore; summary: Summary }) {
         <button
           class="button small plain"
           type="button"
-          aria-label={`Forget ${clean(name)}`}
+          aria-label={`Forget ${brief(name)}`}
           onClick={() => void store.drop(key)}
         >
           Forget
@@ -72,7 +72,7 @@ function Compare({ store }: { store: SnapshotStore }) {
   const after = there(chosenAfter.value) ?? list.at(-1)!.key;
   const choices = list.map((summary) => (
     <option key={summary.key} value={summary.key}>
-      {clean(summary.name)}
+      {brief(summary.name)}
     </option>
   ));
   return (

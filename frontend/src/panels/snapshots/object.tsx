@@ -2,7 +2,7 @@ import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import type { ObjectRow } from "../../heap/analysis.ts";
 import { useAnswer } from "../../ui/ask.ts";
-import { bytes, clean, count } from "../../ui/format.ts";
+import { brief, bytes, clean, count } from "../../ui/format.ts";
 import { address, ObjectLink, ObjectTable, place as placeWords, rootWords } from "./objects.tsx";
 import type { Place, SnapshotStore } from "./store.ts";
 
@@ -53,7 +53,7 @@ function Chain({ store, snapshot, rows }: { store: SnapshotStore; snapshot: numb
           )}
           {row === rows.at(-1) ? (
             <strong class="mono name">
-              {clean(row.name)} {address(row.id)}
+              {brief(row.name)} {address(row.id)}
             </strong>
           ) : (
             <ObjectLink store={store} snapshot={snapshot} row={row} />

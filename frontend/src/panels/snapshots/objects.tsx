@@ -2,7 +2,7 @@ import type { ComponentChildren } from "preact";
 import type { ObjectOrder, ObjectRow, Page } from "../../heap/analysis.ts";
 import { RootKind } from "../../heap/roots.ts";
 import type { Asked } from "../../ui/ask.ts";
-import { bytes, clean, count } from "../../ui/format.ts";
+import { brief, bytes, clean, count } from "../../ui/format.ts";
 import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
 import type { SnapshotStore } from "./store.ts";
 
@@ -19,7 +19,8 @@ export function rootWords(kind: RootKind): string {
 
 export const address = (id: number): string => `0x${id.toString(16)}`;
 
-export const place = (file: string, line: number): string => (file ? `${clean(file)}${line ? `:${line}` : ""}` : "");
+export const place = (file: string, line: number): string =>
+  file ? `${clean(file, 200)}${line ? `:${line}` : ""}` : "";
 
 const SEGMENTS = 3;
 
@@ -39,11 +40,11 @@ export function ObjectLink({ store, snapshot, row }: { store: SnapshotStore; sna
   const title = `${row.name} ${address(row.id)}`;
   return (
     <button
-      class="link mono name"
+      class="link mono object"
       type="button"
       onClick={() => store.enter({ kind: "object", key: snapshot, index: row.index, title })}
     >
-      {clean(row.name)} <span class="soft">{address(row.id)}</span>
+      {brief(row.name)} <span class="soft">{address(row.id)}</span>
     </button>
   );
 }

@@ -1,6 +1,15 @@
 import { isMap, number, type Packed, text } from "../../../protocol/codec.ts";
 import { EventType, Field } from "../../../protocol/constants.ts";
+import { bounded } from "../../../ui/format.ts";
 import type { Delta, History, Stack } from "./history.ts";
+
+/** Of a function's, file's or request's name so much is kept: a hostile one must not fill this page's memory. */
+const LONGEST = 1000;
+
+function name(value: unknown): string | null {
+  const words = text(value);
+  return words && bounded(words, LONGEST);
+}
 
 /** The state that comes with each answer of `cpu_profile`. */
 export interface ProfileAnswer {
@@ -19,7 +28,7 @@ export interface ProfileAnswer {
 export function readProfile(answer: Packed, history: History): ProfileAnswer {
   const frames = list(answer.frames).map((entry) => {
     const [, label, file, firstLine] = list(entry);
-    return history.table.number(text(label) ?? "?", text(file) ?? "", number(firstLine) ?? 0);
+    return history.table.number(name(label) ?? "?", name(file) ?? "", number(firstLine) ?? 0);
   });
   const stacks: Stack[] = [];
   for (const entry of list(answer.stacks)) {
@@ -29,12 +38,12 @@ export function readProfile(answer: Packed, history: History): ProfileAnswer {
       frames: indices.filter((frame) => frame !== undefined).reverse(),
       weightUs: number(entry.weight_us) ?? 0,
       thread: number(entry.thread) ?? 0,
-      request: text(entry.request),
+      request: name(entry.request),
     });
   }
   const threads = new Map<number, string>();
-  for (const [identity, name] of Object.entries(isMap(answer.threads) ? answer.threads : {})) {
-    threads.set(Number(identity), text(name) ?? "");
+  for (const [identity, words] of Object.entries(isMap(answer.threads) ? answer.threads : {})) {
+    threads.set(Number(identity), name(words) ?? "");
   }
   const samples = number(answer.samples) ?? 0;
   const since = number(answer.since) ?? 0;
@@ -90,8 +99,8 @@ export class RawSamples {
     const named = frames.length > 1 && !text(outermost[Field.file]) && number(outermost[Field.line]) === 0;
     const numbers = (named ? frames.slice(0, -1) : frames).map((frame) =>
       this.history.table.number(
-        text(frame[Field.label]) ?? text(frame[Field.methodName]) ?? "?",
-        text(frame[Field.file]) ?? "",
+        name(frame[Field.label]) ?? name(frame[Field.methodName]) ?? "?",
+        name(frame[Field.file]) ?? "",
         number(frame[Field.line]) ?? 0,
       ),
     );
@@ -99,7 +108,7 @@ export class RawSamples {
       frames: numbers.reverse(),
       weightUs: this.intervalUs,
       thread: number(outermost[Field.thread]) ?? 0,
-      request: named ? text(outermost[Field.label]) : null,
+      request: named ? name(outermost[Field.label]) : null,
     };
   }
 }
