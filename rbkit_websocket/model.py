@@ -218,6 +218,8 @@ class Heap:
     """
 
     def __init__(self, chunks: Iterable[Iterable[Mapping[Any, Any]]]) -> None:
+        # Old servers send an id twice, for a root and for the object that it is: the last one counts.
+        self._ids = array("Q")
         self._positions: dict[int, int] = {}
         self._names: list[str] = []
         self._sizes = array("q")
@@ -239,7 +241,8 @@ class Heap:
         identity, name = int(item["object_id"]), str(item.get("class_name") or "?")
         size = int(item.get("size") or 0)
         name = shared.setdefault(name, name)
-        self._references.extend(item["references"])
+        self._references.extend(item.get("references") or ())
+        self._ids.append(identity)
         self._positions[identity] = len(self._names)
         self._names.append(name)
         self._sizes.append(size)
@@ -265,7 +268,8 @@ class Heap:
 
     def of_class(self, class_name: str) -> list[int]:
         """The ids of a class's instances."""
-        return [identity for identity, name in zip(self._positions, self._names, strict=True) if name == class_name]
+        found = (identity for identity, name in zip(self._ids, self._names, strict=True) if name == class_name)
+        return list(dict.fromkeys(found))
 
     def path(self, identity: int) -> list[HeapObject]:
         """What keeps an object alive: the shortest way from a module to it, both included.
@@ -284,8 +288,7 @@ class Heap:
             position = self._parents[position]
         if self._names[found[-1]] != "module":
             return []
-        identities = list(self._positions)
-        return [self[identities[position]] for position in reversed(found)]
+        return [self[self._ids[position]] for position in reversed(found)]
 
     def _search(self) -> array[int]:
         """From which position each was reached first, all modules being where it begins; -1 for those, and for what

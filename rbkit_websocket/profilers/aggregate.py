@@ -54,6 +54,7 @@ from .fold import AnyStack, Entry, folding
 from .frames import unseen
 from .greenlets import GreenletRegistry
 from .native import NativeSampler, NativeUnavailable
+from .owners import called_on_owner
 from .requests import REQUESTS, Request
 from .stacks import innermost_frames
 from .waits import WaitSampler
@@ -436,10 +437,11 @@ class _Events:
 
 def _frame_head(code: CodeType) -> bytes:
     """All of a protocol frame but its last value, the thread."""
-    return _packed_head(code.co_name, code_label(code), code.co_filename, code.co_firstlineno)
+    label = code_label(code)
+    return _packed_head(code.co_name, label, code.co_filename, code.co_firstlineno, int(called_on_owner(code, label)))
 
 
-def _packed_head(name: str, label: str, file: str, line: int) -> bytes:
+def _packed_head(name: str, label: str, file: str, line: int, singleton: int = 0) -> bytes:
     keys = (Field.METHOD_NAME, Field.LABEL, Field.FILE, Field.LINE, Field.SINGLETON_METHOD)
-    pairs = zip(keys, (name, label, file, line, 0), strict=True)
+    pairs = zip(keys, (name, label, file, line, singleton), strict=True)
     return b"\x86" + b"".join(pack(int(key)) + pack(value) for key, value in pairs) + pack(int(Field.THREAD_ID))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.standin import RECORDINGS
 
 from rbkit_websocket.errors import ProtocolError
 from rbkit_websocket.model import ClassTotal, Frame, Growth, Heap, HeapObject, diff, profile_from_answer
+from rbkit_websocket.protocol.messages import decode_publication
 
 
 def answer(**changes: Any) -> dict[str, Any]:
@@ -173,3 +175,29 @@ def test_the_path_to_an_object_is_the_shortest_from_a_module():
 def test_what_is_no_object_of_a_heap_is_refused(wrong: Any):
     with pytest.raises(ProtocolError, match="not an object"):
         Heap([[wrong]])
+
+
+def test_a_recording_of_before_there_were_sizes_is_a_heap_in_every_respect() -> None:
+    [event] = decode_publication(RECORDINGS["object_space_dump_v1"]).events
+    heap = Heap([event.payload])
+    assert sum(total.count for total in heap.classes.values()) == len(heap) == len(event.payload)
+    assert {total.size for total in heap.classes.values()} == {0}
+    for name in heap.classes:
+        ids = heap.of_class(name)
+        assert len(ids) == len(set(ids))
+        assert all(identity in heap for identity in ids)
+        assert heap.path(ids[0]) == []  # a Ruby heap has no module of Python's
+    assert diff(heap, heap) == []
+
+
+def test_an_id_that_occurs_twice_shifts_no_path() -> None:
+    objects = [
+        {"object_id": 1, "class_name": "vm", "references": None},
+        {"object_id": 1, "class_name": "module", "references": [2]},
+        {"object_id": 2, "class_name": "list", "references": [3], "size": None},
+        {"object_id": 3, "class_name": "Item"},
+    ]
+    heap = Heap([objects])
+    assert [step.class_name for step in heap.path(3)] == ["module", "list", "Item"]
+    assert heap.of_class("vm") == heap.of_class("module") == [1]
+    assert heap[1].class_name == "module"

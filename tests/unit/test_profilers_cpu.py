@@ -297,7 +297,7 @@ def test_events_repeat_a_sample_by_its_weight_and_carry_the_rest() -> None:
     assert len(packed) == 10
     assert len(events.pack([sample(700)], 1000, "wall")) == 1
     event = unpack(packed[-1])
-    frame = {12: "burn", 13: "burn", 6: __file__, 7: burn.__code__.co_firstlineno, 14: 0, 15: 7}
+    frame = {12: "burn", 13: "burn", 6: __file__, 7: burn.__code__.co_firstlineno, 14: 1, 15: 7}
     assert event == {0: 9, 1: 1_000_000.0, 2: [frame, frame]}
     # Repeats stand an interval apart, so that a timeline shows them where they belong.
     assert [unpack(item)[1] for item in packed[-2:]] == [999_999.0, 1_000_000.0]
