@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support import leaks
 from support.standin import RECORDINGS, StandIn
+from support.waiting import scaled
 
 
 def pytest_configure() -> None:
@@ -21,6 +22,15 @@ def pytest_configure() -> None:
     # Programs that tests start with -c or -m would take the sources of a checkout, which have no extensions beside
     # them, for the package under test (Python 3.11 and later heed this).
     os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # What ends a test that hangs, stretched as every deadline within it is.
+    usual = float(config.getini("timeout"))
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        seconds = marker.args[0] if marker is not None else usual
+        item.add_marker(pytest.mark.timeout(max(2, scaled(1)) * seconds), append=False)
 
 
 @pytest.fixture(autouse=True)

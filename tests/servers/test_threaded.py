@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.proxies import Nginx
+from support.proxies import Nginx, require_nginx
 from support.rawclient import CLOSE, RawClient, connect_rbkit, upgrade_request
 from support.servers import THREADED, TOKEN, UWSGI_SOCKET, Command, Plain, WebServer
 from support.standin import RECORDINGS, StandIn
@@ -229,6 +229,7 @@ def test_a_unix_socket_works(runtime_dir: Path, rbkit: StandIn) -> None:
 
 @pytest.mark.parametrize("server", ["gunicorn-gthread", "uwsgi-socket"])
 def test_behind_nginx(server: str, rbkit: StandIn) -> None:
+    require_nginx()  # before a server is started in vain
     launch, configuration = (UWSGI_SOCKET, "uwsgi") if "uwsgi" in server else (THREADED[server], "plain")
     with launch(env=endpoints(rbkit)) as web, Nginx(configuration, web.port) as nginx, RawClient(nginx.port) as client:
         client.upgrade(target())

@@ -31,11 +31,12 @@ TOKEN = "a-token-for-tests"
 
 _serial = itertools.count(1)
 
-# gunicorn and support.serve; uWSGI; the servers of the rest, each in its own words.
+# gunicorn and support.serve; uWSGI; the servers of the rest, each in its own words. uWSGI binds before it loads the
+# application, and until its workers are there a SIGTERM is lost: it would serve for ever.
 _LISTENING = re.compile(
-    r"uWSGI http bound on 127\.0\.0\.1:(\d+)"
+    r"uWSGI http bound on 127\.0\.0\.1:(\d+)(?=(?s:.*)spawned uWSGI worker)"
     r"|(?:Listening at:|Running on|running on|Serving on|server at) https?://127\.0\.0\.1:(\d+)"
-    r"|bound to TCP address 127\.0\.0\.1:(\d+) fd"
+    r"|bound to TCP address 127\.0\.0\.1:(\d+) fd(?=(?s:.*)spawned uWSGI worker)"
 )
 
 # gunicorn's gevent worker exits in a greenlet of its own, 0.1 s after SIGQUIT: on a busy machine, in the midst of the

@@ -176,7 +176,7 @@ class StandIn:
 
     def wait_for_subscribers(self, count: int = 1) -> None:
         """Waits until exactly ``count`` subscriptions are there."""
-        wait_until(lambda: self.subscribers == count, f"{count} subscribers at the stand-in")
+        wait_until(lambda: self.subscribers == count, f"{count} subscribers at the stand-in", timeout=20)
 
     def wait_for_command(self, command: bytes) -> None:
         """Waits until ``command`` has arrived."""

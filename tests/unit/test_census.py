@@ -13,7 +13,7 @@ import pytest
 from support.hubs import without_hub
 from support.native import native_host
 from support.tracing import _trace, native
-from support.waiting import wait_until
+from support.waiting import scaled, wait_until
 
 from rbkit_websocket.profilers.base import Host, class_name
 from rbkit_websocket.profilers.census import SHARE, SHORTEST_INTERVAL, Census
@@ -159,7 +159,7 @@ def test_a_slice_is_short_and_the_sum_is_whole(walk: Any) -> None:
             break
         steps += 1
     assert steps > 3
-    assert longest < 0.005
+    assert longest < scaled(0.005)
     assert {cls: live for cls, live, _ in walk.census_end()}[list] >= len(kept)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support.embeddedpeer import profile_of, unpack
-from support.waiting import wait_until
+from support.waiting import scaled, wait_until
 
 from rbkit_websocket.profilers import aggregate
 from rbkit_websocket.profilers.aggregate import CpuProfiler
@@ -74,8 +74,9 @@ def test_every_sample_weighs_both_clocks(profiler: CpuProfiler) -> None:
     slept = time.monotonic() - in_c
     profile = profile_of(profiler)
     elapsed = time.monotonic() - began
-    assert weight_of(profile, "burn", "cpu_us") == pytest.approx(burnt * 1e6, rel=0.2)
-    assert weight_of(profile, "nap", "wall_us") == pytest.approx(slept * 1e6, rel=0.2)
+    # On a busy machine looks come late, and what lies between two of them is charged to the later one.
+    assert weight_of(profile, "burn", "cpu_us") == pytest.approx(burnt * 1e6, rel=0.2, abs=scaled(0.03) * 1e6)
+    assert weight_of(profile, "nap", "wall_us") == pytest.approx(slept * 1e6, rel=0.2, abs=scaled(0.03) * 1e6)
     assert weight_of(profile, "nap", "cpu_us") < 0.2 * weight_of(profile, "nap", "wall_us")
     for stack in profile["stacks"]:
         assert stack["weight_us"] == stack["cpu_us"]
@@ -83,7 +84,7 @@ def test_every_sample_weighs_both_clocks(profiler: CpuProfiler) -> None:
     for key in ("wall_us", "cpu_us", "weight_us"):
         assert profile[key] == sum(stack[key] for stack in profile["stacks"])
     assert profile["waiting_us"] == 0
-    assert profile["wall_us"] >= 0.9 * elapsed * 1e6
+    assert profile["wall_us"] >= (0.9 * elapsed - scaled(0.03)) * 1e6
     # The other clock is what old readers and published samples are told, not another profile.
     profiler.next_clock = "wall"
     profiler.choose_clock()
@@ -282,7 +283,7 @@ def test_a_long_interval_does_not_delay_the_end(host: Host) -> None:
     sampler.start()
     began = time.monotonic()
     sampler.stop()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < scaled(0.5)
 
 
 def sample(weight: float, threads: int = 1, thread: int = 7) -> Sample:
