@@ -3,9 +3,10 @@ import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/controls.css";
 import "./styles/shell.css";
+import { effect } from "@preact/signals";
 import { render } from "preact";
 import { App } from "./app.tsx";
-import { login, tokenOf } from "./connection/http.ts";
+import { addressWith, login, serverIn, tokenOf } from "./connection/http.ts";
 import { followPresence } from "./connection/presence.ts";
 import { followAddress } from "./route.ts";
 import { Root } from "./shell/root.tsx";
@@ -29,7 +30,12 @@ async function begin(): Promise<void> {
       // The link says what is wrong, and tries again.
     }
   }
-  app.link.connect();
+  app.link.connect(serverIn(location.href));
+  // One server is found without its name.
+  effect(() => {
+    const server = app.link.servers.value.length > 1 ? app.link.server.value : null;
+    if (app.link.open) history.replaceState(null, "", addressWith(location.href, server));
+  });
   followPresence(app.link, window, document);
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Backoff } from "./backoff.ts";
 import { closeWords } from "./closecodes.ts";
-import { listServers, login, readServers, socketAddress, tokenOf } from "./http.ts";
+import { addressWith, listServers, login, readServers, serverIn, socketAddress, tokenOf } from "./http.ts";
 
 const answering =
   (status: number, body = "") =>
@@ -13,6 +13,16 @@ describe("the address", () => {
     expect(tokenOf("http://h/p/#token=a%2Bb")).toEqual({ token: "a+b", address: "http://h/p/" });
     expect(tokenOf("http://h/p/?x=1#token=a&y=2")).toEqual({ token: "a", address: "http://h/p/?x=1#y=2" });
     expect(tokenOf("http://h/p/#/cpu")).toEqual({ token: null, address: "http://h/p/#/cpu" });
+  });
+
+  it("names the server that is watched, and nothing else changes", () => {
+    const page = "http://h/p/?x=1#/cpu";
+    expect(serverIn(page)).toBeNull();
+    expect(serverIn("http://h/p/?server=")).toBeNull();
+    const named = addressWith(page, "7-a&b");
+    expect(named).toBe("http://h/p/?x=1&server=7-a%26b#/cpu");
+    expect(serverIn(named)).toBe("7-a&b");
+    expect(addressWith(named, null)).toBe(page);
   });
 
   it("of the socket stays under the page's prefix", () => {

@@ -27,6 +27,9 @@ export type Access =
 
 type Fetch = typeof fetch;
 
+/** The parameter that names a server, in the socket's address and in the page's. */
+const SERVER = "server";
+
 /** Asks for the list of servers, which also tells whether the page is let in. */
 export async function listServers(fetcher: Fetch = fetch): Promise<Access> {
   let response: Response;
@@ -94,6 +97,19 @@ export function tokenOf(address: string): { token: string | null; address: strin
   return { token, address: rest ? `${page}#${rest}` : page };
 }
 
+/** The server that the page's own address names, so that loading it again leads to the same one; null for any. */
+export function serverIn(address: string): string | null {
+  return new URL(address).searchParams.get(SERVER) || null;
+}
+
+/** The page's address with that server; null names none. */
+export function addressWith(address: string, server: string | null): string {
+  const url = new URL(address);
+  if (server === null) url.searchParams.delete(SERVER);
+  else url.searchParams.set(SERVER, server);
+  return url.href;
+}
+
 /**
  * The WebSocket's address: this page's own, since any path of the application will do. It says how frames are wanted,
  * because an application may have text as its default for the sake of older pages.
@@ -101,7 +117,7 @@ export function tokenOf(address: string): { token: string | null; address: strin
 export function socketAddress(page: string, server: string | null): string {
   const url = new URL(".", page);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  url.search = new URLSearchParams({ ...(server ? { server } : {}), frames: "binary" }).toString();
+  url.search = new URLSearchParams({ ...(server ? { [SERVER]: server } : {}), frames: "binary" }).toString();
   url.hash = "";
   return url.href;
 }

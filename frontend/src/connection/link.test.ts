@@ -267,9 +267,13 @@ describe("a link", () => {
     timers.at(-1)?.run();
     await settled();
     expect(wires.at(-1)?.address).toBe("ws://h/__rbkit__/?frames=binary");
-    expect(link.replaced.value).toBe(true);
+    expect(link.replaced.value).toBe("pid 7");
     link.connect();
-    expect(link.replaced.value).toBe(false);
+    expect(link.replaced.value).toBeNull();
+    // Loaded again with the name of one that has ended meanwhile.
+    link.connect("6-z");
+    await settled();
+    expect(link.replaced.value).toBe("6-z");
   });
 
   it("stops at the door, and waits longer each time nobody answers", async () => {

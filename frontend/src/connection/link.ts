@@ -103,8 +103,8 @@ export class Link {
   readonly lost: ReadonlySignal<number>;
   /** Messages that could not be read. */
   readonly unreadable = signal(0);
-  /** Whether the worker that was watched has ended and another one has taken its place. */
-  readonly replaced = signal(false);
+  /** The worker that was watched, in words, if it has ended and another one has taken its place; else null. */
+  readonly replaced: Signal<string | null> = signal(null);
   /** When the page was last not connected because nobody saw it; null when it was not, or the note was read. */
   readonly absence: Signal<Absence | null> = signal(null);
   /** How often the connection has come back. */
@@ -194,7 +194,7 @@ export class Link {
   connect(server: string | null = this.server.value): void {
     this.#close();
     this.backoff.reset();
-    this.replaced.value = false;
+    this.replaced.value = null;
     this.server.value = server;
     void this.#try();
   }
@@ -266,13 +266,14 @@ export class Link {
         return;
       case "open":
         batch(() => {
+          const known = this.servers.peek().find(({ id }) => id === this.server.peek());
           this.application.value = access.application;
           this.servers.value = access.servers;
           const chosen = this.server.value;
           // The worker that was watched is gone: its successor, or any other, is better than nothing.
           if (chosen && !access.servers.some((server) => server.id === chosen)) {
             this.server.value = null;
-            this.replaced.value = true;
+            this.replaced.value = known ? `pid ${known.pid ?? "?"}` : chosen;
           }
         });
         this.#openSocket(attempt, access.obstacle);

@@ -152,6 +152,7 @@ function parsed(text: string): Header {
   ) {
     throw new BadFile("The file's header is damaged.");
   }
+  const words = (key: string): string => (typeof facts[key] === "string" ? (facts[key] as string) : "");
   const number = (key: string): number => (Number.isFinite(facts[key]) ? (facts[key] as number) : 0);
   return {
     name: typeof raw.name === "string" ? raw.name : "",
@@ -165,7 +166,8 @@ function parsed(text: string): Header {
     }),
     facts: {
       time: number("time"),
-      origin: typeof facts.origin === "string" ? facts.origin : "",
+      origin: words("origin"),
+      process: words("process"),
       expected: number("expected"),
       repeated: number("repeated"),
       dangling: number("dangling"),

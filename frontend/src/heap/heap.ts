@@ -34,12 +34,20 @@ export interface Facts {
   readonly time: number;
   /** Of which process, for people. */
   readonly origin: string;
+  /** The same for two snapshots of one process only; empty in files of older versions. */
+  readonly process: string;
   /** How many objects the server announced; `count` may be less when parts were lost. */
   readonly expected: number;
   /** Objects that came twice (older servers repeat ids): only the first was kept. */
   readonly repeated: number;
   /** References to objects that are not in the snapshot. */
   readonly dangling: number;
+}
+
+/** Whether two snapshots are of different processes, as far as is known: an address means nothing in the other then. */
+export function areStrangers(one: Facts, other: Facts): boolean {
+  if (one.process && other.process) return one.process !== other.process;
+  return one.origin !== other.origin && one.origin !== "" && other.origin !== "";
 }
 
 export interface Edges {

@@ -14,7 +14,7 @@ export function seeded(seed: number): () => number {
   };
 }
 
-export const FACTS = { time: 1.7e12, origin: "test", expected: 0 };
+export const FACTS = { time: 1.7e12, origin: "test", process: "", expected: 0 };
 
 /** A heap from its edges: object i has the id 1000 + 16 i, class names and sizes as given. */
 export function heapOf(edges: number[][], names: string[] = [], sizes: number[] = []): Heap {

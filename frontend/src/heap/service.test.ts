@@ -1,11 +1,14 @@
 import { encode } from "@msgpack/msgpack";
 import { describe, expect, it } from "vitest";
 import { Change } from "./diff.ts";
+import { areStrangers } from "./heap.ts";
 import { objectsIn } from "./messages.ts";
+import { FACTS } from "./random.ts";
 import { RootKind } from "./roots.ts";
 import { HeapService } from "./service.ts";
 
-const facts = { time: 1.7e12, origin: "worker 7", expected: 4 };
+const WHOLE = { repeated: 0, dangling: 0 };
+const facts = { time: 1.7e12, origin: "worker 7", process: "7-a", expected: 4 };
 
 /** A leaking application: a module whose list holds `leaked` objects. */
 function take(service: HeapService, leaked: number, name: string): number {
@@ -102,6 +105,30 @@ describe("questions", () => {
     expect(service.diff(after, copy.key).total).toBe(0);
     service.drop(copy.key);
     expect(() => service.classes(copy.key)).toThrow("not there any more");
+  });
+
+  it("compares two processes by their sums alone", () => {
+    const other = service.begin();
+    const objects = [1, 2, 3].map((id) => ({ 3: id, 4: "app.Leaked", 8: 48 }));
+    service.add(other, encode({ objects }));
+    service.finish(other, "other", { ...facts, process: "8-b", origin: "worker 8" });
+    const same = service.begin();
+    service.add(same, encode({ objects: objects.map((one) => ({ ...one, 3: one[3] + 100 })) }));
+    service.finish(same, "elsewhere", { ...facts, process: "9-c", origin: "worker 9" });
+    // Not one address is the same, and yet nothing is more or less.
+    expect(service.diff(other, same).total).toBe(0);
+    expect(service.diff(other, after).rows[0]).toMatchObject({ name: "app.Leaked", countBefore: 3, countAfter: 250 });
+    service.drop(other);
+    service.drop(same);
+  });
+
+  it.each([
+    ["one process", { process: "7-a", origin: "x" }, { process: "7-a", origin: "y" }, false],
+    ["two of one pid", { process: "1-a", origin: "x" }, { process: "1-b", origin: "x" }, true],
+    ["files of before", { process: "", origin: "x (pid 1)" }, { process: "7-a", origin: "x (pid 7)" }, true],
+    ["a file that does not tell", { process: "", origin: "" }, { process: "7-a", origin: "x" }, false],
+  ])("knows %s", (_, one, other, strangers) => {
+    expect(areStrangers({ ...FACTS, ...one, ...WHOLE }, { ...FACTS, ...other, ...WHOLE })).toBe(strangers);
   });
 
   it("renames, and answers with words to what cannot be", () => {

@@ -7,7 +7,7 @@ import { Analysis, type ObjectQuery, type ObjectRow, type Page } from "./analysi
 import { HeapBuilder } from "./builder.ts";
 import { Change, type Diff, type DiffRow, diff } from "./diff.ts";
 import { read, write } from "./file.ts";
-import type { Facts } from "./heap.ts";
+import { areStrangers, type Facts } from "./heap.ts";
 import type { ClassRow, SiteRow } from "./histogram.ts";
 
 /** A snapshot as the list of snapshots shows it. */
@@ -72,7 +72,7 @@ export class HeapService {
   }
 
   /** Ends the filling. */
-  finish(key: number, name: string, facts: Pick<Facts, "time" | "origin" | "expected">): Summary {
+  finish(key: number, name: string, facts: Pick<Facts, "time" | "origin" | "process" | "expected">): Summary {
     const builder = this.building.get(key);
     if (!builder) throw new Error("This snapshot is not being taken any more.");
     this.building.delete(key);
@@ -148,7 +148,10 @@ export class HeapService {
   /** The classes of two snapshots compared, by a query. */
   diff(before: number, after: number, query: DiffQuery = {}): Page<DiffRow> {
     const { filter = "", order = "size", ascending = false, all = false, offset = 0, limit = 100 } = query;
-    const changed = this.diffOf(before, after).rows.filter((row) => all || (!isOurs(row.name) && hasChanged(row)));
+    const strangers = areStrangers(this.get(before).heap.facts, this.get(after).heap.facts);
+    const changed = this.diffOf(before, after).rows.filter(
+      (row) => all || (!isOurs(row.name) && hasChanged(row, strangers)),
+    );
     const by = (row: DiffRow): number | string => {
       if (order === "count") return row.countAfter - row.countBefore;
       if (order === "size") return row.sizeAfter - row.sizeBefore;
@@ -224,7 +227,9 @@ function bounded(query: ObjectQuery): ObjectQuery {
   return { ...query, limit: Math.min(query.limit ?? 100, MOST_ROWS) };
 }
 
-function hasChanged(row: DiffRow): boolean {
+/** @param strangers of two processes: no object of one is the other's, so only sums tell. */
+function hasChanged(row: DiffRow, strangers: boolean): boolean {
+  if (strangers) return row.countBefore !== row.countAfter || row.sizeBefore !== row.sizeAfter;
   return row.created > 0 || row.gone > 0 || row.grown > 0 || row.sizeBefore !== row.sizeAfter;
 }
 

@@ -13,8 +13,8 @@ export interface ClassCount {
   diedRate: number | null;
   /** How many of the living are in the collector's oldest generation; null where not known. */
   old: number | null;
-  /** `live` when the class was first seen. */
-  first: number;
+  /** Living at `since`; null where not known. */
+  first: number | null;
 }
 
 export type ClassCountOrder = "name" | "live" | "growth" | "born" | "died" | "bornRate" | "diedRate" | "old";
@@ -25,9 +25,18 @@ export const MAX_FOLLOWED = 500_000;
 /** Beyond so many classes those without a living object are forgotten: code that makes classes on the fly has no end. */
 export const MAX_CLASSES = 20_000;
 
+/** How many more live than at the beginning; null where that is not known. */
+export function growthOf({ live, first }: ClassCount): number | null {
+  return first === null ? null : live - first;
+}
+
 export class ClassCounts {
   private readonly rows = new Map<string, ClassCount>();
   private readonly classOfId = new Map<number, ClassCount>();
+  /** When the census was made that growth is counted from; null before one. Milliseconds since the epoch. */
+  since: number | null = null;
+  /** Whether that census told of every class: one that comes later had no objects then. */
+  private whole = false;
   /** Objects whose death will not be recognised. */
   unfollowed = 0;
   private windowBegan: number | null = null;
@@ -48,7 +57,8 @@ export class ClassCounts {
   private row(name: string, live: number): ClassCount {
     let row = this.rows.get(name);
     if (!row) {
-      row = { name, live, born: null, died: null, bornRate: null, diedRate: null, old: null, first: live };
+      const first = this.since === null ? null : this.whole ? 0 : live;
+      row = { name, live, born: null, died: null, bornRate: null, diedRate: null, old: null, first };
       this.rows.set(name, row);
     }
     return row;
@@ -57,10 +67,15 @@ export class ClassCounts {
   /**
    * Takes in a census: `[name, live, born, died, old]` a class, births and deaths within the last `seconds`
    * (0: no span). A class that is not in it has no living objects.
+   *
+   * @param at when it was made, if growth may be counted from it: not from one of before watching began.
+   * @param whole whether it tells of every class.
    */
   census(
     classes: Iterable<readonly [string, number, number | null, number | null, number | null]>,
     seconds: number,
+    at: number | null = null,
+    whole = false,
   ): void {
     const seen = new Set<ClassCount>();
     for (const [name, live, born, died, old] of classes) {
@@ -80,7 +95,21 @@ export class ClassCounts {
       row.bornRate = row.bornRate === null ? null : 0;
       row.diedRate = row.diedRate === null ? null : 0;
     }
+    if (this.since === null && at !== null) this.rebase(at, whole);
     this.prune();
+  }
+
+  /** Counts growth from what lives now, as it was counted at that time. */
+  rebase(at: number, whole = this.whole): void {
+    this.since = at;
+    this.whole = whole;
+    for (const row of this.rows.values()) row.first = row.live;
+  }
+
+  /** Watching begins anew: what was counted before is none of its births, deaths and growth. */
+  begin(): void {
+    this.since = null;
+    for (const row of this.rows.values()) row.first = row.born = row.died = null;
   }
 
   private prune(): void {
@@ -130,6 +159,7 @@ export class ClassCounts {
   }
 
   clear(): void {
+    this.since = null;
     this.rows.clear();
     this.classOfId.clear();
     this.windowBorn.clear();
@@ -144,7 +174,7 @@ export class ClassCounts {
     const found = [...this.rows.values()].filter((row) => row.name.toLowerCase().includes(wanted));
     const sign = ascending ? 1 : -1;
     if (order === "name") return found.sort((a, b) => sign * (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-    const key = (row: ClassCount): number | null => (order === "growth" ? row.live - row.first : row[order]);
+    const key = (row: ClassCount): number | null => (order === "growth" ? growthOf(row) : row[order]);
     return found.sort((a, b) => {
       const x = key(a);
       const y = key(b);

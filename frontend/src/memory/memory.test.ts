@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { readHandshake } from "../protocol/handshake.ts";
-import { ClassCounts, MAX_CLASSES, MAX_FOLLOWED } from "./classes.ts";
+import { ClassCounts, growthOf, MAX_CLASSES, MAX_FOLLOWED } from "./classes.ts";
 import { isBytes, meaning } from "./gckeys.ts";
 import { readMemory, readTracing } from "./reading.ts";
 import { Series } from "./series.ts";
@@ -95,6 +95,7 @@ describe("classes", () => {
         ["B", 1, null, null, 0],
       ],
       0,
+      T,
     );
     counts.census([["A", 15, 7, 2, 9]], 2);
     expect(counts.list("", "live", false)).toMatchObject([
@@ -149,6 +150,59 @@ const answer = (more: object = {}) => ({
   sites: [[0, "/app.py", 12, 20]],
   gc: { rss: 5e7, total_heap_size: 3e7, allocated_blocks: 4e5, count: 7 },
   ...more,
+});
+
+describe("growth", () => {
+  const told = (at: number, live: number, more: object = {}) =>
+    readMemory({
+      cursor: at,
+      timestamp: at,
+      names: ["app.Leaked", "app.New"],
+      classes: [[0, live, null, null, null]],
+      total_live: live,
+      census: { at_ms: at - 100 },
+      ...more,
+    });
+  const growth = (store: MemoryStore) =>
+    Object.fromEntries(store.classes.list("", "name", true).map((row) => [row.name, growthOf(row)]));
+
+  it("is counted from the first census of this watch, not from one of long ago", () => {
+    const store = new MemoryStore();
+    store.take(told(T, 40, { census: { at_ms: T - 60_000 } }));
+    expect([store.classes.since, growth(store)]).toEqual([null, { "app.Leaked": null }]);
+    store.take(told(T + 2000, 12_000));
+    expect([store.classes.since, growth(store)]).toEqual([T + 1900, { "app.Leaked": 0 }]);
+    store.take(told(T + 4000, 12_500));
+    expect(growth(store)).toEqual({ "app.Leaked": 500 });
+  });
+
+  it("of a class that comes later is all of it, where the census told of every class", () => {
+    const both = [
+      [0, 10, null, null, null],
+      [1, 500, null, null, null],
+    ];
+    const store = new MemoryStore();
+    store.take(told(T, 10));
+    store.take(told(T + 2000, 510, { classes: both }));
+    expect(growth(store)).toEqual({ "app.Leaked": 0, "app.New": 500 });
+    const cut = new MemoryStore();
+    cut.take(told(T, 10, { total_live: 9000 }));
+    cut.take(told(T + 2000, 9000, { classes: both }));
+    expect(growth(cut)).toEqual({ "app.Leaked": 0, "app.New": 0 });
+  });
+
+  it("begins anew with the watch, and when one asks for it", () => {
+    const store = new MemoryStore();
+    store.take(told(T, 10));
+    store.begin();
+    store.take(told(T + 900_000, 700));
+    expect([store.classes.since, growth(store)]).toEqual([T + 899_900, { "app.Leaked": 0 }]);
+    store.take(told(T + 902_000, 900));
+    store.growFromNow();
+    expect([store.classes.since, growth(store)]).toEqual([T + 901_900, { "app.Leaked": 0 }]);
+    store.take(told(T + 904_000, 905));
+    expect(growth(store)).toEqual({ "app.Leaked": 5 });
+  });
 });
 
 describe("titles and hints", () => {

@@ -14,6 +14,9 @@ const METRICS: readonly Metric[] = ["total", "heap", "blocks", "live", "born", "
 /** A collection that ended without a start within so many milliseconds was not seen beginning. */
 const LONGEST_PAUSE_MS = 600_000;
 
+/** Growth is counted from a census at most so much older than the beginning. */
+const FRESH_MS = 5000;
+
 export interface Census {
   readonly method: string;
   readonly note: string;
@@ -40,6 +43,8 @@ export class MemoryStore {
   collections = 0;
   longestPause = 0;
   private gcBegan: number | null = null;
+  /** Time of the first answer since watching began. */
+  private watchedFrom: number | null = null;
   /** Whether `memory_profile` knows births and deaths; else what is published of them is counted. */
   private exact = false;
 
@@ -51,8 +56,21 @@ export class MemoryStore {
     this.census.value = null;
     this.sites.value = [];
     this.traced.value = false;
-    this.latest = this.earliest = this.gcBegan = null;
+    this.latest = this.earliest = this.gcBegan = this.watchedFrom = null;
     this.collections = this.longestPause = 0;
+    this.version.value++;
+  }
+
+  /** Watching begins, perhaps again: growth, births and deaths are counted from here. */
+  begin(): void {
+    this.watchedFrom = null;
+    this.classes.begin();
+    this.version.value++;
+  }
+
+  /** Counts growth from the last census. */
+  growFromNow(): void {
+    this.classes.rebase(this.census.peek()?.at ?? this.latest ?? Date.now());
     this.version.value++;
   }
 
@@ -60,7 +78,11 @@ export class MemoryStore {
   take(answer: MemoryAnswer): void {
     const { time, seconds } = answer;
     this.moved(time);
-    this.classes.census(answer.classes, seconds);
+    this.watchedFrom ??= time;
+    const at = answer.census.at ?? time;
+    const whole = answer.classes.reduce((sum, row) => sum + row[1], 0) >= (answer.totalLive ?? Infinity);
+    // The first answer may bring a census of long ago, when somebody else watched.
+    this.classes.census(answer.classes, seconds, at >= this.watchedFrom - FRESH_MS ? at : null, whole);
     this.series.live.add(time, answer.totalLive ?? this.classes.live);
     if (seconds > 0) {
       const total = (column: 2 | 3) => answer.classes.reduce((sum, row) => sum + (row[column] ?? 0), 0);

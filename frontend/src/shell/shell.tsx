@@ -1,11 +1,12 @@
 import type { Signal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { App } from "../app.tsx";
 import type { Link } from "../connection/link.ts";
 import { Overview } from "../panels/overview/overview.tsx";
 import { route } from "../route.ts";
-import { clean, clock } from "../ui/format.ts";
-import { Top } from "./top.tsx";
+import { brief, clean, clock } from "../ui/format.ts";
+import { describe, Top } from "./top.tsx";
 
 const OVERVIEW_ICON = "M4 13h6V4H4zM14 20h6v-9h-6zM4 20h6v-3H4zM14 7h6V4h-6z";
 
@@ -82,11 +83,7 @@ function Troubles({ link }: { link: Link }) {
   const absence = link.absence.value;
   return (
     <>
-      {link.replaced.value && (
-        <Note about={link.replaced} read={false}>
-          The worker that was watched has ended. This is another one of the same application.
-        </Note>
-      )}
+      <Replaced link={link} />
       {absence && (
         <Note about={link.absence} read={null}>
           {`Nobody saw this page from ${clock(absence.from)} to ${clock(absence.to)}: it was not connected then, and figures of that time may be missing.`}
@@ -96,11 +93,43 @@ function Troubles({ link }: { link: Link }) {
   );
 }
 
+const OTHERS_SHOWN = 4;
+
+/** That the worker has ended, which one this is, and which others there are. */
+function Replaced({ link }: { link: Link }) {
+  const former = link.replaced.value;
+  if (former === null) return null;
+  const pid = link.handshake.value?.pid;
+  const others = link.servers.value.filter((server) => server.alive && server.pid !== pid).slice(0, OTHERS_SHOWN);
+  return (
+    <Note
+      about={link.replaced}
+      read={null}
+      more={others.map((server) => (
+        <button class="button small" type="button" key={server.id} onClick={() => link.connect(server.id)}>
+          Watch {describe(server)}
+        </button>
+      ))}
+    >
+      {`The worker that was watched (${brief(former)}) has ended. This is another one: pid ${pid ?? "?"}.`}
+    </Note>
+  );
+}
+
+interface NoteProps<T> {
+  readonly about: Signal<T>;
+  /** The value that means it is read. */
+  readonly read: T;
+  readonly more?: ComponentChildren;
+  readonly children: string;
+}
+
 /** What happened meanwhile, until it is read. */
-function Note<T>({ about, read, children }: { about: Signal<T>; read: T; children: string }) {
+function Note<T>({ about, read, more, children }: NoteProps<T>) {
   return (
     <p class="notice warn" role="status">
       {children}
+      {more}
       <button
         class="button small"
         type="button"

@@ -289,7 +289,11 @@ function Comparing({ view }: { view: CpuView }) {
         </select>
       </label>
       {pinned === null ? (
-        <button class="button" type="button" onClick={() => view.pin(`as of ${clock(Date.now())}`)}>
+        <button
+          class="button"
+          type="button"
+          onClick={() => view.pin(`as of ${clock(Date.now())}, pid ${view.store.link.handshake.peek()?.pid ?? "?"}`)}
+        >
           Pin
         </button>
       ) : (

@@ -97,9 +97,11 @@ export class CpuStore {
     await this.start();
   }
 
-  /** Forgets what has been sampled. */
+  /** Forgets what has been sampled, but not what was pinned: a new worker is what one compares with. */
   clear(): void {
+    const former = this.history;
     this.history = new History();
+    this.history.adopt(former);
     if (this.#raw) this.#raw = new RawSamples(this.history, ONE_SAMPLE_US);
     this.lostUs.value = 0;
     this.#changed();

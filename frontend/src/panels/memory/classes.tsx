@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
-import type { ClassCount, ClassCountOrder } from "../../memory/classes.ts";
-import { clean, count } from "../../ui/format.ts";
+import { type ClassCount, type ClassCountOrder, growthOf } from "../../memory/classes.ts";
+import { clean, clock, count } from "../../ui/format.ts";
 import { SearchField } from "../../ui/search.tsx";
 import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
 import { perSecond } from "./charts.tsx";
@@ -22,8 +22,8 @@ const GROWTH: ClassColumn = {
   key: "growth",
   title: "Growth",
   number: true,
-  hint: "Living now, less those living when watching began",
-  cell: (row) => <Growth by={row.live - row.first} />,
+  hint: "Living now, less those living at the time that is told above",
+  cell: (row) => <Growth by={growthOf(row)} />,
 };
 const BORN: ClassColumn = {
   key: "born",
@@ -61,7 +61,8 @@ const OLD: ClassColumn = {
   cell: (row) => known(row.old),
 };
 
-function Growth({ by }: { by: number }) {
+function Growth({ by }: { by: number | null }) {
+  if (by === null) return <>–</>;
   if (!by) return <>0</>;
   return <span class={by > 0 ? "more" : "less"}>{`${by > 0 ? "+" : "−"}${count(Math.abs(by))}`}</span>;
 }
@@ -83,6 +84,7 @@ export function Classes({ feed }: { feed: MemoryFeed }) {
         <h2>
           Classes <span class="soft">{count(feed.store.classes.size)}</span>
         </h2>
+        {!events && <Since feed={feed} />}
         <div class="toolbar">
           <SearchField text={filter} words="Filter by name" label="Filter classes by name" />
           <Trace feed={feed} />
@@ -114,6 +116,28 @@ export function Classes({ feed }: { feed: MemoryFeed }) {
         />
       )}
     </section>
+  );
+}
+
+/** From when on growth is counted. */
+function Since({ feed }: { feed: MemoryFeed }) {
+  const { store } = feed;
+  store.version.value;
+  const { since } = store.classes;
+  return (
+    <span class="toolbar soft">
+      {since === null ? "growth from the next count on" : `growth since ${clock(since)}`}
+      {since !== null && (
+        <button
+          class="button small"
+          type="button"
+          title="Counts growth from the last count on"
+          onClick={() => store.growFromNow()}
+        >
+          From now
+        </button>
+      )}
+    </span>
   );
 }
 

@@ -69,6 +69,8 @@ export class MemoryFeed {
   /** Begins to gather; where events are all there is, switches them on for every client. */
   async start(): Promise<void> {
     this.paused = false;
+    // Called after a reconnect as well, and then it goes on.
+    if (!this.watching.peek()) this.store.begin();
     this.watching.value = true;
     if (this.source.peek() === "events") await this.switch("start_memory_profile");
   }

@@ -1,9 +1,10 @@
 import { useSignal } from "@preact/signals";
 import type { ObjectOrder } from "../../heap/analysis.ts";
 import { Change, type DiffRow } from "../../heap/diff.ts";
+import { areStrangers } from "../../heap/heap.ts";
 import type { DiffOrder } from "../../heap/service.ts";
 import { useAnswer } from "../../ui/ask.ts";
-import { bytes, clean, count } from "../../ui/format.ts";
+import { brief, bytes, clean, count } from "../../ui/format.ts";
 import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
 import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
@@ -22,6 +23,8 @@ export function Diff({ store, place }: { store: SnapshotStore; place: At<"diff">
   const limit = useSignal(100);
   const { before, after } = place;
   const { key: order, ascending } = sorting.value;
+  const [one, other] = [store.find(before), store.find(after)];
+  const strangers = one !== undefined && other !== undefined && areStrangers(one.facts, other.facts);
   const asked = useAnswer(
     () =>
       store.heaps.diff(before, after, {
@@ -51,13 +54,22 @@ export function Diff({ store, place }: { store: SnapshotStore; place: At<"diff">
           </label>
         </div>
       </header>
+      {strangers && (
+        <p class="notice warn inset" role="status">
+          <span>
+            These are two processes: <strong>{brief(one.facts.origin)}</strong> and{" "}
+            <strong>{brief(other.facts.origin)}</strong>. No object of one is the other's, so only numbers and sizes are
+            compared: what is more here is not what has grown.
+          </span>
+        </p>
+      )}
       {asked.error && <p class="notice bad inset">{clean(asked.error)}</p>}
       {!asked.answer && !asked.error && <p class="empty">Comparing…</p>}
       {asked.answer?.total === 0 && <p class="empty">No class has changed.</p>}
       {asked.answer && asked.answer.total > 0 && (
         <Table
           label="Changes by class"
-          columns={columnsOf(store, before, after)}
+          columns={strangers ? SUMS : columnsOf(store, before, after)}
           rows={asked.answer.rows}
           rowKey={(row) => row.name}
           sorting={sorting.value}
@@ -74,13 +86,36 @@ export function Diff({ store, place }: { store: SnapshotStore; place: At<"diff">
           }}
         />
       )}
-      <p class="inside soft">
-        An object is the same if its address and class are. One that took the place of a dead object of its class counts
-        as the same, so “new” and “gone” may be a little low.
-      </p>
+      {!strangers && (
+        <p class="inside soft">
+          An object is the same if its address and class are. One that took the place of a dead object of its class
+          counts as the same, so “new” and “gone” may be a little low.
+        </p>
+      )}
     </section>
   );
 }
+
+const SIZE: Column<DiffRow, DiffOrder> = {
+  key: "size",
+  title: "Size ±",
+  number: true,
+  cell: (row) => <Signed by={row.sizeAfter - row.sizeBefore} words={bytes} />,
+};
+
+const OBJECTS: Column<DiffRow, DiffOrder> = {
+  key: "count",
+  title: "Objects ±",
+  number: true,
+  cell: (row) => <Signed by={row.countAfter - row.countBefore} words={count} />,
+};
+
+/** What two processes can be compared by. */
+const SUMS: readonly Column<DiffRow, DiffOrder>[] = [
+  { key: "name", title: "Class", cell: (row) => <span class="mono name">{clean(row.name)}</span> },
+  SIZE,
+  OBJECTS,
+];
 
 function columnsOf(store: SnapshotStore, before: number, after: number): Column<DiffRow, DiffOrder>[] {
   const enter = (row: DiffRow, change: Shown) =>
@@ -112,18 +147,8 @@ function columnsOf(store: SnapshotStore, before: number, after: number): Column<
         </button>
       ),
     },
-    {
-      key: "size",
-      title: "Size ±",
-      number: true,
-      cell: (row) => <Signed by={row.sizeAfter - row.sizeBefore} words={bytes} />,
-    },
-    {
-      key: "count",
-      title: "Objects ±",
-      number: true,
-      cell: (row) => <Signed by={row.countAfter - row.countBefore} words={count} />,
-    },
+    SIZE,
+    OBJECTS,
     {
       key: "created",
       title: "New",

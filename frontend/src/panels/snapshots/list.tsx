@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import { areStrangers } from "../../heap/heap.ts";
 import type { Summary } from "../../heap/service.ts";
 import { download, fileName } from "../../ui/download.ts";
 import { brief, bytes, clock, count } from "../../ui/format.ts";
@@ -68,11 +69,15 @@ function Compare({ store }: { store: SnapshotStore }) {
   const chosenBefore = useSignal<number | null>(null);
   const chosenAfter = useSignal<number | null>(null);
   const there = (key: number | null) => (key !== null && store.find(key) ? key : null);
-  const before = there(chosenBefore.value) ?? list.at(-2)!.key;
-  const after = there(chosenAfter.value) ?? list.at(-1)!.key;
+  const newest = list.at(-1)!;
+  // Two of one process tell more than two of different ones.
+  const earlier = list.slice(0, -1).filter(({ facts }) => !areStrangers(facts, newest.facts));
+  const before = there(chosenBefore.value) ?? (earlier.at(-1) ?? list.at(-2)!).key;
+  const after = there(chosenAfter.value) ?? newest.key;
+  const several = list.some(({ facts }) => areStrangers(facts, newest.facts));
   const choices = list.map((summary) => (
     <option key={summary.key} value={summary.key}>
-      {brief(summary.name)}
+      {brief(several ? `${summary.name} · ${summary.facts.origin}` : summary.name)}
     </option>
   ));
   return (

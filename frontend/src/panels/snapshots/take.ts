@@ -43,9 +43,12 @@ export async function takeSnapshot(order: Order): Promise<Summary> {
   }
 }
 
-function originOf(link: Link): string {
+/** Of which process a snapshot is, for people and to tell two apart. */
+function originOf(link: Link): { origin: string; process: string } {
   const handshake = link.handshake.peek();
-  return handshake ? `${handshake.processName} (pid ${handshake.pid ?? "?"})` : "";
+  if (!handshake) return { origin: "", process: "" };
+  const origin = `${handshake.processName} (pid ${handshake.pid ?? "?"})`;
+  return { origin, process: handshake.facts.get("server_id") ?? origin };
 }
 
 async function pull(order: Order, key: number): Promise<Summary> {
@@ -67,7 +70,7 @@ async function pull(order: Order, key: number): Promise<Summary> {
   };
   await Promise.all(Array.from({ length: AHEAD }, lane));
   progress({ phase: "reading", done: received, total });
-  return heaps.finish(key, name, { time: number(facts.time) ?? Date.now(), origin, expected: total });
+  return heaps.finish(key, name, { time: number(facts.time) ?? Date.now(), ...origin, expected: total });
 }
 
 /** The facts of a snapshot once it is made. */
@@ -122,7 +125,7 @@ async function collect(order: Order, key: number): Promise<Summary> {
   }
   if (!received) throw new Error("The server published no object of a snapshot.");
   progress({ phase: "reading", done: received, total: dump.total });
-  return heaps.finish(key, name, { time: dump.time ?? Date.now(), origin, expected: dump.total ?? received });
+  return heaps.finish(key, name, { time: dump.time ?? Date.now(), ...origin, expected: dump.total ?? received });
 }
 
 /** Tells the messages of one dump from all others. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { graphOf, rowsOf, weigh } from "./graph.ts";
-import { type Delta, History, LIMITS, type Stack } from "./history.ts";
+import { type Delta, History, LIMITS, requestOf, type Stack } from "./history.ts";
 import { LIGHT } from "./tree.ts";
 
 const EVERYTHING = { thread: null, request: null, busyOnly: false };
@@ -38,6 +38,27 @@ function numbers(history: History, names: string[]): number[] {
 function sumOf(weights: Map<number, number>): number {
   return [...weights.values()].reduce((sum, weight) => sum + weight, 0);
 }
+
+describe("a pin", () => {
+  it("outlives its process: functions, requests and weights are the same in the next one's history", () => {
+    const former = new History();
+    former.add(delta(0, [stackOf(former, ["main", "work"], 70, { request: "GET /a" }), stackOf(former, ["main"], 30)]));
+    former.pinned = new Map(weigh(former, "all", EVERYTHING));
+    const next = new History();
+    next.add(delta(9, [stackOf(next, ["other", "main", "work"], 5, { request: "GET /b", thread: 9 })]));
+    next.adopt(former);
+    const weights = next.pinned!;
+    expect(sumOf(weights)).toBe(100);
+    const rows = rowsOf(graphOf(next, weights, UPRIGHT)).map(({ frame, self, total }) => [frame.label, self, total]);
+    expect(rows.sort()).toEqual([
+      ["main", 30, 100],
+      ["work", 70, 70],
+    ]);
+    expect([...weights.keys()].map((entry) => next.requests[requestOf(entry)]).sort()).toEqual(["GET /a", null]);
+    next.adopt(new History());
+    expect(next.pinned).toBeNull();
+  });
+});
 
 describe("a history", () => {
   it("adds up everything, and what lies in a window", () => {

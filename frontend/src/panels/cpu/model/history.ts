@@ -89,6 +89,22 @@ export class History {
     if (this.tree.size > this.limits.nodes) this.#prune();
   }
 
+  /** Takes over what was pinned in the history of another process: the same functions, by their names and places. */
+  adopt(other: History): void {
+    this.pinned = null;
+    for (const [entry, weight] of other.pinned ?? []) {
+      let node = 0;
+      for (const number of other.tree.path(nodeOf(entry))) {
+        const { label, file, line, kind } = other.table.frames[number]!;
+        node = this.tree.child(node, this.table.number(label, file, line, kind));
+      }
+      const thread = this.#thread(other.threads[threadOf(entry)] ?? 0);
+      const moved = pack(node, thread, this.#request(other.requests[requestOf(entry)] ?? null));
+      this.pinned ??= new Map();
+      this.pinned.set(moved, (this.pinned.get(moved) ?? 0) + weight);
+    }
+  }
+
   /** The stretches that lie in a span of time by at least half of their length, oldest first. */
   between(from: number, to: number): Bucket[] {
     return [...this.coarse, ...this.fine].filter((bucket) => {
