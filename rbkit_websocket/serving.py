@@ -45,7 +45,9 @@ class Serving(ABC):
 
     def is_of(self, environ: Mapping[str, Any]) -> bool:
         """Whether an upgrade request is this one, and not one that the application makes to another application."""
-        return environ.get("HTTP_SEC_WEBSOCKET_KEY") == self.header("Sec-WebSocket-Key")
+        # Some servers strip what they put into the environ.
+        asked: str = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
+        return asked.strip() == (self.header("Sec-WebSocket-Key") or "").strip()
 
     @abstractmethod
     def close_after(self) -> None:

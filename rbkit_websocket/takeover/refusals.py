@@ -13,6 +13,7 @@ import sys
 from typing import Any, Final
 
 from ..loaded import loaded
+from ..serving import find
 from .base import gunicorn_worker
 
 __all__ = ["hidden", "reason"]
@@ -32,6 +33,9 @@ def hidden(environ: dict[str, Any]) -> str | None:
     """What a middleware does that hides the connection of a server whose connections can be had; None: nothing."""
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1.") or "asgi.scope" in environ:
         return None
+    serving = find()
+    if serving is not None and serving.is_of(environ):
+        return None  # the server's own doing: a worker that is not gevent's, say
     if not _KNOWN.search(environ.get("SERVER_SOFTWARE", "")) or _is_sync():
         return None
     kind = type(environ.get("wsgi.input"))

@@ -83,6 +83,25 @@ def test_nothing_behind_a_refused_upgrade_runs(any_server: tuple[str, WebServer]
     assert leaked(web) == before
 
 
+ROUTER = ("--http-keepalive=1", "--add-header", "Connection: Keep-Alive")
+
+
+def test_nothing_behind_a_refused_upgrade_runs_where_uwsgis_router_keeps_connections() -> None:
+    with ALL["uwsgi-http"](options=ROUTER) as web:
+        with RawClient(web.port) as client:
+            kept = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"
+            assert [client.request(kept).status for _ in range(2)] == [200, 200]
+        before = leaked(web)
+        with RawClient(web.port) as client:
+            assert client.request(upgrade_request("/")).status == 401
+            try:
+                client.send(SMUGGLED)
+            except OSError:
+                pass  # closed already
+            assert answers(client) == b""
+        assert leaked(web) == before
+
+
 ENDINGS = {
     "close": encode(CLOSE, close_payload(1000)),
     "violation": encode(TEXT, b"x", masked=False),

@@ -9,7 +9,7 @@ from typing import Any
 
 from rbkit_websocket.redaction import redact
 from rbkit_websocket.serving import HttpServerRequest, find
-from rbkit_websocket.takeover import claim, close_behind_answer
+from rbkit_websocket.takeover import claim, close_behind_answer, refusal
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
@@ -61,8 +61,21 @@ def test_an_upgrade_that_the_application_tries_on_itself_takes_nobodys_connectio
 def test_a_request_is_known_by_its_key() -> None:
     serving = Handler(find, ("Sec-WebSocket-Key", KEY)).answer
     assert serving.is_of({"HTTP_SEC_WEBSOCKET_KEY": KEY})
+    assert serving.is_of({"HTTP_SEC_WEBSOCKET_KEY": f" {KEY} "})
     assert not serving.is_of({"HTTP_SEC_WEBSOCKET_KEY": "x"})
     assert not serving.is_of({})
+
+
+def test_a_middleware_is_blamed_only_where_the_server_cannot_be_found() -> None:
+    environ = {
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_SOFTWARE": "gunicorn/27.0.1",
+        "HTTP_SEC_WEBSOCKET_KEY": KEY,
+        "wsgi.input": object(),
+    }
+    assert "puts builtins.object in the place of the server's wsgi.input" in refusal(environ)
+    found = Handler(lambda: refusal(environ), ("Sec-WebSocket-Key", KEY)).answer
+    assert found.startswith("this web server does not hand its sockets over")
 
 
 def test_a_handler_logs_no_token() -> None:
