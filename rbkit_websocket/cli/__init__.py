@@ -6,6 +6,8 @@ those that serve can patch first.
 
 from __future__ import annotations
 
+import errno
+import sys
 from importlib import import_module
 from typing import Any, Final
 
@@ -13,12 +15,16 @@ import click
 
 from .. import __version__
 from ..errors import RbkitError
+from .streams import give_up_output, open_closed
 from .text import clean
 
 __all__ = ["main"]
 
 _COMMANDS: Final = ("demo", "gateway", "keygen")
 """Each is a module of this package with a click command named ``command``."""
+
+# A full disk behind a redirection, a terminal that is gone.
+_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class _Commands(click.Group):
@@ -31,6 +37,17 @@ class _Commands(click.Group):
         command = import_module(f".{cmd_name}", __name__).command
         assert isinstance(command, click.Command)
         return command
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        open_closed()
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.errno not in _UNWRITABLE or error.filename is not None:
+                raise
+            give_up_output()
+            click.echo(f"Error: standard output cannot be written: {error.strerror}", err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

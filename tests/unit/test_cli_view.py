@@ -193,7 +193,19 @@ class Tty(io.StringIO):
         return True
 
 
-def test_a_terminal_is_redrawn_in_place_and_given_back():
+@pytest.mark.parametrize("term", ["dumb", "", None])
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch, term):
+    monkeypatch.delenv("TERM", raising=False)
+    if term is not None:
+        monkeypatch.setenv("TERM", term)
+    stream = Tty()
+    with Output(stream) as output:
+        output.show(view())
+    assert stream.getvalue() == "\n".join(plain_lines(view())) + "\n"
+
+
+def test_a_terminal_is_redrawn_in_place_and_given_back(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     stream = Tty()
 
     def fail() -> None:

@@ -1,0 +1,30 @@
+"""Standard input, output and error that were closed before this program began (``>&-``)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+__all__ = ["give_up_output", "open_closed"]
+
+_STREAMS: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+
+
+def open_closed() -> None:
+    """Opens the null device in their place: the next socket would get the number, and what is printed into it."""
+    for number, (name, mode) in enumerate(_STREAMS):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free, which is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", errors="replace", closefd=False))
+
+
+def give_up_output() -> None:
+    """What is buffered for standard output, and cannot be written, is not tried again when the interpreter ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
