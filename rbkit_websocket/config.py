@@ -117,6 +117,8 @@ class Settings:
     # Commands are short words. gevent-websocket unmasks in Python, so the size is what a hostile client can cost us.
     max_message: int = 64 * 1024
     backlog: int = 64 * MIB
+    # A thousand objects of a snapshot are some 100 KiB, and one of them may have millions of references, 9 bytes each.
+    max_server_message: int = 32 * MIB
     # What the Ruby middleware uses; under the 30 s and 60 s idle limits of common proxies.
     ping_interval: float = 15.0
     pub_port: int | None = None
@@ -341,6 +343,7 @@ _OPTIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "max_commands": _number(int, 1, 10_000),
     "max_message": _number(int, 125, 16 * MIB),
     "backlog": _number(int, 64 * 1024, 16 * 1024 * MIB),
+    "max_server_message": _number(int, 64 * 1024, 1024 * MIB),
     "ping_interval": _number(float, 0.05, 3600),
     "pub_port": check_port,
     "req_port": check_port,

@@ -43,6 +43,7 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
     max_commands: int | None = None,
     max_message: int | None = None,
     backlog: int | None = None,
+    max_server_message: int | None = None,
     ping_interval: float | None = None,
     pub_port: int | None = None,
     req_port: int | None = None,

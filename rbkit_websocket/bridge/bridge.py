@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import zmq
 
@@ -12,7 +13,8 @@ from ..errors import NoRoom
 from ..protocol import envelope
 from ..websocket.session import Session
 from .feed import Feed
-from .framing import binary_frame, text_frame
+from .framing import binary_frame, text_pieces
+from .hoard import Flooded
 from .requests import NOT_RUNNING, Requests
 
 __all__ = ["Bridge"]
@@ -47,7 +49,6 @@ class Bridge:
         self._req_endpoint = req_endpoint
         self._settings = settings
         self._keys = keys
-        self._frame = text_frame if text else binary_frame
         self.text = text
         self.outbox = session.outbox
 
@@ -66,15 +67,18 @@ class Bridge:
                     command_timeout=settings.command_timeout,
                     connect_timeout=settings.connect_timeout,
                     max_commands=settings.max_commands,
+                    max_answer=settings.max_server_message,
                     keys=self._keys,
                 )
                 # Commands first: what answers neither is not running, and nobody is told of a client that never was.
                 if (problem := requests.connect()) is None:
-                    feed = Feed.join(self._pub_endpoint, self, self._keys)
+                    feed = Feed.join(self._pub_endpoint, self, self._keys, settings.max_server_message)
                     if not feed.wait_connected(settings.connect_timeout):
                         session.close(1013, f"{NOT_RUNNING}: nothing publishes at {self._pub_endpoint}")
                 else:
                     session.close(1013, problem)
+            except Flooded as flooded:
+                session.close(1011, str(flooded))
             except NoRoom as error:
                 session.close(1013, str(error))
                 log.warning("rbkit: no session: %s", error)
@@ -97,5 +101,12 @@ class Bridge:
         """Sends a notice as a text message."""
         self._session.send_text(text)
 
+    def give_up(self, reason: str) -> None:
+        """Ends the session: no more publications will come."""
+        self._session.close(1011, reason)
+
     def _answer(self, reply: bytes) -> None:
-        self.outbox.send(self._frame(envelope.ANSWER, reply))
+        if self.text:
+            self.outbox.send_later(partial(text_pieces, envelope.ANSWER, reply), len(reply))
+        else:
+            self.outbox.send(binary_frame(envelope.ANSWER, reply))

@@ -25,6 +25,7 @@ from ..websocket.hubs import call_in
 from ..websocket.outbox import Outbox
 from ..websocket.turns import give_way
 from .framing import binary_head, text_pieces
+from .hoard import Flooded
 from .sources import publications
 
 __all__ = ["Feed", "Listener"]
@@ -50,23 +51,29 @@ class Listener(Protocol):
     def send_text(self, text: str) -> None:
         """Sends a notice."""
 
+    def give_up(self, reason: str) -> None:
+        """Nothing will come any more."""
+
 
 class Feed:
     """The publications of one endpoint, for all sessions of this event loop; closed when the last one leaves."""
 
-    def __init__(self, endpoint: str, keys: ClientKeys | None = None) -> None:
+    def __init__(self, endpoint: str, keys: ClientKeys | None, max_message: int) -> None:
         self._endpoint = endpoint
         self._keys = keys
         self._pid = os.getpid()
         self._listeners: list[Listener] = []
-        self._source = publications(endpoint, keys)
+        self._source = publications(endpoint, keys, max_message)
         self._connected: AsyncResult[bool] = AsyncResult()
         self._gaps = Gaps()
         self._pump = gevent.spawn(self._run)
 
     @classmethod
-    def join(cls, endpoint: str, listener: Listener, keys: ClientKeys | None = None) -> Feed:
+    def join(cls, endpoint: str, listener: Listener, keys: ClientKeys | None, max_message: int) -> Feed:
         """The feed of ``endpoint`` with ``listener`` added; the process's older listeners are told of the new one.
+
+        Args:
+            max_message: bytes that a publication over ZeroMQ may have; that of the first listener is in force.
 
         Raises:
             NoRoom: libzmq cannot be let into this process.
@@ -75,7 +82,7 @@ class Feed:
         key = gevent.get_hub(), endpoint, keys
         feed = _feeds.get(key)
         if feed is None or feed._pid != os.getpid():
-            feed = _feeds[key] = cls(endpoint, keys)
+            feed = _feeds[key] = cls(endpoint, keys, max_message)
         older = [
             (hub, other)
             for (hub, *where), its in _feeds.copy().items()
@@ -122,6 +129,14 @@ class Feed:
                     give_way()
                 else:
                     self._source.wait()
+            except Flooded as flooded:
+                self._withdraw()
+                self._source.close()  # now, since libzmq keeps what comes until the last listener has left
+                if not self._connected.ready():
+                    self._connected.set(False)
+                for listener in tuple(self._listeners):
+                    listener.give_up(str(flooded))
+                return
             except Exception:  # a boundary: the pump serves every session
                 log.exception("rbkit: forwarding publications of %s failed", self._endpoint)
                 gevent.sleep(1)

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from ..protocol import envelope
 from ..websocket.hardened import HardenedWebSocket, frame_header
-from ..websocket.turns import Turn
 
-__all__ = ["binary_frame", "binary_head", "text_frame", "text_pieces"]
+__all__ = ["binary_frame", "binary_head", "text_pieces"]
 
 
 def binary_head(channel: bytes, length: int) -> bytes:
@@ -33,13 +32,3 @@ def text_pieces(channel: bytes, message: bytes | memoryview) -> Iterator[bytes]:
         head = b""
     if head:
         yield head
-
-
-def text_frame(channel: bytes, message: bytes) -> bytes:
-    """The same in one. Lets other greenlets run in between when the message is large."""
-    turn = Turn()
-    pieces = []
-    for piece in text_pieces(channel, message):
-        pieces.append(piece)
-        turn.check()
-    return b"".join(pieces)

@@ -14,6 +14,7 @@ from ..clock import time
 from ..curve import ClientKeys
 from ..errors import NoRoom, ProtocolError
 from ..protocol.messages import decode_answer
+from .hoard import Flooded
 from .readiness import Readiness
 from .wires import Wire, command_wire
 
@@ -21,6 +22,7 @@ __all__ = ["Status", "ask_status"]
 
 _COMMAND: Final = b"status"
 _AT_ONCE: Final = 64
+_MOST: Final = 64 * 1024  # bytes of an answer, which is a few figures
 
 
 @dataclass
@@ -60,7 +62,7 @@ class _Question:
         self._asked = False
         self._wire: Wire | None = None
         try:
-            self._wire = command_wire(endpoint, keys)
+            self._wire = command_wire(endpoint, keys, _MOST)
         except NoRoom as error:
             self._give_up(f"cannot be asked: {error}")
         except (OSError, zmq.ZMQError) as error:  # out of descriptors, or no endpoint
@@ -80,7 +82,12 @@ class _Question:
         wire = self._wire
         if wire is None:
             return
-        wire.look()  # when done as well: libzmq tries again and again, and news that nobody reads end each wait
+        try:
+            wire.look()  # when done as well: libzmq tries again and again, and news that nobody reads end each wait
+        except Flooded as flooded:
+            self._give_up(str(flooded))
+            wire.close()
+            self._wire = None
         if self.done:
             return
         if wire.up and not self._asked:

@@ -18,6 +18,7 @@ from ..curve import ClientKeys
 from ..protocol.constants import OK
 from ..websocket.outbox import Outbox
 from .guard import is_harmful
+from .hoard import Flooded
 from .readiness import Readiness
 from .wires import command_wire
 
@@ -46,6 +47,7 @@ class Requests:
         command_timeout: seconds for one command.
         connect_timeout: seconds to wait for a server that went away.
         max_commands: commands that may wait.
+        max_answer: bytes that an answer over ZeroMQ may have.
         keys: for a server that speaks CURVE.
 
     Raises:
@@ -62,6 +64,7 @@ class Requests:
         command_timeout: float,
         connect_timeout: float,
         max_commands: int,
+        max_answer: int,
         keys: ClientKeys | None = None,
     ) -> None:
         self._endpoint = endpoint
@@ -78,7 +81,7 @@ class Requests:
         self._deadline: float | None = None
         self._worker: gevent.Greenlet[..., None] | None = None
         self._losses = 0
-        self._wire = command_wire(endpoint, keys)
+        self._wire = command_wire(endpoint, keys, max_answer)
         self._readiness = Readiness(*self._wire.descriptors)
 
     def connect(self) -> str | None:
@@ -86,6 +89,9 @@ class Requests:
 
         Returns:
             None; why it cannot be had, otherwise.
+
+        Raises:
+            Flooded: see :meth:`~.wires.Wire.look`.
         """
         deadline = time.monotonic() + self._connect_timeout
         while True:
@@ -125,6 +131,11 @@ class Requests:
         try:
             while os.getpid() == self._pid and self._step():
                 pass
+        except Flooded as flooded:
+            self._fail(1011, str(flooded))
+            # Now, since libzmq keeps what comes until the client has closed the connection.
+            self._readiness.close()
+            self._wire.close()
         except Exception:  # a boundary: the client hears of it, the application does not
             log.exception("rbkit: a command failed in the bridge")
             self._fail(1011, "internal error of the bridge; see the server's log")
@@ -156,7 +167,8 @@ class Requests:
                 return self._give_up(1011, f"{NOT_RUNNING} any more")
             name = self._flying[:40].decode("utf-8", "replace")
             return self._give_up(1011, f"no answer to {name!r} within {self._command_timeout:g} s")
-        self._readiness.wait(remaining, self._wire.events)
+        patience = self._wire.patience
+        self._readiness.wait(min(remaining or patience, patience) if patience else remaining, self._wire.events)
         return True
 
     def _do(self, command: bytes) -> bool:

@@ -10,14 +10,12 @@ import zmq
 from ..curve import ClientKeys
 from ..local import LocalConnection, endpoint_path
 from ..local.wire import PUBLICATIONS
+from .hoard import LOOK, Hoard
 from .readiness import READ, Readiness
 from .zmqlink import Link, bridge_socket
 
 __all__ = ["Source", "publications"]
 
-# What libzmq may hold for us while the event loop is blocked: some 150 MB of a heap snapshot's messages at the worst,
-# and as many messages as a publisher keeps by default.
-_RECEIVE_HIGH_WATER_MARK: Final = 1000
 # From which size on a message is not copied: that costs more than copying a small one, and saves a third of the CPU for
 # large ones.
 _LARGE: Final = 64 * 1024
@@ -35,30 +33,37 @@ class Source(Protocol):
         """What has come, until there is nothing more at hand."""
 
     def wait(self) -> None:
-        """Until there may be more."""
+        """Until there may be more.
+
+        Raises:
+            Flooded: the server sends without end and without a whole message.
+        """
 
     def close(self) -> None:
-        """Gives everything back; nobody waits any more."""
+        """Gives everything back; nobody waits any more. Closing twice is fine."""
 
 
-def publications(endpoint: str, keys: ClientKeys | None) -> Source:
+def publications(endpoint: str, keys: ClientKeys | None, most: int) -> Source:
     """The source at ``endpoint``, which is tried from now on.
+
+    Args:
+        most: bytes that a message over ZeroMQ may have.
 
     Raises:
         NoRoom: libzmq cannot be let into this process.
         OSError, zmq.ZMQError: no descriptor is left, or the endpoint is none.
     """
     path = endpoint_path(endpoint)
-    return _ZmqSource(endpoint, keys) if path is None else _LocalSource(path)
+    return _ZmqSource(endpoint, keys, most) if path is None else _LocalSource(path)
 
 
 class _ZmqSource:
-    def __init__(self, endpoint: str, keys: ClientKeys | None) -> None:
-        self._sub = bridge_socket(zmq.SUB, endpoint, keys)
-        self._sub.rcvhwm = _RECEIVE_HIGH_WATER_MARK
+    def __init__(self, endpoint: str, keys: ClientKeys | None, most: int) -> None:
+        self._sub = bridge_socket(zmq.SUB, endpoint, keys, most)
         self._sub.subscribe(b"")
+        self._hoard = Hoard(most)
         try:
-            self._link: Link | None = Link(self._sub)
+            self._link = Link(self._sub, endpoint, keys, self._hoard)
             self._sub.connect(endpoint)
         except zmq.ZMQError:  # out of descriptors, or no endpoint
             self._sub.close(0)
@@ -66,17 +71,13 @@ class _ZmqSource:
         self._readiness = Readiness(self._sub.FD, self._link.monitor.FD)
         self._connected: bool | None = None
         self._large = False
+        self._taken = False
 
     def connected(self) -> bool | None:
         """Follows the first attempt only: later losses are told by each session's own command wire."""
-        if self._link is not None:
-            self._link.look()
-            if self._link.up or self._link.refused:
-                self._connected = self._link.up
-                self._readiness.close()
-                self._link.close()
-                self._link = None
-                self._readiness = Readiness(self._sub.FD)
+        self._link.look()
+        if self._connected is None and (self._link.up or self._link.refused):
+            self._connected = self._link.up
         return self._connected
 
     def messages(self) -> Iterator[Message]:
@@ -84,20 +85,27 @@ class _ZmqSource:
             try:
                 message = self._sub.recv(zmq.NOBLOCK, copy=not self._large)
             except zmq.Again:
-                return
+                break
             data = message if isinstance(message, bytes) else message.buffer
             self._large = len(data) >= _LARGE
+            self._taken = True
             yield data
+        if self._taken:
+            self._taken = False
+            self._hoard.taken()
 
     def wait(self) -> None:
+        self._link.look()
         if not int(self._sub.get(zmq.EVENTS)) & zmq.POLLIN:
-            self._readiness.wait()
+            self._hoard.check()
+            self._readiness.wait(LOOK)
 
     def close(self) -> None:
+        if self._sub.closed:
+            return
         # The watchers before the sockets, whose descriptors are used again.
         self._readiness.close()
-        if self._link is not None:
-            self._link.close()
+        self._link.close()
         self._sub.close(0)
 
 

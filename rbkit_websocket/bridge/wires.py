@@ -10,6 +10,7 @@ import zmq
 from ..curve import ClientKeys
 from ..local import LocalConnection, endpoint_path
 from ..local.wire import COMMANDS
+from .hoard import LOOK, Hoard
 from .readiness import READ, WRITE
 from .zmqlink import Link, bridge_socket
 
@@ -42,6 +43,10 @@ class Wire(Protocol):
     def losses(self) -> int: ...
 
     @property
+    def patience(self) -> float | None:
+        """Seconds after which to look though there are no news; None: not at all."""
+
+    @property
     def descriptors(self) -> Sequence[int]:
         """What tells of news; the same for as long as it is open."""
 
@@ -50,7 +55,11 @@ class Wire(Protocol):
         """What the descriptors are to be waited for: READ and WRITE; 0: there will be no more news."""
 
     def look(self) -> None:
-        """Takes the news in; the descriptors are quiet afterwards and may be waited for."""
+        """Takes the news in; the descriptors are quiet afterwards and may be waited for.
+
+        Raises:
+            Flooded: the server sends without end and without a whole answer.
+        """
 
     def send(self, command: bytes) -> bool:
         """Sends a command; False when there is nobody to take it."""
@@ -59,35 +68,43 @@ class Wire(Protocol):
         """The answer, if it has come."""
 
     def close(self, goodbye: bytes | None = None) -> None:
-        """Gives everything back; nobody waits any more.
+        """Gives everything back; nobody waits any more. Closing twice is fine.
 
         Args:
             goodbye: a last command, whose answer nobody waits for, where the server does not see the end by itself.
         """
 
 
-def command_wire(endpoint: str, keys: ClientKeys | None) -> Wire:
+def command_wire(endpoint: str, keys: ClientKeys | None, most: int) -> Wire:
     """A wire to the server at ``endpoint``, which is tried from now on.
+
+    Args:
+        most: bytes that an answer over ZeroMQ may have.
 
     Raises:
         NoRoom: libzmq cannot be let into this process.
         OSError, zmq.ZMQError: no descriptor is left, or the endpoint is none.
     """
     path = endpoint_path(endpoint)
-    return _ZmqWire(endpoint, keys) if path is None else _LocalWire(path)
+    return _ZmqWire(endpoint, keys, most) if path is None else _LocalWire(path)
 
 
 class _ZmqWire:
     final = False  # libzmq keeps trying
     events = READ
 
-    def __init__(self, endpoint: str, keys: ClientKeys | None) -> None:
-        self._req = bridge_socket(zmq.REQ, endpoint, keys)
+    patience = LOOK
+
+    def __init__(self, endpoint: str, keys: ClientKeys | None, most: int) -> None:
+        self._req = bridge_socket(zmq.REQ, endpoint, keys, most)
+        # There is one answer at a time, whatever the server sends unasked.
+        self._req.rcvhwm = 1
         # Correlated: an answer that belongs to no request of ours is dropped by libzmq instead of taken for the next.
         self._req.req_correlate = 1
         self._req.req_relaxed = 1
+        self._hoard = Hoard(most)
         try:
-            self._link = Link(self._req, endpoint, keys)
+            self._link = Link(self._req, endpoint, keys, self._hoard)
         except zmq.ZMQError:  # out of descriptors
             self._req.close(0)
             raise
@@ -116,7 +133,8 @@ class _ZmqWire:
 
     def look(self) -> None:
         self._link.look()
-        self._req.get(zmq.EVENTS)
+        if not int(self._req.get(zmq.EVENTS)) & zmq.POLLIN:
+            self._hoard.check()
 
     def send(self, command: bytes) -> bool:
         try:
@@ -127,11 +145,15 @@ class _ZmqWire:
 
     def receive(self) -> bytes | None:
         try:
-            return self._req.recv(zmq.NOBLOCK)
+            answer = self._req.recv(zmq.NOBLOCK)
         except zmq.Again:
             return None
+        self._hoard.taken()
+        return answer
 
     def close(self, goodbye: bytes | None = None) -> None:
+        if self._req.closed:
+            return
         lingers = goodbye is not None and self.send(goodbye)
         self._link.close()
         self._req.close(_GOODBYE_LINGER if lingers else 0)
@@ -139,6 +161,7 @@ class _ZmqWire:
 
 class _LocalWire:
     final = True  # a server that has gone comes back at another path, if at all
+    patience = None
 
     def __init__(self, path: str) -> None:
         self._connection = LocalConnection(path, COMMANDS)

@@ -10,6 +10,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from ..curve import ClientKeys
 from ..zmqcontext import new_context
+from .hoard import Hoard
 
 __all__ = ["Link", "bridge_socket"]
 
@@ -22,13 +23,22 @@ _HEARTBEAT_TIMEOUT: Final = 3000
 _HEARTBEAT_TTL: Final = 10_000
 _RECONNECT_IVL: Final = 100
 
+# What libzmq may hold for us while the event loop is blocked: these bytes, but two messages in any case, and as many
+# messages as a publisher keeps by default.
+_KEPT: Final = 256 * 1024 * 1024
+_FEWEST: Final = 2
+_MOST_WAITING: Final = 1000
+
 _MAX_SOCKETS: Final = 32_768
 
 
-def bridge_socket(kind: int, endpoint: str = "", keys: ClientKeys | None = None) -> zmq.Socket[bytes]:
+def bridge_socket(kind: int, endpoint: str, keys: ClientKeys | None, most: int) -> zmq.Socket[bytes]:
     """A socket of this process's own context, to be connected to ``endpoint``, with CURVE if there are keys.
 
     The context stays for the life of the process: making one starts two threads.
+
+    Args:
+        most: bytes that a part of a message may have. libzmq hangs up on whoever claims more, and tries again.
 
     Raises:
         NoRoom: there is no context yet, and the process has too few descriptors or threads left for one.
@@ -44,6 +54,9 @@ def bridge_socket(kind: int, endpoint: str = "", keys: ClientKeys | None = None)
             made.term()  # another thread was faster
     socket: zmq.Socket[bytes] = context.socket(kind)
     socket.linger = 0
+    socket.maxmsgsize = most
+    # Whole messages. Where they are full libzmq reads no further, and the server has to wait or to drop.
+    socket.rcvhwm = max(_FEWEST, min(_MOST_WAITING, _KEPT // most))
     socket.reconnect_ivl = _RECONNECT_IVL
     socket.heartbeat_ivl = _HEARTBEAT_IVL
     socket.heartbeat_timeout = _HEARTBEAT_TIMEOUT
@@ -76,10 +89,12 @@ class Link:
         | zmq.EVENT_DISCONNECTED
         | zmq.EVENT_CLOSED
         | zmq.EVENT_CONNECT_RETRIED
+        | zmq.EVENT_CONNECTED
     )
 
-    def __init__(self, socket: zmq.Socket[bytes], endpoint: str = "", keys: ClientKeys | None = None) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], endpoint: str, keys: ClientKeys | None, hoard: Hoard) -> None:
         self._socket = socket
+        self._hoard = hoard
         # Over ipc there are no keys: a handshake that fails there is a server that ends.
         self._remote = endpoint.startswith("tcp://")
         self._keys = keys
@@ -98,9 +113,15 @@ class Link:
                 message = self.monitor.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            self._take(parse_monitor_message(message)["event"])
+            news = parse_monitor_message(message)
+            if news["event"] == zmq.EVENT_CONNECTED:
+                self._hoard.connected(news["value"])
+            else:
+                self._take(news["event"])
 
     def _take(self, event: int) -> None:
+        if event in (zmq.EVENT_DISCONNECTED, zmq.EVENT_CLOSED):
+            self._hoard.connected(None)
         self.losses += event == zmq.EVENT_DISCONNECTED
         self.up = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
         told = event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH)

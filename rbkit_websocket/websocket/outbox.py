@@ -31,6 +31,9 @@ _NOTICE_INTERVAL = 1.0
 # Pongs that wait unread: RFC 6455 section 5.5.3 allows to answer only the latest ping, so a flood of them is cut off.
 _MAX_WAITING_CONTROL = 64
 
+# What the objects of a waiting publication take beside its bytes: of many tiny ones it is nearly all.
+_PLACE = 256
+
 # Bytes given to a TLS socket at once: its send() returns when all of them are written (Python does not set OpenSSL's
 # SSL_MODE_ENABLE_PARTIAL_WRITE), so a slow client that takes a whole megabyte would look as if it took nothing.
 _TLS_SLICE = 65536
@@ -58,7 +61,7 @@ class Outbox:
         self._tls = isinstance(sock, ssl.SSLSocket) or hasattr(sock, "_sslobj")
         self._limit = limit
         self._notice = notice
-        self._urgent: deque[bytes] = deque()
+        self._urgent: deque[tuple[bytes | Pieces, int]] = deque()
         self._bulk: deque[tuple[Sequence[bytes | memoryview] | Pieces, int]] = deque()
         self._bulk_bytes = 0
         self._flight: list[memoryview] = []
@@ -122,8 +125,13 @@ class Outbox:
         if self._writer is None:
             self._send_now((frame,), len(frame))
         else:
-            self._urgent.append(frame)
-            self.urgent_bytes += len(frame)
+            self._put_ahead(frame, len(frame))
+
+    def send_later(self, pieces: Pieces, size: int) -> None:
+        """Like :meth:`send`, for a frame that is made while it is written; see :meth:`publish_later`."""
+        if not self._sealed and not self.broken:
+            self._put_ahead(pieces, size)
+            self._start()
 
     def send_control(self, frame: bytes) -> None:
         """Like :meth:`send`, for a frame that may be left out when too many of them wait."""
@@ -158,12 +166,17 @@ class Outbox:
         self._break()
 
     def _queue(self, frames: Sequence[bytes | memoryview] | Pieces, size: int, count: int) -> None:
+        size += _PLACE
         if self._dropping or self._bulk_bytes + size > self._limit:
             self._dropping = True
             self.lost += count
         else:
             self._bulk.append((frames, size))
             self._bulk_bytes += size
+
+    def _put_ahead(self, frame: bytes | Pieces, size: int) -> None:
+        self._urgent.append((frame, size))
+        self.urgent_bytes += size
 
     def _start(self) -> None:
         if self._writer is None:
@@ -208,10 +221,9 @@ class Outbox:
             self._flight = _rest((piece,), 0)
             return True
         if self._urgent:
-            frame = self._urgent.popleft()
-            self.urgent_bytes -= len(frame)
-            self._flight = [memoryview(frame)]
-            return True
+            frame, size = self._urgent.popleft()
+            self.urgent_bytes -= size
+            return self._begin(frame if callable(frame) else (frame,))
         if self._bulk_bytes <= self._limit // 4:
             self._dropping = False
         if self._notice is not None and self.lost != self._told and not self._sealed:
@@ -223,12 +235,15 @@ class Outbox:
         if self._bulk:
             frames, size = self._bulk.popleft()
             self._bulk_bytes -= size
-            if callable(frames):
-                self._pieces = frames()
-                return self._next()
-            self._flight = _rest(frames, 0)
-            return True
+            return self._begin(frames)
         return False
+
+    def _begin(self, frames: Sequence[bytes | memoryview] | Pieces) -> bool:
+        if callable(frames):
+            self._pieces = frames()
+            return self._next()
+        self._flight = _rest(frames, 0)
+        return True
 
     def _send_some(self) -> int:
         if self._tls:

@@ -420,7 +420,8 @@ def test_the_two_option_form_takes_keys_too(guarded: TcpServer, keys: Path) -> N
 # Servers that come and go
 
 
-def test_a_session_lives_on_when_its_server_restarts_in_time() -> None:
+def test_a_session_lives_on_when_its_server_restarts_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RBKIT_CONNECT_TIMEOUT", str(scaled(2)))
     with TcpServer() as server, gateway("--server", f"web={server.address}") as process:
         with connect(process.url, server="web") as client:
             before = client.handshake()["pid"]

@@ -34,6 +34,9 @@ class Listener:
     def send_text(self, text: str) -> None:
         pass
 
+    def give_up(self, reason: str) -> None:
+        pass
+
 
 Bind = Callable[[int, str], Any]
 
@@ -41,7 +44,7 @@ Bind = Callable[[int, str], Any]
 @pytest.fixture(scope="module", autouse=True)
 def bridges_context() -> None:
     """The bridge's context stays for the life of the process: it is there before a test's leaks are counted."""
-    bridge_socket(zmq.REQ).close(0)
+    bridge_socket(zmq.REQ, "", None, 1000).close(0)
 
 
 @pytest.fixture
@@ -86,6 +89,7 @@ def test_a_server_that_restarts_while_the_loop_is_blocked_has_lost_the_command(b
         command_timeout=60,
         connect_timeout=2,
         max_commands=64,
+        max_answer=100_000,
     )
     try:
         assert requests.connect() is None
@@ -104,7 +108,7 @@ def test_a_server_that_restarts_while_the_loop_is_blocked_has_lost_the_command(b
 def test_a_publisher_is_found_although_the_loop_was_blocked_past_the_time_out(bind: Bind) -> None:
     publisher = bind(zmq.PUB, "tcp://127.0.0.1:*")
     listener = Listener()
-    feed = Feed.join(publisher.last_endpoint.decode(), listener)
+    feed = Feed.join(publisher.last_endpoint.decode(), listener, None, 100_000)
     try:
         gevent.spawn(block, 0.6)
         assert feed.wait_connected(0.5)
@@ -115,10 +119,10 @@ def test_a_publisher_is_found_although_the_loop_was_blocked_past_the_time_out(bi
 def test_a_refused_feed_is_tried_anew_by_the_next_session(bind: Bind) -> None:
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     first, second = Listener(), Listener()
-    refused = Feed.join(endpoint, first)
+    refused = Feed.join(endpoint, first, None, 100_000)
     assert not refused.wait_connected(1)
     bind(zmq.PUB, endpoint)
-    feed = Feed.join(endpoint, second)
+    feed = Feed.join(endpoint, second, None, 100_000)
     try:
         assert feed is not refused
         assert feed.wait_connected(2)

@@ -30,6 +30,7 @@ def test_defaults() -> None:
     assert (found.token, found.authorize, found.allowed_origins) == (None, None, ())
     assert (found.mount, found.frames, found.command_timeout, found.max_sessions) == ("/__rbkit__", "binary", 60.0, 32)
     assert (found.max_commands, found.max_message, found.backlog) == (64, 65536, 64 * 1024 * 1024)
+    assert found.max_server_message == 32 * 1024 * 1024
     assert (found.ping_interval, found.linger, found.snapshot_rate) == (15.0, 10.0, 20_000_000)
     assert found.name == default_name()
 
@@ -51,6 +52,7 @@ OPTIONS = {
     "max_commands": 3,
     "max_message": 1000,
     "backlog": 1_000_000,
+    "max_server_message": 100_000,
     "ping_interval": 0.5,
     "bind_host": "10.0.0.5",
     "insecure_bind": True,

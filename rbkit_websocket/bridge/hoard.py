@@ -1,0 +1,85 @@
+"""What a ZeroMQ server has sent of a message that is not whole yet: libzmq keeps it and bounds neither parts nor bytes.
+
+``ZMQ_MAXMSGSIZE`` is for one part, a high-water mark counts whole messages. What is between is seen in the kernel's
+count of the bytes that a TCP connection has received. Other connections (ipc) are not counted: their servers are on
+this machine.
+"""
+
+from __future__ import annotations
+
+import struct
+
+# Not socket.socket, which gevent may have patched: its sockets watch the descriptor, which is libzmq's.
+from _socket import AF_INET, SOCK_STREAM
+from _socket import socket as Socket  # noqa: N812 - a class, under its usual name
+from socket import IPPROTO_TCP
+from typing import Final
+
+__all__ = ["LOOK", "Flooded", "Hoard"]
+
+LOOK: Final = 0.25
+"""Seconds between two looks at it."""
+
+# What may be in the kernel's buffers, and what a message's parts and heads add.
+_SLACK: Final = 16 * 1024 * 1024
+
+_TCP_INFO: Final = 11  # linux/tcp.h
+_BYTES_RECEIVED: Final = struct.Struct("=128xQ")  # of struct tcp_info
+
+
+class Flooded(Exception):
+    """A server has sent more than may be kept for it without ever completing a message."""
+
+    def __str__(self) -> str:
+        return "the Rbkit server sends without end (option max_server_message)"
+
+
+class Hoard:
+    """Of one socket that connects.
+
+    Args:
+        most: bytes that a message may have.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._descriptor: int | None = None
+        self._mark = 0
+        self._suspect = False
+
+    def connected(self, descriptor: int | None) -> None:
+        """Has a connection now, which is libzmq's; or none."""
+        self._descriptor = descriptor
+        self.taken()
+
+    def taken(self) -> None:
+        """All whole messages have been taken."""
+        self._mark = self._received() or 0
+        self._suspect = False
+
+    def check(self) -> None:
+        """To be called while there is nothing to be taken.
+
+        Raises:
+            Flooded: too much has come since, twice in a row (the descriptor may just have become another's).
+        """
+        received = self._received()
+        suspect = received is not None and received - self._mark > self._most + _SLACK
+        if suspect and self._suspect:
+            raise Flooded
+        self._suspect = suspect
+
+    def _received(self) -> int | None:
+        if self._descriptor is None:
+            return None
+        try:
+            sock = Socket(AF_INET, SOCK_STREAM, 0, fileno=self._descriptor)
+        except OSError:
+            return None
+        try:
+            (received,) = _BYTES_RECEIVED.unpack(sock.getsockopt(IPPROTO_TCP, _TCP_INFO, _BYTES_RECEIVED.size))
+            return int(received)
+        except (OSError, struct.error):  # no TCP, no Linux, or an old one
+            return None
+        finally:
+            sock.detach()
