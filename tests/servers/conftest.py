@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.rawclient import RawClient, RbkitConnection, connect_rbkit
-from support.servers import ALL, SERVERS, TOKEN, WebServer
+from support.servers import ALL, SELF_REFUSING, SERVERS, TOKEN, UNSUPPORTED, WebServer
 from support.standin import StandIn
 
 
@@ -106,6 +106,17 @@ def site(flask_site: Site) -> Iterator[Site]:
     """Flask under each server."""
     with in_use(flask_site):
         yield flask_site
+
+
+LAUNCHERS = {**ALL, **UNSUPPORTED, **SELF_REFUSING}
+
+
+@pytest.fixture(scope="session", params=LAUNCHERS)
+def any_server(request: pytest.FixtureRequest) -> Iterator[tuple[str, WebServer]]:
+    """Each server of the tests by its name, those that refuse all upgrades too."""
+    # Some write a traceback for what is no HTTP, whoever is asked.
+    with LAUNCHERS[request.param](check_log=False) as web:
+        yield request.param, web
 
 
 @pytest.fixture(scope="session", params=["flask", "django"])

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from support.rawclient import CLOSE, TEXT, RawClient, close_payload, encode, upgrade_request
-from support.servers import ALL, SELF_REFUSING, UNSUPPORTED, WebServer
+from support.servers import ALL, WebServer
 
 from .conftest import Fleet, Site, in_use, target
 
@@ -41,16 +40,6 @@ REFUSED: dict[str, dict[str, Any]] = {
     "version": {"Sec_WebSocket_Version": "8"},
     "body or server": {},
 }
-
-LAUNCHERS = {**ALL, **UNSUPPORTED, **SELF_REFUSING}
-
-
-@pytest.fixture(scope="module", params=LAUNCHERS)
-def any_server(request: pytest.FixtureRequest) -> Iterator[tuple[str, WebServer]]:
-    """Each server of the tests, those that refuse all upgrades too."""
-    # pywsgi writes a traceback for chunks that are none, of whichever request.
-    with LAUNCHERS[request.param](check_log=False) as web:
-        yield request.param, web
 
 
 def leaked(web: WebServer) -> bytes:

@@ -7,25 +7,16 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator
 
 import pytest
 from support.rawclient import RawClient, upgrade_request
-from support.servers import ALL, SELF_REFUSING, TOKEN, UNSUPPORTED, WebServer
+from support.servers import SELF_REFUSING, TOKEN, WebServer
 
 from rbkit_websocket.dashboard import bundle, pages
 
 from .conftest import target
 
-LAUNCHERS = {**ALL, **UNSUPPORTED, **SELF_REFUSING}
-
 NEXT = b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-
-
-@pytest.fixture(scope="module", params=LAUNCHERS)
-def any_server(request: pytest.FixtureRequest) -> Iterator[tuple[str, WebServer]]:
-    with LAUNCHERS[request.param]() as web:
-        yield request.param, web
 
 
 def request(method: str, path: str, *headers: str) -> bytes:
