@@ -6,19 +6,22 @@ What comes from here is a look, not a promise: the application goes on taking an
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from .clock import time
 from .errors import NoRoom
 from .unpatched import original
 
-__all__ = ["descriptors_left", "require_descriptors", "require_threads"]
+__all__ = ["descriptors_left", "require_descriptors", "require_threads", "with_room"]
 
 # What stays the application's own: a handful of connections, files and pipes.
 DESCRIPTORS_KEPT: Final = 16
 THREADS_KEPT: Final = 2
 
 _PATIENCE: Final = 0.5
+
+T = TypeVar("T")
 
 
 def descriptors_left() -> int | None:
@@ -53,6 +56,46 @@ def require_descriptors(wanted: int) -> None:
             f"only {left} file descriptors are left in this process, and the application needs them itself; "
             "raise its limit (ulimit -n), or look for what keeps descriptors open"
         )
+
+
+def with_room(wanted: int, make: Callable[[], T]) -> T:
+    """Calls what ends or hangs the process where it cannot get its descriptors, although others take them as well.
+
+    Args:
+        wanted: descriptors that are free when it is called, but for one for each thread that is in the midst of opening
+            something just then: well more than it needs.
+        make: what runs for less than a millisecond and does not let go of the interpreter's lock.
+
+    Raises:
+        NoRoom: there are not as many, or too few would be left for the application; nothing has been called.
+    """
+    close = _closer()
+    require_descriptors(wanted)
+    reserved: list[int] = []
+    try:
+        # Held, so that the application cannot take them in between.
+        while len(reserved) < wanted:
+            reserved.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        for descriptor in reserved:
+            os.close(descriptor)
+        raise NoRoom(f"{error.strerror} in this process; raise its limit (ulimit -n)") from error
+    # From here on no other thread runs Python code: whoever has just got the interpreter's lock keeps it for the switch
+    # interval (5 ms), and nothing below gives it away.
+    time.sleep(0)
+    for descriptor in reserved:
+        close(descriptor)
+    return make()
+
+
+def _closer() -> Callable[[int], object]:
+    """``close(2)`` without giving the interpreter's lock away, as ``os.close()`` does."""
+    try:
+        import ctypes
+
+        return ctypes.PyDLL(None).close
+    except (ImportError, OSError, AttributeError):  # an interpreter without ctypes, or a C library without names
+        return os.close
 
 
 def require_threads(wanted: int) -> None:

@@ -116,6 +116,7 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
         nonlocal forward
         forward = to or start_and_forward
 
+    _import_ahead()
     entry = _Entry(Runtime(settings), app, switch)
     _name_requests(rbkit_websocket, settings.request_names, ours)
     rbkit_websocket.__wrapped__ = app  # type: ignore[attr-defined]
@@ -166,6 +167,12 @@ def _looking_after(runtime: Runtime, app: WSGIApplication) -> WSGIApplication:
         return app(environ, start_response)
 
     return look_and_forward
+
+
+def _import_ahead() -> None:
+    """What serves requests, where gevent is here already: at the first one no descriptor may be left to import with."""
+    if loaded("gevent") is not None:
+        from . import server, upgrade  # noqa: F401
 
 
 def ensure_started() -> None:

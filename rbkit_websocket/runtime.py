@@ -78,6 +78,8 @@ class Runtime:
             self.own_endpoints()
         except RbkitError as error:
             log.error("rbkit: %s. The application runs on, but cannot be watched.", error)
+        except OSError as error:  # no descriptor to import with, say
+            log.error("rbkit: could not start (%s). The application runs on, but cannot be watched.", error.strerror)
         except Exception:  # a boundary: profiling must never take the application down
             log.exception("rbkit: could not start. The application runs on, but cannot be watched.")
 
@@ -212,7 +214,7 @@ class Runtime:
                 "rss": status.number("rss"),
                 "requests": status.number("requests"),
                 "sessions": status.number("sessions"),
-                "problem": None if status.answered else f"does not answer within {_PATIENCE:g} s",
+                "problem": None if status.answered else status.problem or f"does not answer within {_PATIENCE:g} s",
             }
             for record, status in zip(records, statuses, strict=True)
         ]
@@ -227,7 +229,7 @@ class Runtime:
         from .takeover import obstacle
 
         # Behind #, the token reaches no proxy's and no server's log when the address is opened.
-        address = f"{application_url(environ)}{self.settings.mount}/#token={quote(token, safe='')}"
+        address = f"{application_url(environ)}{self.settings.mount}/#token={token}"
         problem = obstacle(environ) if environ else None
         lines = [f"watch this application at {address}"]
         if problem is not None:

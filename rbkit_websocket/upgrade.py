@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from . import sessions
 from .bridge import Bridge
 from .bridge.requests import NOT_RUNNING
-from .errors import NoSuchServer, Rejected, RuntimeDirectoryError, ServerStartError
+from .errors import NoRoom, NoSuchServer, Rejected, RuntimeDirectoryError, ServerStartError
 from .handshake import accept_headers, query, validate
+from .headroom import require_descriptors
 from .protocol import envelope
 from .redaction import redact
 from .responses import StartResponse, refuse
@@ -22,6 +23,9 @@ from .websocket.hardened import HardenedWebSocket, encode_frame
 __all__ = ["serve"]
 
 log = logging.getLogger(__name__)
+
+# Two connections to the server of this process, both ends, and a copy of the client's where threads serve it.
+_DESCRIPTORS: Final = 5
 
 
 class _LastAnswer:
@@ -94,6 +98,10 @@ def _reserve(takeover: Takeover, most: int) -> None:
             f"{most} sessions are open in this worker already, a thread each, and the last of its {threads} "
             "threads is the application's: start the server with more threads"
         )
+    try:
+        require_descriptors(_DESCRIPTORS)
+    except NoRoom as error:
+        raise Rejected("503 Service Unavailable", str(error), (("Retry-After", "5"),)) from error
     if not sessions.reserve(takeover, most):
         raise Rejected("503 Service Unavailable", words, (("Retry-After", "5"),))
 

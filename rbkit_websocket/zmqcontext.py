@@ -7,20 +7,16 @@ cannot be had is an error as usual, and so is a connection.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from typing import Any, Final
 
 import zmq
 
-from .clock import time
-from .errors import NoRoom
-from .headroom import require_descriptors, require_threads
+from .headroom import require_threads, with_room
 
 __all__ = ["new_context"]
 
 # Two for epoll, three for mailboxes, one for the first socket; the rest is for threads that open something just then.
-_RESERVED: Final = 32
+_DESCRIPTORS: Final = 32
 _THREADS: Final = 2
 
 
@@ -30,33 +26,11 @@ def new_context() -> zmq.Context[Any]:
     Raises:
         NoRoom: the process has too few descriptors or threads left to be sure of that.
     """
-    close = _closer()
     require_threads(_THREADS)
-    require_descriptors(_RESERVED)
-    reserved: list[int] = []
-    try:
-        # Held, so that the application cannot take them before libzmq does.
-        while len(reserved) < _RESERVED:
-            reserved.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-    except OSError as error:
-        for descriptor in reserved:
-            os.close(descriptor)
-        raise NoRoom(f"{error.strerror} in this process; raise its limit (ulimit -n)") from error
-    # From here on no other thread may run Python code: whoever has just got the interpreter's lock keeps it for the
-    # switch interval (5 ms), and nothing below gives it away. A thread in the middle of a system call takes one.
-    time.sleep(0)
-    for descriptor in reserved:
-        close(descriptor)
+    return with_room(_DESCRIPTORS, _start)
+
+
+def _start() -> zmq.Context[Any]:
     context: zmq.Context[Any] = zmq.Context()
     context.socket(zmq.PAIR).close(0)  # the first socket starts the threads
     return context
-
-
-def _closer() -> Callable[[int], object]:
-    """``close(2)`` without giving the interpreter's lock away, as ``os.close()`` does."""
-    try:
-        import ctypes
-
-        return ctypes.PyDLL(None).close
-    except (ImportError, OSError, AttributeError):  # an interpreter without ctypes, or a C library without names
-        return os.close

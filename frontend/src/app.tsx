@@ -1,5 +1,4 @@
-import { Door } from "./connection/door.ts";
-import { browserWorld, Link } from "./connection/link.ts";
+import { Link } from "./connection/link.ts";
 import { panels } from "./panels/index.ts";
 import type { Panel, PanelModule } from "./panels/panel.ts";
 
@@ -10,7 +9,6 @@ export interface Mounted {
 
 /** The link, and every panel made once. */
 export class App {
-  readonly door = new Door();
-  readonly link = new Link({ ...browserWorld, page: document.baseURI, servers: () => this.door.list() });
+  readonly link = new Link();
   readonly mounted: readonly Mounted[] = panels.map((module) => ({ module, panel: module.create(this.link) }));
 }

@@ -103,6 +103,11 @@ class Feed:
                 pass
         return False
 
+    @property
+    def problem(self) -> str | None:
+        """Why the publisher does not want us; None when it is only absent."""
+        return self._source.problem
+
     def leave(self, listener: Listener) -> None:
         """Takes ``listener`` out; the last one's leaving closes the socket and joins the pump before this returns."""
         if os.getpid() != self._pid:

@@ -26,6 +26,10 @@ Message = bytes | memoryview
 class Source(Protocol):
     """Published messages of one server."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why the server does not want us; None when it is only absent, or there."""
+
     def connected(self) -> bool | None:
         """Whether the first attempt to reach the server has succeeded; None as long as that is open."""
 
@@ -58,6 +62,8 @@ def publications(endpoint: str, keys: ClientKeys | None, most: int) -> Source:
 
 
 class _ZmqSource:
+    problem = None  # what a server refuses it refuses to commands first
+
     def __init__(self, endpoint: str, keys: ClientKeys | None, most: int) -> None:
         self._sub = bridge_socket(zmq.SUB, endpoint, keys, most)
         self._sub.subscribe(b"")
@@ -113,6 +119,10 @@ class _LocalSource:
     def __init__(self, path: str) -> None:
         self._connection = LocalConnection(path, PUBLICATIONS)
         self._readiness = Readiness(self._connection.descriptor)
+
+    @property
+    def problem(self) -> str | None:
+        return self._connection.problem
 
     def connected(self) -> bool | None:
         if self._connection.up:

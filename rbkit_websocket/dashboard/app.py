@@ -42,6 +42,9 @@ def _respond(environ: dict[str, Any], start_response: StartResponse, runtime: Ru
         return refuse(environ, start_response, refusal)
     except (ServerStartError, RuntimeDirectoryError) as error:
         return refuse(environ, start_response, Rejected("503 Service Unavailable", str(error)))
+    except OSError as error:
+        words = f"this cannot be answered now: {error.strerror} in the process"
+        return refuse(environ, start_response, Rejected("503 Service Unavailable", words))
 
 
 def _redirect(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:

@@ -19,6 +19,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
 from gevent.socket import socket
 
+from ..headroom import with_room
 from .base import BufferedTakeover, StartResponse, worker_leaving
 
 __all__ = ["ThreadTakeover", "read_ahead"]
@@ -29,6 +30,9 @@ _TLS: Final = (
     "gunicorn -k gevent --certfile ... --keyfile ..."
 )
 _ONE_THREAD: Final = "the only worker thread would be kept from the application by a session. Start this server with "
+
+# libev opens three or four for an event loop, and where there are none ends the process, or tries for ever.
+_HUB: Final = 16
 
 
 class ThreadTakeover(BufferedTakeover):
@@ -66,13 +70,15 @@ class ThreadTakeover(BufferedTakeover):
         return lambda: False
 
     def open(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
+        if not isinstance(self._server_sock, socket) and get_hub_if_exists() is None:
+            # Whoever has set up an event loop in this thread goes on to need it; a new one is ours. First of all, since
+            # it may not be had.
+            self._hub = with_room(_HUB, gevent.get_hub)
         self._buffer += self._read_ahead()
         self._send_101(start_response, headers)
         if not isinstance(self._server_sock, socket):
             self._timeout = self._server_sock.gettimeout()
             copy = os.dup(self._server_sock.fileno())
-            # Whoever has set up an event loop in this thread goes on to need it.
-            self._hub = gevent.get_hub() if get_hub_if_exists() is None else None
             self.sock = socket(fileno=copy)
         self._prepare()
 
