@@ -7,9 +7,10 @@ import itertools
 import json
 import threading
 import time
+import urllib.request
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -272,6 +273,22 @@ def test_requests_and_what_blocks_the_loop_are_named(chromium: Chrome) -> None:
         page.wait_for("Waits are sampled")
         page.click("Waits are sampled")
         page.wait_for("Sample waits")
+
+
+def test_streamed_answers_are_requests_of_their_own_age(chromium: Chrome) -> None:
+    with SERVERS["gunicorn-gevent"]("streaming") as web, panels(chromium, web) as page, ExitStack() as streams:
+        page.enter("greenlets")
+        for _ in range(4):
+            streams.enter_context(urllib.request.urlopen(web.url("/stream", scheme="http"), timeout=scaled(60)))
+        page.wait_for("Requests 4")
+        page.click("Requests", ".segments button")
+        page.wait(lambda: page.seen("summary", "GET /stream"), "the streams")
+        assert "old" in page.seen("summary", "GET /stream")[0].text
+        page.go("")
+        page.wait(lambda: page.text(".card-facts").startswith("Requests now\n4"), "four of them in the overview")
+        assert "\nOldest\n\N{EN DASH}" not in page.text(".card-facts")
+        web.get("/end")
+        page.wait(lambda: page.text(".card-facts").startswith("Requests now\n0"), "their end")
 
 
 @contextmanager

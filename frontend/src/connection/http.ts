@@ -8,7 +8,10 @@ export interface Server {
   readonly application: string;
   /** Seconds since the epoch. */
   readonly started: number | null;
+  /** Whether it answered; those that have ended are not in the list. */
   readonly alive: boolean;
+  /** Why it did not; null where it did, or nothing is said. */
+  readonly problem: string | null;
   /** Bytes; null where the server list does not say. */
   readonly rss: number | null;
   /** Requests that run now; null where not said. */
@@ -62,6 +65,7 @@ function readServer(entry: { [key: string]: unknown }): Server {
     application: text(entry.application) ?? "",
     started: number(entry.started),
     alive: entry.alive !== false,
+    problem: text(entry.problem),
     rss: number(entry.rss),
     requests: number(entry.requests),
     sessions: number(entry.sessions),

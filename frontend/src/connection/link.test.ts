@@ -62,6 +62,7 @@ const OPEN: Access = {
       application: "shop",
       started: 1,
       alive: true,
+      problem: null,
       rss: null,
       requests: null,
       sessions: null,

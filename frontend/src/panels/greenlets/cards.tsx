@@ -1,7 +1,7 @@
 import { useEffect } from "preact/hooks";
 import { clean, count, duration } from "../../ui/format.ts";
 import type { Card } from "../panel.ts";
-import { ownFrame } from "./reading.ts";
+import { ageOf, ownFrame } from "./reading.ts";
 import type { TaskStore } from "./store.ts";
 
 /** The overview's share: requests that run now, and what held the event loop. */
@@ -14,7 +14,7 @@ export function greenletCards(store: TaskStore): Card[] {
     const serving = new Set(tasks.filter((task) => task.request && task.kind === "greenlet"));
     const threads = tasks.filter((task) => task.request && task.kind === "thread");
     const requests = serving.size ? [...serving] : threads;
-    const ages = requests.flatMap((task) => (task.age === null ? [] : [task.age]));
+    const ages = requests.map(ageOf).filter((age) => age !== null);
     return (
       <dl class="card-facts">
         <dt>Requests now</dt>

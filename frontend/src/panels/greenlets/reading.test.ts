@@ -10,8 +10,9 @@ const greenlet = (more: object) => ({
   thread: 7,
   state: "waiting",
   waiting_on: "sleep",
-  age: 2,
+  age: 900,
   request: "GET /slow",
+  request_age: 2,
   stack: STACK,
   ...more,
 });
@@ -22,8 +23,8 @@ describe("stacks", () => {
       threads: [{ id: 7, name: "main", native_id: 7, state: "running", request: null, stack: [] }],
       greenlets: [
         greenlet({}),
-        greenlet({ id: 2, age: 5 }),
-        greenlet({ id: 3, age: null }),
+        greenlet({ id: 2, request_age: 5 }),
+        greenlet({ id: 3, request_age: null }),
         greenlet({ id: 4, request: "GET /other" }),
         greenlet({ id: 5, request: null, state: "running", waiting_on: null }),
       ],
@@ -36,7 +37,10 @@ describe("stacks", () => {
       ["greenlet", "", 1, "running"],
       ["thread", "", 1, "running"],
     ]);
+    // Not the 900 s of its connection; what serves no request is as old as it is.
     expect([groups[0]!.oldest, groups[0]!.youngest]).toEqual([5, 2]);
+    expect(groups[2]!.oldest).toBe(900);
+    expect(group(readStacks({ greenlets: [greenlet({ request_age: undefined })] }))[0]!.oldest).toBeNull();
     expect(groups[0]!.stack[1]).toEqual({ label: "Class.view", file: "/srv/app.py", line: 12 });
   });
 

@@ -18,9 +18,11 @@ export interface Task {
   readonly name: string;
   readonly state: State;
   readonly waitingOn: string;
-  /** Seconds since it was spawned; null where not known. */
+  /** Seconds since it was spawned, which is when its connection began; null where not known. */
   readonly age: number | null;
   readonly request: string;
+  /** Seconds since the request began; null where not known. */
+  readonly requestAge: number | null;
   /** Innermost first. */
   readonly stack: readonly StackFrame[];
 }
@@ -34,7 +36,7 @@ export interface Group {
   readonly request: string;
   readonly names: readonly string[];
   readonly count: number;
-  /** Ages of the oldest and the youngest; null where none is known. */
+  /** Ages of the oldest and the youngest, of the requests where there are any; null where none is known. */
   readonly oldest: number | null;
   readonly youngest: number | null;
   readonly stack: readonly StackFrame[];
@@ -62,11 +64,17 @@ export function readStacks(answer: Packed): Task[] {
       waitingOn: text(task.waiting_on) ?? "",
       age: number(task.age),
       request: text(task.request) ?? "",
+      requestAge: number(task.request_age),
       stack: readStack(task.stack),
     }));
   const greenlets = read("greenlet", answer.greenlets);
   const threads = read("thread", answer.threads);
   return [...greenlets, ...threads];
+}
+
+/** How old a task is: the request that it serves, where it serves one. A connection's age says nothing of that. */
+export function ageOf(task: Task): number | null {
+  return task.request ? task.requestAge : task.age;
 }
 
 /** Groups tasks that stand at the same place for the same request; running ones first, then the oldest. */
@@ -86,7 +94,7 @@ export function group(tasks: readonly Task[], filter = ""): Group[] {
 
 function joined(key: string, members: readonly Task[]): Group {
   const first = members[0]!;
-  const ages = members.flatMap((task) => (task.age === null ? [] : [task.age]));
+  const ages = members.map(ageOf).filter((age) => age !== null);
   return {
     key,
     kind: first.kind,

@@ -1,8 +1,9 @@
 /** What runs and waits in the process, asked for while somebody looks; and what blocks its event loop. */
 
-import { type Signal, signal } from "@preact/signals";
+import { batch, type Signal, signal } from "@preact/signals";
 import { CommandError, type Link } from "../../connection/link.ts";
 import { type Poll, poll } from "../../connection/poll.ts";
+import { text } from "../../protocol/codec.ts";
 import { type Blocked, readBlocked, readStacks, type Task } from "./reading.ts";
 
 const PERIOD_MS = 2000;
@@ -10,6 +11,8 @@ const PERIOD_MS = 2000;
 export class TaskStore {
   readonly tasks: Signal<readonly Task[] | null> = signal(null);
   readonly blocked: Signal<Blocked | null> = signal(null);
+  /** What of the process is not among the tasks, in the server's words; empty for nothing. */
+  readonly unseen = signal("");
   /** Why there is nothing to show; empty when there is. */
   readonly problem = signal("");
   readonly blockedProblem = signal("");
@@ -22,7 +25,7 @@ export class TaskStore {
   constructor(readonly link: Link) {
     link.onConnect(() => {
       this.tasks.value = this.blocked.value = this.waits.value = null;
-      this.problem.value = this.blockedProblem.value = "";
+      this.problem.value = this.blockedProblem.value = this.unseen.value = "";
     });
   }
 
@@ -43,7 +46,11 @@ export class TaskStore {
     if (this.frozen.peek()) return;
     if (this.link.has("stacks")) {
       await this.asked(this.problem, async () => {
-        this.tasks.value = readStacks(await this.link.ask("stacks"));
+        const answer = await this.link.ask("stacks");
+        batch(() => {
+          this.tasks.value = readStacks(answer);
+          this.unseen.value = text(answer.unseen) ?? "";
+        });
       });
     }
     if (this.link.has("blocked")) {

@@ -117,6 +117,7 @@ function Tasks({ store }: { store: TaskStore }) {
         <SearchField text={filter} words="Filter by request, function or file" />
       </header>
       {store.problem.value && <p class="notice bad inset">{clean(store.problem.value)}</p>}
+      {store.unseen.value && <p class="inside soft">{clean(store.unseen.value)}</p>}
       {!tasks && !store.problem.value && <p class="empty">Asking…</p>}
       {tasks && !groups.length && (
         <p class="empty">
@@ -150,8 +151,8 @@ function doing(one: Group): string {
   return WAITS[one.waitingOn] ?? (one.state === "waiting" ? "waits" : "state unknown");
 }
 
-function ageWords({ oldest, youngest, count: number }: Group): string {
-  if (oldest === null || youngest === null) return "";
+function ageWords({ oldest, youngest, request, count: number }: Group): string {
+  if (oldest === null || youngest === null) return request ? "begun before anybody watched" : "";
   if (number === 1 || duration(oldest * 1e6) === duration(youngest * 1e6)) return `${duration(oldest * 1e6)} old`;
   return `${duration(youngest * 1e6)} to ${duration(oldest * 1e6)} old`;
 }

@@ -293,7 +293,8 @@ function Workers({ link }: { link: Link }) {
               <tr key={server.id}>
                 <td>
                   {server.name ? `${clean(server.name)} · ` : ""}
-                  pid {server.pid ?? "?"} {!server.alive && <span class="soft">does not answer</span>}
+                  pid {server.pid ?? "?"}{" "}
+                  {!server.alive && <span class="soft">{clean(server.problem ?? "does not answer", 200)}</span>}
                 </td>
                 <td class="soft">{server.started ? new Date(server.started * 1000).toLocaleString() : "–"}</td>
                 <td class="number">{server.rss === null ? "–" : bytes(server.rss)}</td>
