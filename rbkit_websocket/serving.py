@@ -114,9 +114,11 @@ class _Handler(Serving):
         super().hide(hide)
         _hide_attributes(self.held, ("requestline", "path"), hide)
         headers = self.held.headers
-        for key, value in headers.items():
-            if not key.lower().startswith("sec-") and (hidden := hide(value)) != value:
-                headers.replace_header(key, hidden)
+        fields = headers.items()
+        for key, _ in fields:
+            del headers[key]  # all of that name; there may be several
+        for key, value in fields:
+            headers[key] = value if key.lower().startswith("sec-") else hide(value)
 
 
 class PywsgiRequest(_Handler):

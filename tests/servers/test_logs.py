@@ -44,6 +44,7 @@ REQUESTS = (
     upgrade_request(SPELLED[0], Origin="https://evil.example"),
     upgrade_request("/", Referer=REFERER, X_Original_URI=SPELLED[1], Authorization=f"Bearer {TOKEN}"),
     upgrade_request("/", Referer=REFERER, version="HTTP/1.0"),
+    upgrade_request("/", extra=(("Referer", REFERER), ("Referer", REFERER))),
     f"GET /__rbkit__/servers?%74oken={TOKEN} HTTP/1.1\r\nHost: x\r\nReferer: {REFERER}\r\n\r\n".encode(),
     f"GET /__rbkit__/?token={TOKEN} HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
     f"HEAD /__rbkit__?token={TOKEN} HTTP/1.1\r\nHost: x\r\n\r\n".encode(),

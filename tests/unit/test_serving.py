@@ -79,6 +79,7 @@ def test_a_middleware_is_blamed_only_where_the_server_cannot_be_found() -> None:
 
 
 def test_a_handler_logs_no_token() -> None:
-    handler = Handler(lambda: redact({}), ("Referer", "http://host/?token=secret"), ("Sec-WebSocket-Key", "+token=="))
+    headers = [("Referer", "http://host/?token=secret")] * 2 + [("Sec-WebSocket-Key", "+token=="), ("X-A", "b")]
+    handler = Handler(lambda: redact({}), *headers)
     assert (handler.path, handler.requestline) == ("/?token=***", "GET /?token=*** HTTP/1.1")
-    assert handler.headers.items() == [("Referer", "http://host/?token=***"), ("Sec-WebSocket-Key", "+token==")]
+    assert handler.headers.items() == [("Referer", "http://host/?token=***")] * 2 + headers[2:]
