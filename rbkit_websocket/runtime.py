@@ -229,7 +229,7 @@ class Runtime:
         from .takeover import obstacle
 
         # Behind #, the token reaches no proxy's and no server's log when the address is opened.
-        address = f"{application_url(environ)}{self.settings.mount}/#token={token}"
+        address = f"{application_url(environ)}{self.settings.mount}/#token={quote(token, safe='')}"
         problem = obstacle(environ) if environ else None
         lines = [f"watch this application at {address}"]
         if problem is not None:

@@ -1,4 +1,5 @@
-import { Link } from "./connection/link.ts";
+import { Door } from "./connection/door.ts";
+import { browserWorld, Link } from "./connection/link.ts";
 import { panels } from "./panels/index.ts";
 import type { Panel, PanelModule } from "./panels/panel.ts";
 
@@ -9,6 +10,7 @@ export interface Mounted {
 
 /** The link, and every panel made once. */
 export class App {
-  readonly link = new Link();
+  readonly door = new Door();
+  readonly link = new Link({ ...browserWorld, page: document.baseURI, servers: () => this.door.list() });
   readonly mounted: readonly Mounted[] = panels.map((module) => ({ module, panel: module.create(this.link) }));
 }

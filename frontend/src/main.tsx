@@ -6,30 +6,35 @@ import "./styles/shell.css";
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { App } from "./app.tsx";
-import { addressWith, login, serverIn, tokenOf } from "./connection/http.ts";
+import { takeToken } from "./connection/door.ts";
+import { addressWith, serverIn } from "./connection/http.ts";
 import { followPresence } from "./connection/presence.ts";
 import { followAddress } from "./route.ts";
 import { Root } from "./shell/root.tsx";
 import { applyTheme } from "./theme.ts";
 
 applyTheme();
-const { token, address } = tokenOf(location.href);
-// Before anything else: not in the history, not in a screenshot.
-if (token !== null) history.replaceState(null, "", address);
+const app = new App();
+const places = new Set(["/", ...app.mounted.map(({ module }) => `/${module.id}`)]);
+
+/** Before anything else: a secret is not for the history, nor for a screenshot. */
+function clearAddress(): boolean {
+  const found = takeToken(location.href, places);
+  if (found.address === location.href) return false;
+  history.replaceState(null, "", found.address);
+  app.door.bring(found);
+  return found.tokens.length > 0;
+}
+
+clearAddress();
+// An address with a token that is put into this page's own bar loads nothing anew.
+window.addEventListener("hashchange", () => clearAddress() && app.link.connect());
 followAddress();
 
-const app = new App();
 const host = document.getElementById("app");
 if (host) render(<Root app={app} />, host);
 
-async function begin(): Promise<void> {
-  if (token) {
-    try {
-      await login(token);
-    } catch {
-      // The link says what is wrong, and tries again.
-    }
-  }
+function begin(): void {
   app.link.connect(serverIn(location.href));
   // One server is found without its name.
   effect(() => {
@@ -41,5 +46,5 @@ async function begin(): Promise<void> {
 
 // A browser that guesses an address loads it beforehand: such a page is no client until it is shown.
 if ("prerendering" in document && document.prerendering)
-  document.addEventListener("prerenderingchange", () => void begin(), { once: true });
-else void begin();
+  document.addEventListener("prerenderingchange", begin, { once: true });
+else begin();

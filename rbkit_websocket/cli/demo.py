@@ -37,12 +37,12 @@ def command(port: int, seconds: float | None, no_load: bool) -> None:
     token = secrets.token_urlsafe(18)
     with _Stop() as stop, ExitStack() as stack:
         server = stack.enter_context(DemoProcess(port, f"rbkit-demo-{os.getpid()}", token))
-        url = f"ws://127.0.0.1:{server.port}/?token={quote(token)}"
+        url = f"ws://127.0.0.1:{server.port}/?token={quote(token, safe='')}"
         click.echo(f"application http://127.0.0.1:{server.port}/")
         from ..dashboard import bundle  # with what serves it, which the other subcommands do not need
 
         missing = "" if bundle.names() else "  (not in this installation: open it to see how to get it)"
-        click.echo(f"dashboard   http://127.0.0.1:{server.port}/__rbkit__/#token={quote(token)}{missing}")
+        click.echo(f"dashboard   http://127.0.0.1:{server.port}/__rbkit__/#token={quote(token, safe='')}{missing}")
         click.echo(f"websocket   {url}  (subprotocol rbkit)")
         try:
             _watch(stack, server, url, seconds, stop, load=not no_load)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import quote, unquote_plus, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, unquote_plus, urlsplit, urlunsplit
 
 from ..errors import ConfigurationError
 
@@ -70,10 +70,9 @@ def parse_url(url: str, *, token: str | None = None, server: str | None = None) 
             found.append(unquote_plus(value))
         elif piece and name != "frames" and not (name == "server" and server is not None):
             kept.append(piece)
-    for piece in parts.fragment.split("&"):
-        name, _, value = piece.partition("=")
-        if name == "token":
-            found.append(unquote_plus(value))
+    # No form: a + is a +, and all of it is the token. What no % has escaped may stand there as it is.
+    if behind := re.search(r"(?:^|&)token=(.*)", parts.fragment):
+        found.append(unquote(behind[1]))
     if server is not None:
         kept.append("server=" + quote(server, safe=""))
     kept.append("frames=binary")

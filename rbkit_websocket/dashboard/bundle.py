@@ -6,12 +6,14 @@ import gzip
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Final
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
 
 __all__ = ["FOLDER", "Asset", "asset", "names"]
 
-FOLDER: Final = Path(__file__).parent / "static"
+# A real directory, or one in a zip file.
+FOLDER: Final = files(__package__) / "static"
 INDEX: Final = "index.html"
 
 _TYPES: Final = {
@@ -44,7 +46,7 @@ def names() -> tuple[str, ...]:
     """The files there are; empty where the package was installed without its dashboard."""
     if not (FOLDER / INDEX).is_file():
         return ()
-    return tuple(sorted(path.name for path in FOLDER.iterdir() if path.suffix in _TYPES and path.is_file()))
+    return tuple(sorted(path.name for path in FOLDER.iterdir() if _suffix(path.name) in _TYPES and path.is_file()))
 
 
 def asset(name: str) -> Asset:
@@ -54,13 +56,22 @@ def asset(name: str) -> Asset:
         OSError: it is gone.
     """
     path = FOLDER / name
-    status = path.stat()
-    return _read(path, status.st_mtime_ns, status.st_size)
+    if isinstance(path, Path):
+        status = path.stat()
+        return _read(path.parent, name, status.st_mtime_ns, status.st_size)
+    if not path.is_file():
+        raise FileNotFoundError(name)
+    folder: Any = FOLDER
+    return _read(folder, name, 0, 0)
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix
 
 
 @lru_cache(maxsize=16)
-def _read(path: Path, _modified: int, _size: int) -> Asset:
-    body = path.read_bytes()
+def _read(folder: Any, name: str, _modified: int, _size: int) -> Asset:
+    body = (folder / name).read_bytes()
     digest = hashlib.sha256(body).hexdigest()[:32]
     # mtime: the same bytes in every worker, as a strong ETag promises.
-    return Asset(_TYPES[path.suffix], f'"{digest}"', body, gzip.compress(body, 6, mtime=0))
+    return Asset(_TYPES[_suffix(name)], f'"{digest}"', body, gzip.compress(body, 6, mtime=0))

@@ -104,6 +104,7 @@ static struct {
     int64_t interval;
     int pending;
     int64_t pending_since, broke, asked_cpu;
+    int64_t respite; /* the main thread is not asked before: its stack is deep */
     int look_at_main; /* 0: no; else 1 + the Way to take it */
     int64_t main_looked;
     int64_t lost_ns;
@@ -127,6 +128,7 @@ static struct {
     unsigned long generation;          /* the looker's: */
     uint64_t threads;                  /* their fingerprint */
     uint64_t frameless;
+    int64_t deep; /* frames of deep stacks in its last look */
     int newborn; /* how many more looks, at most, until a new thread has its first frame */
     int64_t checked, scanned;
 } S = {.mutex = PTHREAD_MUTEX_INITIALIZER, .main_state_file = -1, .threads_file = -1};
@@ -280,6 +282,7 @@ static void look_at_self(void)
                                                                       : read_clock(CLOCK_THREAD_CPUTIME_ID);
     S.pending = 0;
     S.answered++;
+    S.respite = marker.depth > DEEP ? now + (int64_t)marker.depth * NANOSECONDS_A_FRAME : 0;
     pthread_mutex_unlock(&S.mutex);
     put_sample(&S.main, frames, depth, request, now, cpu, WORKS);
 }
@@ -459,7 +462,7 @@ static void tick(int64_t now, int64_t *last, int64_t *last_cpu)
     int64_t cpu = read_clock(S.main.clock), used = cpu - *last_cpu, passed = now - *last;
     *last = now;
     *last_cpu = cpu;
-    if (at_rest(&S.main, now, cpu)) {
+    if (at_rest(&S.main, now, cpu) || now < S.respite) {
         return;
     }
     if (S.pending && !S.by_signal && now - S.broke >= 2 * PATIENCE) {
@@ -671,6 +674,7 @@ static int look_at(PyThreadState *tstate, int64_t now, size_t *hint, int baselin
     if (depth == 0) {
         return 0;
     }
+    S.deep += marker.depth > DEEP ? marker.depth : 0;
     Slot *slot = tstate->thread_id == S.main.ident ? &S.main : slot_of(tstate, hint, now);
     if (slot == NULL) {
         return 1;
@@ -705,6 +709,7 @@ static void look(int baseline)
     int64_t now = read_clock(CLOCK_MONOTONIC);
     size_t hint = 0;
     uint64_t frameless = 0;
+    S.deep = 0;
     S.threads = fingerprint();
     S.generation++;
     for (PyThreadState *tstate = PyInterpreterState_ThreadHead(S.interpreter); tstate != NULL;
@@ -758,7 +763,7 @@ static void *looker_main(void *Py_UNUSED(unused))
             }
             tstate = PyEval_SaveThread();
             /* Whoever wants the lock before the other has it back waits for two switch intervals, not one. */
-            int64_t then = read_clock(CLOCK_MONOTONIC) + BREATH;
+            int64_t then = read_clock(CLOCK_MONOTONIC) + BREATH + S.deep * NANOSECONDS_A_FRAME;
             next = next > then ? next : then;
         }
         pthread_mutex_lock(&S.mutex);
@@ -1003,6 +1008,7 @@ static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
     S.main = (Slot){.ident = main_ident, .clock = main_clock, .wall_seen = now};
     S.main.cpu_seen = read_clock(S.main.clock);
     S.lost_ns = 0;
+    S.respite = 0;
     S.ticks = S.asked = S.answered = S.looks = 0;
     S.main_looked = 0;
     S.checked = S.scanned = now;
@@ -1324,7 +1330,7 @@ static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(u
 PyDoc_STRVAR(stack_doc,
 "stack(thread, frames)\n--\n\n"
 "A stack for fold() from what somebody else has seen: code object, ``f_lasti``, code object, ... innermost first; the\n"
-"innermost 256 frames of more.\n\n"
+"innermost 257 frames of more.\n\n"
 "Raises:\n"
 "    TypeError, OverflowError: something else is in there.");
 

@@ -8,22 +8,29 @@
 
 #include <Python.h>
 #include <frameobject.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "_compat.h"
 
-#define MAX_DEPTH 256
-/* A recursion deeper than this hides the frame that is looked for. */
-#define MAX_SEARCH 2000
+/* Of a deep stack so many frames are kept at each end, with one between that says how many are left out; depth.py does
+ * the same. */
+#define KEPT 128
+#define MAX_DEPTH (2 * KEPT + 1)
+/* A stack whose walk is felt. Looks at such a stack are so far apart that all of them take a few per cent of the time. */
+#define DEEP 2000
+#define NANOSECONDS_A_FRAME 500
 
 typedef struct {
     PyObject *code;    /* a code object */
     Py_ssize_t lasti;  /* a frame's f_lasti: an offset in bytes */
 } Frame;
 
-/* The outermost frame that runs a certain code, as a walk finds it on its way. */
+/* What a walk finds on its way: the outermost frame that runs a certain code, and how many frames there are. */
 typedef struct {
     const PyObject *code; /* what to look for; NULL: nothing */
-    int found;
+    int depth;
     PyObject *frame; /* borrowed; NULL when the frame has no object yet */
 } Marker;
 
@@ -40,17 +47,22 @@ typedef struct {
 
 static int internal_walk = 0; /* whether to use it; set after the check at import */
 
+/* Where the frame goes that is so far from the innermost one: of the outer ones each takes the place of an older one. */
+static inline int place_of(int depth)
+{
+    return depth <= KEPT ? depth : KEPT + 1 + (depth - KEPT - 1) % KEPT;
+}
+
 static int walk_public(PyThreadState *tstate, Frame *out, Marker *marker)
 {
-    const int limit = marker->code != NULL ? MAX_SEARCH : MAX_DEPTH;
     int depth = 0;
     PyFrameObject *frame = PyThreadState_GetFrame(tstate);
-    for (; frame != NULL && depth < limit; depth++) {
+    for (; frame != NULL; depth++) {
         Frame here;
 #if PY_VERSION_HEX >= 0x030B0000
         PyCodeObject *code = PyFrame_GetCode(frame);
         here.code = (PyObject *)code;
-        here.lasti = depth < MAX_DEPTH ? PyFrame_GetLasti(frame) : 0;
+        here.lasti = PyFrame_GetLasti(frame);
         Py_DECREF(code);
         PyFrameObject *back = PyFrame_GetBack(frame);
 #else
@@ -61,24 +73,19 @@ static int walk_public(PyThreadState *tstate, Frame *out, Marker *marker)
         Py_XINCREF(back);
 #endif
         if (here.code == marker->code) {
-            marker->found = 1;
             marker->frame = (PyObject *)frame; /* its own frame keeps it while it runs */
         }
-        if (depth < MAX_DEPTH) {
-            out[depth] = here;
-        }
+        out[place_of(depth)] = here;
         Py_DECREF(frame);
         frame = back;
     }
-    Py_XDECREF(frame);
-    return depth < MAX_DEPTH ? depth : MAX_DEPTH;
+    return depth;
 }
 
 #if HAVE_INTERNAL_WALK
-/* The innermost frames, at most size of them; returns how many. */
-static int walk_internal(PyThreadState *tstate, Frame *out, int size, Marker *marker)
+/* The same without objects; of the innermost frames only if ``limit`` is less than INT_MAX. */
+static int walk_internal(PyThreadState *tstate, Frame *out, int limit, Marker *marker)
 {
-    const int limit = marker->code != NULL ? MAX_SEARCH : size;
 #if PY_VERSION_HEX >= 0x030D0000
     struct _PyInterpreterFrame *frame = tstate->current_frame;
 #else
@@ -105,30 +112,71 @@ static int walk_internal(PyThreadState *tstate, Frame *out, int size, Marker *ma
             continue; /* a frame in the making: the public functions do not show it either */
         }
         if ((PyObject *)code == marker->code) {
-            marker->found = 1;
             marker->frame = (PyObject *)frame->frame_obj;
         }
-        if (depth < size) {
-            out[depth].code = (PyObject *)code;
-            out[depth].lasti = instruction * (Py_ssize_t)sizeof(_Py_CODEUNIT);
-        }
-        depth++;
+        out[place_of(depth++)] =
+            (Frame){(PyObject *)code, instruction * (Py_ssize_t)sizeof(_Py_CODEUNIT)};
     }
-    return depth < size ? depth : size;
+    return depth;
 }
 #endif
 
-/* The innermost MAX_DEPTH frames of a thread, innermost first; returns how many. */
+/* What stands for frames that are left out: the code of a function that is named so, in no file. Borrowed. */
+static inline PyObject *omitted(int number)
+{
+    static PyObject *known = NULL; /* by the number; under the lock */
+    if (known == NULL && (known = PyDict_New()) == NULL) {
+        return NULL;
+    }
+    if (PyDict_GET_SIZE(known) > 1024) {
+        PyDict_Clear(known); /* those in use are kept by their stacks */
+    }
+    char name[64];
+    snprintf(name, sizeof name, "(\xe2\x80\xa6 %d frames \xe2\x80\xa6)", number);
+    PyObject *key = PyLong_FromLong(number);
+    PyObject *code = key != NULL ? PyDict_GetItemWithError(known, key) : NULL;
+    if (code == NULL && key != NULL && !PyErr_Occurred()) {
+        PyObject *made = (PyObject *)PyCode_NewEmpty("", name, 0);
+        code = made != NULL && PyDict_SetItem(known, key, made) == 0 ? made : NULL;
+        Py_XDECREF(made);
+    }
+    Py_XDECREF(key);
+    return code;
+}
+
+/* Puts the outer frames of a deep stack in order, and what stands for those left out before them. Returns how many are
+ * there now. */
+static inline int fit(Frame *out, int depth)
+{
+    if (depth <= MAX_DEPTH) {
+        return depth;
+    }
+    Frame outer[KEPT];
+    int oldest = place_of(depth) - KEPT - 1;
+    for (int i = 0; i < KEPT; i++) {
+        outer[i] = out[KEPT + 1 + (oldest + i) % KEPT];
+    }
+    PyObject *code = omitted(depth - 2 * KEPT);
+    if (code == NULL) {
+        PyErr_Clear(); /* there is no memory: the outer frames are better than none */
+        memcpy(out + KEPT, outer, sizeof outer);
+        return MAX_DEPTH - 1;
+    }
+    out[KEPT] = (Frame){code, 0};
+    memcpy(out + KEPT + 1, outer, sizeof outer);
+    return MAX_DEPTH;
+}
+
+/* The frames of a thread, innermost first, at most MAX_DEPTH; returns how many. */
 static inline int walk(PyThreadState *tstate, Frame *out, Marker *marker)
 {
-    marker->found = 0;
     marker->frame = NULL;
 #if HAVE_INTERNAL_WALK
-    if (internal_walk) {
-        return walk_internal(tstate, out, MAX_DEPTH, marker);
-    }
+    marker->depth = internal_walk ? walk_internal(tstate, out, INT_MAX, marker) : walk_public(tstate, out, marker);
+#else
+    marker->depth = walk_public(tstate, out, marker);
 #endif
-    return walk_public(tstate, out, marker);
+    return fit(out, marker->depth);
 }
 
 /* Whether the internal walk may be used, and sees in the calling thread what the public one does. */
@@ -146,12 +194,12 @@ static int walks_agree(void)
         return 1; /* nothing runs that could tell */
     }
     /* The outermost frame as the marker: after the public walk it has an object for both to find. */
-    first.code = second.code = one[depth - 1].code;
+    first.code = second.code = one[place_of(depth - 1)].code;
     walk_public(tstate, one, &first);
-    if (depth != walk_internal(tstate, other, MAX_DEPTH, &second) || first.frame != second.frame) {
+    if (depth != walk_internal(tstate, other, INT_MAX, &second) || first.frame != second.frame) {
         return 0;
     }
-    for (int i = 0; i < depth; i++) {
+    for (int i = 0; i < depth && i < MAX_DEPTH; i++) {
         if (one[i].code != other[i].code || one[i].lasti != other[i].lasti) {
             return 0;
         }

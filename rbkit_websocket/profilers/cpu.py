@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from ..clock import time
 from .base import Host, cpu_clock, thread_facts
+from .depth import KEPT, LONGEST, omitted
 from .frames import current_frames
 from .requests import REQUESTS, Request
 
@@ -27,7 +28,6 @@ __all__ = ["MINIMUM_PERIOD_USEC", "CpuSampler", "Sample", "walk"]
 
 MINIMUM_PERIOD_USEC: Final = 10_000
 """100 Hz. A Python thread that wants more gets no more, or slows the application by several per cent."""
-_MAX_DEPTH: Final = 256
 _MAX_WAITING: Final = 20_000
 # Seconds after which somebody else takes a look in the sampler's place.
 _LATE: Final = 0.005
@@ -218,7 +218,7 @@ def walk(frame: Any) -> tuple[tuple[Any, ...], Request | None]:
     stack: list[Any] = []
     put, entry, servers = stack.append, REQUESTS.entry, REQUESTS.servers.codes
     marked = server = None
-    for _ in range(_MAX_DEPTH):
+    while frame is not None:
         code = frame.f_code
         put(code)
         put(frame.f_lasti)
@@ -227,6 +227,7 @@ def walk(frame: Any) -> tuple[tuple[Any, ...], Request | None]:
         elif id(code) in servers:
             server = frame
         frame = frame.f_back
-        if frame is None:
-            break
-    return tuple(stack), REQUESTS.of_frames(*REQUESTS.walk(frame, marked, server))
+    depth = len(stack) // 2
+    if depth > LONGEST:
+        stack = [*stack[: 2 * KEPT], omitted(depth - 2 * KEPT), 0, *stack[-2 * KEPT :]]
+    return tuple(stack), REQUESTS.of_frames(marked, server)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 from typing import Any
+from zipimport import zipimporter
 
 from ..config import native_wanted
 
-__all__ = ["NativeUnavailable", "native_module"]
+__all__ = ["NativeUnavailable", "native_module", "why_missing"]
 
 
 class NativeUnavailable(Exception):
@@ -28,7 +29,14 @@ def native_module() -> Any:
     except ImportError as error:
         if sys.platform != "linux":
             raise NativeUnavailable("it is for Linux only") from error
-        if find_spec("._native", __package__) is None:
-            raise NativeUnavailable("the extension was not built when this package was installed") from error
-        raise NativeUnavailable(f"the extension cannot be loaded ({error})") from error
+        raise NativeUnavailable(why_missing("_native", error)) from error
     return _native
+
+
+def why_missing(name: str, error: ImportError) -> str:
+    """Why one of the extension modules cannot be imported, for people."""
+    if type(globals()["__spec__"].loader) is zipimporter:
+        return "the package is in a zip file, from which Python loads no extension; unpack or install it"
+    if find_spec(f".{name}", __package__) is None:
+        return "the extension was not built when this package was installed"
+    return f"the extension cannot be loaded ({error})"

@@ -29,9 +29,6 @@ from .servers import Served, ServerFunctions
 
 __all__ = ["REQUESTS", "Request", "Requests", "track"]
 
-# A recursion deeper than this hides its request.
-_MAX_DEPTH: Final = 2000
-
 
 class Request:
     """A request that runs while a profiler does. It holds the environ only until the application's function returns.
@@ -184,25 +181,18 @@ class Requests:
             return served.age
         return time.monotonic() - request.began if request.began is not None else None
 
-    def walk(
-        self, frame: FrameType | None, marked: FrameType | None = None, server: FrameType | None = None
-    ) -> tuple[FrameType | None, FrameType | None]:
-        """The outermost frame of :attr:`entry` of a stack, and that of a web server's function.
-
-        Args:
-            frame: where to begin.
-            marked, server: those found further in.
-        """
+    def walk(self, frame: FrameType | None) -> tuple[FrameType | None, FrameType | None]:
+        """The outermost frame of :attr:`entry` of a stack, given by its innermost one, and that of a web server's
+        function."""
         entry, codes = self.entry, self.servers.codes
-        depth = 0
-        while frame is not None and depth < _MAX_DEPTH:
+        marked = server = None
+        while frame is not None:
             code = frame.f_code
             if code is entry:
                 marked = frame
             elif id(code) in codes:
                 server = frame
             frame = frame.f_back
-            depth += 1
         return marked, server
 
     def count(self, stacks: Iterable[FrameType]) -> int:

@@ -28,6 +28,7 @@ from ..clock import time
 from ..config import native_wanted
 from .base import Host
 from .dumpfile import DumpFile, open_unnamed
+from .extension import why_missing
 from .heap import HeapDump
 from .room import Needs, needs, shortage
 
@@ -39,7 +40,7 @@ if native_wanted():
     try:
         from . import _heap as native
     except ImportError as error:
-        _without = f"no extension module ({error})"
+        _without = why_missing("_heap", error)
 
 _LOOK_AGAIN: Final = 0.01
 _REPORT: Final = struct.Struct("=2Q")

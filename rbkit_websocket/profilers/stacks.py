@@ -24,8 +24,10 @@ None for those that began before somebody watched: sampled, or sent this command
 ``gevent.Greenlet``) are found by looking through the heap, which is done for one per cent of the time: new ones may be
 missing for some seconds.
 
-``stack`` is a list of ``[name, label, file, first_line, line]``, innermost frame first, at most 256. A thread's current
-greenlet is listed once with the real stack, which its thread has as well.
+``stack`` is a list of ``[name, label, file, first_line, line]``, innermost frame first. Of more than 257
+frames these are the innermost and the outermost 128, and between them one whose name and label are ``(… N frames …)``,
+in no file, for the N that are left out. A thread's current greenlet is listed once with the real stack, which its
+thread has as well.
 """
 
 from __future__ import annotations
@@ -39,13 +41,13 @@ from typing import Any, Final, NamedTuple
 
 from ..clock import time
 from .base import Host, class_name, code_label, thread_facts
+from .depth import KEPT, LONGEST, omitted
 from .frames import current_frames, unseen
 from .greenlets import GreenletRegistry, begun, hub_thread, is_gevents, is_hub
 from .requests import REQUESTS
 
 __all__ = ["innermost_frames", "stack_of", "take_stacks"]
 
-_MAX_DEPTH: Final = 256
 _LOOKED_AT: Final = 6
 
 _Stack = list[list[Any]]
@@ -228,9 +230,7 @@ def stack_of(frame: FrameType | None, lines: _Lines | None = None) -> tuple[_Sta
     marked = server = None
     stack: _Stack = []
     put = stack.append
-    for _ in range(_MAX_DEPTH):
-        if frame is None:
-            break
+    while frame is not None:
         code = frame.f_code
         if code is entry:
             marked = frame
@@ -245,7 +245,9 @@ def stack_of(frame: FrameType | None, lines: _Lines | None = None) -> tuple[_Sta
             lines[key] = (code, named)
             put(named)
         frame = frame.f_back
-    marked, server = REQUESTS.walk(frame, marked, server)
+    if len(stack) > LONGEST:
+        name = omitted(len(stack) - 2 * KEPT).co_name
+        stack = [*stack[:KEPT], [name, name, "", 0, 0], *stack[-KEPT:]]
     request = REQUESTS.of_frames(marked, server)
     return stack, _NONE if request is None else _Request(request.name, REQUESTS.age(request, server))
 

@@ -32,6 +32,7 @@ from ..clock import time
 from ..config import native_wanted
 from ..protocol.codec import pack
 from .base import Host, code_line
+from .extension import why_missing
 
 __all__ = ["MAX_FOLLOWED", "NativeTracer", "TracerUnavailable", "trace_module", "untested"]
 
@@ -62,7 +63,7 @@ def trace_module() -> Any:
     try:
         from . import _trace
     except ImportError as error:
-        raise TracerUnavailable("the extension module is not there") from error
+        raise TracerUnavailable(why_missing("_trace", error)) from error
     return _trace
 
 

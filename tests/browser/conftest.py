@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium import webdriver
@@ -25,9 +27,9 @@ SWITCHES = (
 )
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[webdriver.Chrome]:
-    """A browser for the whole run."""
+@contextmanager
+def browser_with(**preferences: Any) -> Iterator[webdriver.Chrome]:
+    """A browser of its own with these preferences."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     if browser is None or driver is None:
@@ -39,8 +41,16 @@ def chromium() -> Iterator[webdriver.Chrome]:
     options.binary_location = browser
     for switch in SWITCHES:
         options.add_argument(switch)
+    options.add_experimental_option("prefs", preferences)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     with webdriver.Chrome(options=options, service=Service(driver)) as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[webdriver.Chrome]:
+    """A browser for the whole run."""
+    with browser_with() as session:
         yield session
 
 

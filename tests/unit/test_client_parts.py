@@ -44,6 +44,11 @@ def test_a_token_in_query_or_fragment_moves_into_the_header(url):
     assert "se+cret" not in repr(address)
 
 
+@pytest.mark.parametrize("fragment", ["a&b+c=d#e/f?g", "a%26b%2Bc%3Dd%23e%2Ff%3Fg"], ids=["as it is", "as printed"])
+def test_a_token_behind_the_hash_is_read_whole(fragment):
+    assert parse_url(f"http://h/#token={fragment}").token == "a&b+c=d#e/f?g"
+
+
 def test_an_explicit_token_and_server_win_over_the_url():
     address = parse_url("ws://h/?token=old&server=old#token=older", token="new", server="7-a b&c")
     assert (address.token, address.url) == ("new", "ws://h/?server=7-a%20b%26c&frames=binary")

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Backoff } from "./backoff.ts";
 import { closeWords } from "./closecodes.ts";
-import { addressWith, listServers, login, readServers, serverIn, socketAddress, tokenOf } from "./http.ts";
+import { addressWith, listServers, login, readServers, serverIn, socketAddress } from "./http.ts";
 
 const answering =
   (status: number, body = "") =>
@@ -9,12 +9,6 @@ const answering =
     new Response(body, { status });
 
 describe("the address", () => {
-  it("gives up its token and nothing else", () => {
-    expect(tokenOf("http://h/p/#token=a%2Bb")).toEqual({ token: "a+b", address: "http://h/p/" });
-    expect(tokenOf("http://h/p/?x=1#token=a&y=2")).toEqual({ token: "a", address: "http://h/p/?x=1#y=2" });
-    expect(tokenOf("http://h/p/#/cpu")).toEqual({ token: null, address: "http://h/p/#/cpu" });
-  });
-
   it("names the server that is watched, and nothing else changes", () => {
     const page = "http://h/p/?x=1#/cpu";
     expect(serverIn(page)).toBeNull();

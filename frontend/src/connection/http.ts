@@ -90,17 +90,6 @@ export async function login(token: string, fetcher: Fetch = fetch): Promise<bool
   throw new Error((await response.text()).trim() || `The application answered with status ${response.status}.`);
 }
 
-/** Takes `token=` out of the address's fragment: the token, and the address without it. */
-export function tokenOf(address: string): { token: string | null; address: string } {
-  const [page = "", fragment = ""] = address.split("#", 2);
-  const parameters = new URLSearchParams(fragment);
-  const token = parameters.get("token");
-  if (token === null) return { token: null, address };
-  parameters.delete("token");
-  const rest = parameters.toString();
-  return { token, address: rest ? `${page}#${rest}` : page };
-}
-
 /** The server that the page's own address names, so that loading it again leads to the same one; null for any. */
 export function serverIn(address: string): string | null {
   return new URL(address).searchParams.get(SERVER) || null;

@@ -5,7 +5,7 @@ import { type Answer, readAnswer, readBinary, readText } from "../protocol/frame
 import { type Handshake, readHandshake } from "../protocol/handshake.ts";
 import { Backoff } from "./backoff.ts";
 import { closeWords } from "./closecodes.ts";
-import { type Access, listServers, type Server, socketAddress } from "./http.ts";
+import { type Access, type Server, socketAddress } from "./http.ts";
 
 export type LinkState =
   /** `why`: what it waits for, once that takes long, or why the last attempt failed; empty before. */
@@ -75,16 +75,12 @@ export interface World {
   never(timer: number): void;
 }
 
-export const browserWorld: World = {
-  get page() {
-    return document.baseURI;
-  },
+export const browserWorld = {
   open: (address) => new WebSocket(address, ["rbkit"]),
-  servers: () => listServers(),
   now: () => Date.now(),
   later: (run, ms) => window.setTimeout(run, ms),
   never: (timer) => window.clearTimeout(timer),
-};
+} satisfies Partial<World>;
 
 /**
  * The one connection of the page: it connects, comes back by itself, pairs answers with commands (they come in the
@@ -123,7 +119,7 @@ export class Link {
   readonly #connectListeners = new Set<(handshake: Handshake) => void>();
 
   constructor(
-    private readonly world: World = browserWorld,
+    private readonly world: World,
     private readonly backoff: Backoff = new Backoff(),
   ) {
     // A gap counts what the notice tells as well, so they are not added up.

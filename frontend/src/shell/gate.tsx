@@ -1,10 +1,18 @@
 import { useSignal } from "@preact/signals";
-import { login } from "../connection/http.ts";
+import type { Door, Hindrance } from "../connection/door.ts";
 import type { Link } from "../connection/link.ts";
 import { clean } from "../ui/format.ts";
 
+const WHY: { readonly [hindrance in Hindrance]: string } = {
+  missing: "There was no token, or its time is over.",
+  strange: "What stood behind # in the address was no token=…, so it was not used; it is out of the address bar now.",
+  wrong: "This token is not the right one.",
+  cookie:
+    "The token is right, but the browser has not kept the cookie that stands for it, so this page cannot go on. Allow cookies for this site and enter the token again. If they are allowed: a page of another site may show this one in a frame (open it in a tab of its own), or a proxy takes cookies away.",
+};
+
 /** Asks for the token and says where it is to be had. */
-export function Gate({ link }: { link: Link }) {
+export function Gate({ link, door }: { link: Link; door: Door }) {
   const token = useSignal("");
   const problem = useSignal("");
   const busy = useSignal(false);
@@ -14,8 +22,7 @@ export function Gate({ link }: { link: Link }) {
     busy.value = true;
     problem.value = "";
     try {
-      if (await login(token.value.trim())) link.connect();
-      else problem.value = "This token is not the right one.";
+      if (await door.enter([token.value.trim()])) link.connect();
     } catch (error) {
       problem.value = (error as Error).message;
     } finally {
@@ -27,10 +34,7 @@ export function Gate({ link }: { link: Link }) {
     <main class="gate">
       <div class="box">
         <h1>A token opens this page</h1>
-        <p class="soft">
-          Whoever watches a process can read what is in its memory, so the dashboard asks who you are. The token is
-          missing, or not the right one.
-        </p>
+        <p class="soft">Whoever watches a process can read what is in its memory, so the dashboard asks who you are.</p>
         <form onSubmit={submit}>
           <input
             class="field mono"
@@ -48,7 +52,11 @@ export function Gate({ link }: { link: Link }) {
             Open
           </button>
         </form>
-        <div role="alert">{problem.value && <p class="notice bad">{problem.value}</p>}</div>
+        <div role="alert">
+          <p class={`notice ${problem.value || door.hindrance.value !== "missing" ? "bad" : ""}`}>
+            {problem.value || WHY[door.hindrance.value]}
+          </p>
+        </div>
         <h2>Where to get it</h2>
         <ul class="soft">
           <li>

@@ -5,7 +5,7 @@ import { Shell } from "./shell.tsx";
 /** The whole page: the door while it is shut, the shell with its panels else. */
 export function Root({ app }: { app: App }) {
   const state = app.link.state.value;
-  if (state.kind === "locked") return <Gate link={app.link} />;
+  if (state.kind === "locked") return <Gate link={app.link} door={app.door} />;
   if (state.kind === "forbidden") return <Forbidden link={app.link} why={state.why} />;
   if (state.kind === "impossible") return <Impossible link={app.link} why={state.why} />;
   return <Shell app={app} />;

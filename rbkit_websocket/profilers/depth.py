@@ -1,0 +1,28 @@
+"""Deep stacks: their innermost and outermost frames, and in the middle one that says how many are left out.
+
+So a recursion hides neither where it is nor where it came from. ``_native_walk.h`` does the same in C.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from types import CodeType
+from typing import Any, Final
+
+__all__ = ["KEPT", "LONGEST", "omitted"]
+
+KEPT: Final = 128
+"""Frames at each end."""
+LONGEST: Final = 2 * KEPT + 1
+"""Frames of the longest stack."""
+
+
+@lru_cache(1024)
+def omitted(number: int) -> CodeType:
+    """What stands for so many frames: the code of a function of that name, in no file."""
+    name = f"(… {number} frames …)"
+    code = compile("", "", "exec")
+    names: dict[str, Any] = {"co_name": name, "co_firstlineno": 0}
+    if hasattr(code, "co_qualname"):
+        names["co_qualname"] = name
+    return code.replace(**names)
