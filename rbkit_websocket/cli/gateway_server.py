@@ -16,7 +16,6 @@ from urllib.parse import quote
 import click
 import gevent
 import gevent.event
-from gevent import pywsgi
 
 from .. import close_sessions, discovery
 from ..config import Settings, is_enabled
@@ -26,6 +25,7 @@ from ..handshake import is_ours
 from ..responses import respond
 from ..tokenfile import generated_token
 from ..upgrade import serve as serve_session
+from .gateway_connections import Server
 from .gateway_runtime import GatewayRuntime
 from .serverlist import NamedServer, parse_servers, read_file
 
@@ -44,6 +44,7 @@ class GatewayError(RbkitError):
 def answer(runtime: GatewayRuntime, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """What the middleware answers, without an application behind it."""
     if is_ours(environ):
+        Server.stay(environ)
         return serve_session(environ, start_response, runtime)
     if environ.get("PATH_INFO") in pages(runtime.settings.mount):
         return respond_at_mount(environ, start_response, runtime)
@@ -78,7 +79,7 @@ def serve(address: tuple[str, int], servers: Sequence[str], servers_file: Path |
         directory = discovery.runtime_directory(settings.runtime_dir)
         token, _, _ = generated_token(directory, settings.name)
     runtime.gate()
-    server = pywsgi.WSGIServer(_resolved(address), partial(answer, runtime), log=None)
+    server = Server(_resolved(address), partial(answer, runtime))
     try:
         server.start()
     except OSError as error:

@@ -36,7 +36,7 @@ class Channels:
     Args:
         allocate_lock: the original ``_thread.allocate_lock``.
         keys: the server's CURVE keys; None: TCP endpoints are open.
-        refused: gets the address of a client whose key is not authorized.
+        warn: gets a line about clients that are not let in.
 
     Raises:
         OSError: no pipe can be had.
@@ -46,11 +46,11 @@ class Channels:
         self,
         allocate_lock: Callable[[], Any],
         keys: ServerKeys | None = None,
-        refused: Callable[[str], None] = lambda _address: None,
+        warn: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._lock = allocate_lock()
         self._keys = keys
-        self._refused = refused
+        self._warn = warn
         self._poll = original("select", "poll")()
         self._doors: list[Door] = []
         self._zmq: Any = None
@@ -84,7 +84,7 @@ class Channels:
             # Late: libzmq is for those who want its ports.
             from .zmqsockets import ZmqSockets
 
-            self._zmq = ZmqSockets(self._poll, self._keys, self._refused)
+            self._zmq = ZmqSockets(self._poll, self._keys, self._warn)
         self._zmq.bind(pub, req)
 
     def _all(self) -> list[Any]:
@@ -92,7 +92,7 @@ class Channels:
 
     def wait(self, seconds: float | None) -> None:
         """Returns when something has come in, somebody called :meth:`wake`, or the time is over (None: never)."""
-        dues = [door.deadline - time.monotonic() for door in self._doors if door.deadline is not None]
+        dues = [part.deadline - time.monotonic() for part in self._all() if part.deadline is not None]
         if any(part.ready for part in self._all()):
             dues = [0.0]
         elif seconds is not None:

@@ -137,7 +137,7 @@ class Server:
         self.watch = self._make_watch()
         channels = None
         try:
-            channels = self._channels = Channels(self.host.allocate_lock, self._curve, self._refused)
+            channels = self._channels = Channels(self.host.allocate_lock, self._curve, self._warn)
             if self.path is not None:
                 channels.listen(self.path)
             channels.bind(self.pub_endpoints, self.req_endpoints)
@@ -342,8 +342,8 @@ class Server:
         self.app.rescue(now)
         self._work(now)
 
-    def _refused(self, address: str) -> None:
-        self.app.log(logging.WARNING, f"rbkit: refused a ZeroMQ client from {address}: its key is not authorized")
+    def _warn(self, line: str) -> None:
+        self.app.log(logging.WARNING, f"rbkit: {line}")
 
     def _command(self, command: str, sender: Sender | None) -> None:
         pending = _Pending(command, sender)

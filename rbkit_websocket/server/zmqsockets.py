@@ -11,6 +11,7 @@ from ..clock import time
 from ..curve import ServerKeys
 from ..zmqcontext import new_context
 from .door import MAX_COMMAND
+from .ports import Ports
 
 __all__ = ["Envelope", "ZmqSockets"]
 
@@ -57,16 +58,16 @@ class ZmqSockets:
         poll: a ``select.poll`` object, which is told of each socket's descriptor. They are edge-triggered: look at
             :attr:`ready` before each wait.
         keys: the server's CURVE keys; None: TCP endpoints are open.
-        refused: gets the address of a client whose key is not authorized.
+        warn: gets a line about clients that are not let in.
 
     Raises:
         NoRoom: no context can be had.
     """
 
-    def __init__(self, poll: Any, keys: ServerKeys | None, refused: Callable[[str], None]) -> None:
+    def __init__(self, poll: Any, keys: ServerKeys | None, warn: Callable[[str], None]) -> None:
         self._poll = poll
         self._keys = keys
-        self._refused = refused
+        self._warn = warn
         self._silent_until = 0.0
         # By whether they are guarded by CURVE.
         self._pubs: dict[bool, Any] = {}
@@ -74,6 +75,7 @@ class ZmqSockets:
         self._zap: Any = None
         self.topics: set[tuple[bool, bytes]] = set()
         self._context: Any = new_context()
+        self._ports = Ports(poll, warn)
 
     def bind(self, pub: Sequence[str], req: Sequence[str]) -> None:
         """Binds endpoints, more of them any time.
@@ -108,7 +110,12 @@ class ZmqSockets:
 
     def _bind(self, socket: Any, endpoint: str) -> None:
         socket.ipv6 = "[" in endpoint
+        is_port = endpoint.startswith("tcp://")
+        if is_port:
+            self._ports.prepare(socket)
         socket.bind(endpoint)
+        if is_port:
+            self._ports.add(socket)
 
     def _socket(self, kind: int, guarded: bool = False) -> Any:
         if guarded and self._zap is None:
@@ -130,10 +137,16 @@ class ZmqSockets:
     @property
     def ready(self) -> bool:
         """Whether something has come in that has not been taken yet."""
-        return any(socket.EVENTS & zmq.POLLIN for socket in self._all())
+        return self._ports.ready or any(socket.EVENTS & zmq.POLLIN for socket in self._all())
+
+    @property
+    def deadline(self) -> float | None:
+        """When there is something to do though nothing has come in; None for never."""
+        return self._ports.deadline
 
     def turn(self) -> None:
-        """Once a turn: answers libzmq's own questions."""
+        """Once a turn: looks who has come, and answers libzmq's own questions."""
+        self._ports.turn()
         if self._zap is not None:
             self._authenticate(self._zap)
 
@@ -151,7 +164,8 @@ class ZmqSockets:
             zap.send_multipart([b"1.0", request, *status, b"", b""])
             if not known and time.monotonic() >= self._silent_until:
                 self._silent_until = time.monotonic() + _SAY_AGAIN
-                self._refused(address.decode("ascii", "replace"))
+                client = address.decode("ascii", "replace")
+                self._warn(f"refused a ZeroMQ client from {client}: its key is not authorized")
 
     @staticmethod
     def _is_authorized(keys: ServerKeys, key: bytes) -> bool:
@@ -192,6 +206,7 @@ class ZmqSockets:
 
     def close(self) -> None:
         """Sockets first, dropping what is under way: the context's end waits for them."""
+        self._ports.close()
         for socket in self._all():
             self._poll.unregister(socket.FD)
             socket.close(linger=0)

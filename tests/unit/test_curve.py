@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -321,3 +324,72 @@ def test_a_binding_is_checked_however_it_is_made() -> None:
         Binding("0.0.0.0")
     assert Binding("::1").endpoint(5555) == "tcp://[::1]:5555"
     assert Binding("*", insecure=True).endpoint(5555) == "tcp://*:5555"
+
+
+# Connections that say nothing
+
+
+CROWDED = """
+import os, resource, socket, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400))
+from rbkit_websocket.config import Settings
+from rbkit_websocket.server import ensure_embedded
+pub, req = map(int, sys.argv[1:3])
+keys = dict(curve_secret_key_file=sys.argv[3], curve_authorized_keys_dir=sys.argv[4]) if len(sys.argv) > 3 else {}
+ensure_embedded(Settings(name="shop", pub_port=pub, req_port=req, **keys))
+print("ready", flush=True)
+for line in sys.stdin:
+    print(len(os.listdir("/proc/self/fd")), flush=True)
+    # The application goes on opening what it needs.
+    for taken in [open(os.devnull) for _ in range(40)]:
+        taken.close()
+"""
+
+
+@pytest.mark.parametrize("guarded_by_keys", [True, False])
+@pytest.mark.parametrize("port", ["pub", "req"])
+def test_idle_connections_leave_the_application_its_descriptors(
+    runtime_dir: Path, keys: Path, port: str, guarded_by_keys: bool
+) -> None:
+    ports = {"pub": free_port(), "req": free_port()}
+    files = [str(keys / "server.key_secret"), str(keys / "clients")] if guarded_by_keys else []
+    process = subprocess.Popen(
+        [sys.executable, "-c", CROWDED, str(ports["pub"]), str(ports["req"]), *files],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def descriptors() -> int:
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return int(process.stdout.readline())
+
+    try:
+        assert process.stdout.readline() == "ready\n"
+        before = descriptors()
+        with ExitStack() as stack:
+            for _ in range(300):
+                connection = stack.enter_context(socket.socket())
+                connection.settimeout(scaled(10))
+                try:
+                    connection.connect(("127.0.0.1", ports[port]))
+                except ConnectionRefusedError:
+                    break  # they are shut
+                assert descriptors() < 330
+            wait_until(lambda: descriptors() <= before + 20, "all of them to be ended", timeout=20)
+        # Who is let in comes in again.
+        known = load(keys, "server", "client") if guarded_by_keys else None
+        with Asker(ports["req"], known) as asker:
+            assert asker.ask("ping", 30) == b"ok"
+        assert process.poll() is None
+    finally:
+        _, errors = process.communicate()
+    assert "the ports shut for 5 s" in errors
+
+
+def test_a_connection_that_does_not_shake_hands_is_ended(guarded: Settings) -> None:
+    with socket.create_connection(("127.0.0.1", guarded.req_port), timeout=scaled(20)) as mute:
+        while mute.recv(1000):
+            pass
