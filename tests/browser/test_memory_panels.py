@@ -12,7 +12,9 @@ from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
+import msgpack
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
@@ -273,6 +275,37 @@ def test_requests_and_what_blocks_the_loop_are_named(chromium: Chrome) -> None:
         page.wait_for("Waits are sampled")
         page.click("Waits are sampled")
         page.wait_for("Sample waits")
+
+
+def test_one_blocking_line_is_one_entry_with_what_it_called_below(chromium: Chrome) -> None:
+    def frame(name: str, line: int) -> list[Any]:
+        return [name, name, "/srv/shop/views.py" if name == "report" else "/usr/lib/python3/json/encoder.py", 1, line]
+
+    def below(longest: float, *names: str) -> dict[str, Any]:
+        return {"count": 3, "total": 2 * longest, "longest": longest, "stack": [frame(name, 5) for name in names]}
+
+    inner = [below(0.9, "iterencode", "encode"), below(0.4, "encode"), below(0.2)]
+    entry = {"request": "GET /report", "count": 9, "total": 3.0, "longest": 0.9, "last": time.time() * 1000}
+    stack = [frame("iterencode", 5), frame("encode", 5), frame("report", 42)]
+    with ruby(chromium) as (page, rbkit):
+        greeting = msgpack.unpackb(rbkit.handshake(), strict_map_key=False)
+        greeting[2]["extensions"] = "blocked"
+        rbkit.answers[b"handshake"] = pack(greeting)
+        rbkit.answers[b"blocked"] = pack({"count": 9, "stacks": [{**entry, "stack": stack, "line": 2, "inner": inner}]})
+        page.enter("greenlets")
+        page.wait(lambda: page.seen("summary", "GET /report"), "the entry")
+        assert len(page.seen("summary", "GET /report")) == 1
+        assert "views.py:42" in page.seen("summary", "GET /report")[0].text
+        page.click("GET /report")
+        page.wait(lambda: len(page.seen(".inner > li > details > summary")) == 3, "what the line called")
+        assert "the line itself" in page.seen(".inner > li > details > summary")[2].text
+        # A longer block meanwhile: the entry is the same one, and stays open.
+        longer = [below(1.5, "encode", "dumps"), *inner]
+        rbkit.answers[b"blocked"] = pack(
+            {"count": 12, "stacks": [{**entry, "count": 12, "stack": stack[1:], "line": 1, "inner": longer}]}
+        )
+        page.wait(lambda: len(page.seen(".inner > li > details > summary")) == 4, "one more below the open entry")
+        page.pictures("greenlets-blocked")
 
 
 def test_streamed_answers_are_requests_of_their_own_age(chromium: Chrome) -> None:

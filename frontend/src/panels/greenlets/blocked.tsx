@@ -3,6 +3,8 @@ import { type Culprit, ownFrame } from "./reading.ts";
 import { About, Stack } from "./stack.tsx";
 import type { TaskStore } from "./store.ts";
 
+const MOST_BELOW = 20;
+
 const seconds = (value: number) => duration(value * 1e6);
 
 /** Who kept the event loop from all other greenlets. */
@@ -45,25 +47,52 @@ export function BlockedLoop({ store }: { store: TaskStore }) {
   );
 }
 
-function keyOf(one: Culprit): string {
-  return [one.request, ...one.stack.map((frame) => `${frame.file}:${frame.line}`)].join(" ");
+// Where the server groups by line the stack is another one with each longer block, and the entry must stay open.
+function keyOf({ request, line, inner, stack }: Culprit): string {
+  const places = inner.length && line ? [line] : stack;
+  return [request, ...places.map((frame) => `${frame.file}:${frame.line}`)].join(" ");
 }
 
 function Entry({ culprit: one }: { culprit: Culprit }) {
-  const place = ownFrame(one.stack);
   return (
     <li>
       <details>
         <summary>
           <span class="times">{count(one.count)}×</span>
-          <About name={one.request || place?.label || "outside of requests"} place={place} />
+          <About name={one.request || one.line?.label || "outside of requests"} place={one.line} />
           <span class="pill bad">longest {seconds(one.longest)}</span>
           <span class="soft age">
             {seconds(one.total)} in all{one.last === null ? "" : `, last ${clock(one.last)}`}
           </span>
         </summary>
+        {one.inner.length > 1 && <Below culprit={one} />}
         <Stack frames={one.stack} />
       </details>
     </li>
+  );
+}
+
+/** What the line called, where that was not always the same; the stack beside it is that of the longest block. */
+function Below({ culprit: { inner } }: { culprit: Culprit }) {
+  return (
+    <>
+      <p class="soft names">What the line called; below is the whole stack of the longest block.</p>
+      <ul class="groups inner">
+        {inner.slice(0, MOST_BELOW).map((below) => (
+          <li key={below.stack.map((frame) => `${frame.label} ${frame.file}:${frame.line}`).join("\n")}>
+            <details>
+              <summary>
+                <span class="times">{count(below.count)}×</span>
+                <About name={below.stack[0]?.label ?? "the line itself"} place={below.stack.at(-1) ?? null} />
+                <span class="pill bad">longest {seconds(below.longest)}</span>
+                <span class="soft age">{seconds(below.total)} in all</span>
+              </summary>
+              <Stack frames={below.stack} />
+            </details>
+          </li>
+        ))}
+      </ul>
+      {inner.length > MOST_BELOW && <p class="soft names">{count(inner.length - MOST_BELOW)} more were shorter.</p>}
+    </>
   );
 }

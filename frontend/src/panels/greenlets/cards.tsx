@@ -1,7 +1,7 @@
 import { useEffect } from "preact/hooks";
 import { clean, count, duration } from "../../ui/format.ts";
 import type { Card } from "../panel.ts";
-import { ageOf, ownFrame } from "./reading.ts";
+import { ageOf } from "./reading.ts";
 import type { TaskStore } from "./store.ts";
 
 /** The overview's share: requests that run now, and what held the event loop. */
@@ -45,7 +45,7 @@ export function greenletCards(store: TaskStore): Card[] {
         {worst && (
           <>
             <dt>By</dt>
-            <dd class="name">{clean(worst.request || (ownFrame(worst.stack)?.label ?? "?"))}</dd>
+            <dd class="name">{clean(worst.request || (worst.line?.label ?? "?"))}</dd>
           </>
         )}
       </dl>

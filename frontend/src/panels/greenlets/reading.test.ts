@@ -85,6 +85,19 @@ describe("blocked", () => {
     expect(read.culprits[0]).toMatchObject({ request: "", count: 2, longest: 0.6 });
   });
 
+  it("names the line as the server found it, and what it called", () => {
+    const deep = [frame("c", "/srv/helpers.py", 3), frame("b", "/srv/helpers.py", 2), frame("view", "/srv/app.py", 12)];
+    const inner = [{ count: 4, total: 2, longest: 0.9, stack: deep.slice(0, 2) }, { count: 1, stack: [] }, "odd"];
+    const entry = { request: "GET /a", count: 5, total: 2.5, longest: 0.9, stack: deep, line: 2, inner };
+    const [grouped, old] = readBlocked({ stacks: [entry, { ...entry, line: null, inner: undefined }] }).culprits;
+    expect(grouped!.line).toMatchObject({ file: "/srv/app.py", line: 12 });
+    expect(grouped!.inner.map(({ count, longest, stack }) => [count, longest, stack.length])).toEqual([
+      [4, 0.9, 2],
+      [1, 0, 0],
+    ]);
+    expect([old!.line?.file, old!.inner]).toEqual(["/srv/helpers.py", []]);
+  });
+
   it("takes an empty answer for none", () => {
     expect(readBlocked({})).toEqual({ limit: 0, since: null, count: 0, total: 0, longest: 0, now: null, culprits: [] });
   });

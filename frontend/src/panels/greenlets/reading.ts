@@ -120,7 +120,17 @@ function order(a: Group, b: Group): number {
   return rank(b) - rank(a) || (b.oldest ?? -1) - (a.oldest ?? -1) || b.count - a.count;
 }
 
-/** Blocks of the event loop with one stack and request. */
+/** What a blocking line called: blocks with one stack below it. */
+export interface Inner {
+  readonly count: number;
+  /** Seconds. */
+  readonly total: number;
+  readonly longest: number;
+  /** The frames below the line, innermost first; empty where the line itself blocked. */
+  readonly stack: readonly StackFrame[];
+}
+
+/** Blocks of the event loop by one request at one line of the application. */
 export interface Culprit {
   readonly request: string;
   readonly count: number;
@@ -129,7 +139,12 @@ export interface Culprit {
   readonly longest: number;
   /** Milliseconds since the epoch. */
   readonly last: number | null;
+  /** Of the longest of them. */
   readonly stack: readonly StackFrame[];
+  /** The line, as the server found it; null where there is none of the application's. */
+  readonly line: StackFrame | null;
+  /** The longest first; empty from servers that list each stack for itself. */
+  readonly inner: readonly Inner[];
 }
 
 export interface Blocked {
@@ -153,15 +168,24 @@ export function readBlocked(answer: Packed): Blocked {
     total: number(answer.total) ?? 0,
     longest: number(answer.longest) ?? 0,
     now: now && { seconds: number(now.seconds) ?? 0, request: text(now.request) ?? "", stack: readStack(now.stack) },
-    culprits: (Array.isArray(answer.stacks) ? answer.stacks : []).filter(isMap).map((one) => ({
-      request: text(one.request) ?? "",
-      count: number(one.count) ?? 0,
-      total: number(one.total) ?? 0,
-      longest: number(one.longest) ?? 0,
-      last: number(one.last),
-      stack: readStack(one.stack),
-    })),
+    culprits: maps(answer.stacks).map((one) => {
+      const stack = readStack(one.stack);
+      return {
+        ...readTimes(one),
+        request: text(one.request) ?? "",
+        last: number(one.last),
+        stack,
+        line: stack[number(one.line) ?? -1] ?? ownFrame(stack),
+        inner: maps(one.inner).map((below) => ({ ...readTimes(below), stack: readStack(below.stack) })),
+      };
+    }),
   };
+}
+
+const maps = (value: unknown): Packed[] => (Array.isArray(value) ? value : []).filter(isMap);
+
+function readTimes(one: Packed): { count: number; total: number; longest: number } {
+  return { count: number(one.count) ?? 0, total: number(one.total) ?? 0, longest: number(one.longest) ?? 0 };
 }
 
 /** The innermost frame that is the application's own: neither a library's nor the interpreter's. */
