@@ -6,16 +6,14 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from urllib.error import HTTPError
 
 import pytest
 from support.gunicorn_ready import READY
-from support.limits import descriptors_left
+from support.limits import answer_or_refusal, descriptors_left
 from support.rawclient import RawClient, connect_rbkit
 from support.servers import SERVERS, TOKEN, WebServer
 from support.standin import StandIn
 from support.waiting import wait_until
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 FEW = (1, 2, 3, 4, 5, 6, 8, 12, 16, 20, 24, 30, 40)
 # What a refusal says, whichever of those that may refuse comes first.
@@ -23,18 +21,7 @@ WORDS = ("descriptor", "Too many open files", "cannot be asked", "does not answe
 
 
 def attempt(ask: Callable[[], Any]) -> str:
-    """What is answered, or the words of the refusal; fails where there are none."""
-    try:
-        return str(ask())
-    except HTTPError as error:
-        text = f"{error.code} {error.read().decode()}"
-    except ConnectionClosed as error:
-        text = str(error)
-    except InvalidHandshake as error:
-        response = getattr(error, "response", None)
-        text = f"{error} {response.body.decode() if response is not None and response.body else ''}"
-    assert any(word in text for word in WORDS), text
-    return text
+    return answer_or_refusal(ask, WORDS)
 
 
 @contextmanager

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
+from urllib.error import HTTPError
+
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 
 def open_descriptors(pid: int) -> set[int]:
@@ -26,3 +30,18 @@ def descriptors_left(pid: int, count: int) -> Iterator[None]:
         yield
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+def answer_or_refusal(ask: Callable[[], Any], words: Sequence[str]) -> str:
+    """What is answered, or the refusal, which has to have one of the words."""
+    try:
+        return str(ask())
+    except HTTPError as error:
+        with error:
+            text = f"{error.code} {error.read().decode()}"
+    except ConnectionClosed as error:
+        text = str(error)
+    except InvalidStatus as error:
+        text = f"{error} {(error.response.body or b'').decode()}"
+    assert any(word in text for word in words), text
+    return text
