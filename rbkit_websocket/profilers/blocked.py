@@ -10,9 +10,13 @@
 ``longest``    float: seconds of the longest
 ``now``        the block that lasts still, ``{"seconds": float, "request": str or None, "stack": stack}``, or None
 ``stacks``     list of ``{"request": str or None, "count": int, "total": float, "longest": float, "last": float,
-               "stack": stack}``, the longest first: blocks with the same stack and request are one entry, and the 50
-               whose last block (``last``, wall-clock milliseconds) is the most recent are kept
-``unseen``     str or None: why nothing, or not all, can be seen at the moment, for people
+               "stack": stack, "line": int or None, "inner": inner}``, the longest first: blocks of one request at one
+               line of the application are one entry, with the stack of the longest and when the most recent was
+               (``last``, wall-clock milliseconds). ``line`` is that line's index in ``stack``: the innermost frame
+               that is neither Python's nor an installed library's; None where there is none, and then only blocks with
+               the same stack are one entry. ``inner`` is what the line called: a list of ``{"count": int, "total":
+               float, "longest": float, "stack": stack}``, the longest first, with the frames below the line only. The
+               200 stacks that were seen most recently are kept
 =============  ========================================================================================================
 
 ``stack`` is a list of ``[name, label, file, first_line, line]``, innermost frame first, as it was when the block passed
@@ -38,14 +42,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Final
 
 from ..clock import time
 from .base import Host, cpu_clock, thread_facts
+from .culprits import by_line
 from .frames import current_frames, unseen
 from .greenlets import EventLoop, GreenletRegistry
+from .requests import REQUESTS
 from .stacks import stack_of
 
 __all__ = ["WATCHED_LIMIT", "LoopWatch"]
@@ -54,7 +60,7 @@ WATCHED_LIMIT: Final = 0.1
 _PERIOD: Final = 0.1
 _CALM_PERIOD: Final = 1.0
 _ASKED_LATELY: Final = 10.0
-_MAX_KINDS: Final = 50
+_MAX_KINDS: Final = 200
 # A thread that uses more of a processor computes.
 _AT_WORK: Final = 0.1
 _MAX_LOGGED_FRAMES: Final = 40
@@ -312,7 +318,12 @@ class LoopWatch:
             seconds = block.seconds(now)
             if block.ended is None and block.free_at is None:
                 lasting = {"seconds": seconds, "request": block.kind.request, "stack": block.kind.stack}
-        kinds = [self._entry(kind, seconds if block and kind is block.kind else 0.0) for kind in self._kinds.values()]
+        kinds = [
+            replace(kind, total=kind.total + seconds, longest=max(kind.longest, seconds))
+            if block is not None and kind is block.kind
+            else kind
+            for kind in self._kinds.values()
+        ]
         return {
             "limit": limit,
             "log_limit": self._log_limit,
@@ -322,16 +333,5 @@ class LoopWatch:
             "longest": max(self._longest, seconds),
             "now": lasting,
             "unseen": unseen(),
-            "stacks": sorted(kinds, key=lambda entry: -entry["longest"]),
-        }
-
-    @staticmethod
-    def _entry(kind: _Kind, lasting: float) -> dict[str, Any]:
-        return {
-            "request": kind.request,
-            "count": kind.count,
-            "total": kind.total + lasting,
-            "longest": max(kind.longest, lasting),
-            "last": kind.last,
-            "stack": kind.stack,
+            "stacks": by_line(kinds, REQUESTS.names.settled),
         }

@@ -7,7 +7,7 @@ obey, and there are not many of them: no query string, no header, no identifiers
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from ..clock import time
 
@@ -40,14 +40,20 @@ _FOLDS: Final = tuple(
 )
 _DIGITS: Final = re.compile(r"[0-9]{3,}")
 
+# Method, and either mount and path, or route and None.
+_Key: TypeAlias = "tuple[str, str, str | None]"
+
 
 class Names:
     """Names of requests, kept so that a second one of the same path costs a look into a dictionary."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str, str | None], str] = {}
+        self._known: dict[_Key, str] = {}
         self._names: set[str] = set()
         self._since = time.monotonic()
+        # What a folded path is called once a route has been told for it; None: more than one has.
+        self._routes: dict[str, str | None] = {}
+        self._learnt: set[_Key] = set()
 
     def of(self, environ: object) -> str:
         """The name of the request with this environ. Never raises because of what is in it.
@@ -57,31 +63,53 @@ class Names:
         if not isinstance(environ, dict):
             return "?"
         method, route = _text(environ, "REQUEST_METHOD"), _text(environ, ROUTE)
-        key: tuple[str, str, str | None] = (method, route, None)
+        # Together they stay the same where a dispatcher moves parts from one to the other.
+        by_path: _Key = (method, _text(environ, "SCRIPT_NAME"), _text(environ, "PATH_INFO"))
         if not route:
-            # Together they stay the same where a dispatcher moves parts from one to the other.
-            key = (method, _text(environ, "SCRIPT_NAME"), _text(environ, "PATH_INFO"))
-        name = self._known.get(key)
-        return name if name is not None else self._new(key)
+            name = self._known.get(by_path)
+            return self.settled(name if name is not None else self._new(by_path))
+        by_route: _Key = (method, route, None)
+        name = self._known.get(by_route)
+        if name is None:
+            name = self._new(by_route)
+        if by_path not in self._learnt:
+            self._learn(by_path, name)
+        return name
 
-    def _new(self, key: tuple[str, str, str | None]) -> str:
+    def settled(self, name: str) -> str:
+        """What a request with this name is called by now: before it is routed it has a name by its path."""
+        return self._routes.get(name) or name
+
+    def _learn(self, by_path: _Key, name: str) -> None:
+        if len(self._learnt) > 20 * MAX_NAMES or len(self._routes) > 20 * MAX_NAMES:
+            self._learnt.clear()
+            self._routes.clear()
+        self._learnt.add(by_path)
+        folded = _made(by_path)
+        if self._routes.setdefault(folded, name) != name:
+            self._routes[folded] = None
+
+    def _new(self, key: _Key) -> str:
         now = time.monotonic()
         if now - self._since > _PERIOD or len(self._known) > 20 * MAX_NAMES:
             self._known.clear()
             self._names.clear()
             self._since = now
-        given, route, path = key
-        method = given if _METHOD.fullmatch(given) else "?"
-        where = _printable(route) if path is None else fold(route + path)
-        name = f"{method} {where}"
-        if len(name) > MAX_LENGTH:
-            name = name[: MAX_LENGTH - 1] + "\N{HORIZONTAL ELLIPSIS}"
-        if name not in self._names:
+        name = _made(key)
+        if name not in self._names and not self._routes.get(name):
             if len(self._names) >= MAX_NAMES:
-                return f"{method} <other>"
+                return f"{name.partition(' ')[0]} <other>"
             self._names.add(name)
         self._known[key] = name
         return name
+
+
+def _made(key: _Key) -> str:
+    given, route, path = key
+    method = given if _METHOD.fullmatch(given) else "?"
+    where = _printable(route) if path is None else fold(route + path)
+    name = f"{method} {where}"
+    return name if len(name) <= MAX_LENGTH else name[: MAX_LENGTH - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _text(environ: dict[str, Any], key: str) -> str:

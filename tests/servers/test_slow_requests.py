@@ -136,17 +136,15 @@ def test_a_master_whose_loop_never_turns_is_not_blocked_and_its_worker_is(turned
         both = wait_until(
             lambda: found if len(found := listing(web.runtime_dir, web.name)) == 2 else None, "two records"
         )
-        master, worker = (
-            next(each.req_endpoint for each in both if (each.pid == web.pid) is it) for it in (True, False)
-        )
-        with Peer(None, master) as peer:
+        master, worker = (next(each.endpoint for each in both if (each.pid == web.pid) is it) for it in (True, False))
+        with Peer.at(master) as peer:
             began = peer.map("blocked")["since"]
             # Several times what counts as a block has passed, and it has been looked for.
             wait_until(lambda: peer.map("status") and time.time() * 1000 > began + 2000, "some time")
             found = peer.map("blocked")
             assert (found["count"], found["now"]) == (0, None)
             assert found["limit"] > 0
-        with Peer(None, worker) as peer:
+        with Peer.at(worker) as peer:
             peer.map("blocked")
             web.get("/block", seconds="0.6")
             assert wait_until(lambda: peer.map("blocked")["count"], "the worker's block") == 1

@@ -33,6 +33,13 @@ ENDPOINTS: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_routes_are_known() -> None:
+    """Nothing of what the process has learnt in another test."""
+    REQUESTS.names._routes.clear()
+    REQUESTS.names._learnt.clear()
+
+
 @pytest.fixture
 def host() -> Iterator[Host]:
     app = AppThread()
@@ -438,3 +445,31 @@ def test_a_forked_child_starts_afresh() -> None:
     assert not REQUESTS.running
     middleware._restart_after_fork()
     wrapped(environ_of("/first"), None)
+
+
+def test_a_route_has_one_name_before_and_after_routing() -> None:
+    table = Names()
+    before = {"REQUEST_METHOD": "GET", "PATH_INFO": "/users/42"}
+    assert table.of(before) == "GET /users/<int>"
+    routed = {**before, "PATH_INFO": "/users/7", "rbkit.route": "/users/<int:user>"}
+    assert table.of(routed) == "GET /users/<int:user>"
+    # From now on, and for what was noted earlier.
+    assert table.of(before) == table.of({**before, "PATH_INFO": "/users/9"}) == "GET /users/<int:user>"
+    assert table.settled("GET /users/<int>") == "GET /users/<int:user>"
+    assert table.of({**before, "REQUEST_METHOD": "POST"}) == "POST /users/<int>"
+
+
+def test_a_path_that_two_routes_share_keeps_its_own_name() -> None:
+    table = Names()
+    for path, route in (("/a/1", "/a/<int:one>"), ("/a/2", "/a/<int:other>")):
+        assert table.of({"REQUEST_METHOD": "GET", "PATH_INFO": path, "rbkit.route": route}) == f"GET {route}"
+    assert table.of({"REQUEST_METHOD": "GET", "PATH_INFO": "/a/3"}) == "GET /a/<int>"
+
+
+def test_what_is_learnt_of_routes_is_bounded() -> None:
+    table = Names()
+    for number in range(50_000):
+        path = f"/x{number}-abc/{number}"
+        table.of({"REQUEST_METHOD": "GET", "PATH_INFO": path, "rbkit.route": "/<name>/<int:number>"})
+    assert len(table._learnt) <= 20 * names.MAX_NAMES + 1
+    assert len(table._routes) <= 20 * names.MAX_NAMES + 1

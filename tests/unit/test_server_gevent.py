@@ -553,3 +553,29 @@ def test_without_a_limit_and_a_client_nothing_is_watched(run: Any) -> None:
     assert line_of(process) == "free"
     answer = peer.map("blocked")
     assert (answer["count"], answer["log_limit"]) == (0, 0.0)
+
+
+def test_a_line_that_blocks_in_several_ways_is_one_entry_with_what_it_called(run: Any) -> None:
+    process, peer = run("""
+        import contextlib, sched
+        def work():
+            stack, plan = contextlib.ExitStack(), sched.scheduler(time.monotonic, native_sleep)
+            stack.callback(native_sleep, 0.6)
+            plan.enter(0.6, 1, int)
+            for call in (plan.run, stack.close):
+                call()
+                gevent.sleep(0.05)
+        print(address.endpoint, flush=True)
+        while stdin_line().strip():
+            gevent.spawn(work).join()
+            print("done", flush=True)
+    """)
+    peer.map("blocked")
+    say(process)
+    assert line_of(process) == "done"
+    answer = wait_until(lambda: found if (found := peer.map("blocked"))["count"] >= 2 else None, "both blocks")
+    [entry] = [entry for entry in answer["stacks"] if any(frame[0] == "work" for frame in entry["stack"])]
+    assert entry["stack"][entry["line"]][0] == "work"
+    assert entry["count"] == sum(each["count"] for each in entry["inner"]) == 2
+    assert {each["stack"][-1][0] for each in entry["inner"]} == {"close", "run"}
+    assert entry["longest"] == max(each["longest"] for each in entry["inner"])

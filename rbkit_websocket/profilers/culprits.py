@@ -1,0 +1,85 @@
+"""Blocks of the event loop by the line of the application that they are due to.
+
+One slow line is seen with another stack below it each time: where in the library that it calls the look came. Whoever
+reads wants the line once, and what it calls underneath.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sysconfig
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+__all__ = ["Kind", "by_line"]
+
+Stack = list[list[Any]]
+
+_OTHERS: Final = re.compile(r"[/\\](site-packages|dist-packages|rbkit_websocket)[/\\]|^<(frozen|built-?in)")
+_STANDARD: Final = tuple(
+    {sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")} | {os.path.dirname(os.__file__) + os.sep}
+)
+_FILE, _LINE, _NAME = 2, 4, 0
+
+
+class Kind(Protocol):
+    """Blocks with one stack and request."""
+
+    request: str | None
+    stack: Stack
+    count: int
+    total: float
+    longest: float
+    last: float
+
+
+def by_line(kinds: Iterable[Kind], name: Callable[[str], str]) -> list[dict[str, Any]]:
+    """``stacks`` of the answer, the longest first.
+
+    Args:
+        kinds: what was seen.
+        name: what a request of that name is called by now.
+    """
+    groups: dict[Any, list[Kind]] = {}
+    for kind in kinds:
+        request = kind.request and name(kind.request)
+        line = _line(kind.stack)
+        places = kind.stack if line is None else kind.stack[line : line + 1]
+        key = (request, *((entry[_FILE], entry[_LINE], entry[_NAME]) for entry in places))
+        groups.setdefault(key, []).append(kind)
+    return sorted((_entry(key[0], found) for key, found in groups.items()), key=lambda entry: -entry["longest"])
+
+
+def _entry(request: str | None, kinds: list[Kind]) -> dict[str, Any]:
+    kinds.sort(key=lambda kind: -kind.longest)
+    line = _line(kinds[0].stack)
+    return {
+        "request": request,
+        "count": sum(kind.count for kind in kinds),
+        "total": sum(kind.total for kind in kinds),
+        "longest": kinds[0].longest,
+        "last": max(kind.last for kind in kinds),
+        "stack": kinds[0].stack,
+        "line": line,
+        "inner": [
+            {
+                "count": kind.count,
+                "total": kind.total,
+                "longest": kind.longest,
+                "stack": kind.stack[: _line(kind.stack)],
+            }
+            for kind in kinds
+        ]
+        if line is not None
+        else [],
+    }
+
+
+def _line(stack: Stack) -> int | None:
+    """Where a stack has the innermost line of the application; None where it has none."""
+    for index, entry in enumerate(stack):
+        file = entry[_FILE]
+        if file and not file.startswith(_STANDARD) and not _OTHERS.search(file):
+            return index
+    return None
