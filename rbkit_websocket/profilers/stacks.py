@@ -1,4 +1,4 @@
-"""Every thread and greenlet now. ``stacks`` answers with one map of string keys:
+"""Every thread and greenlet. ``stacks`` answers with one map of string keys:
 
 =================  ====================================================================================================
 ``timestamp``      float: wall-clock milliseconds
@@ -13,6 +13,8 @@
                    ``threadpool``, ``hub`` (the event loop itself), ``lock`` (whatever another greenlet has to release:
                    lock, event, queue, join) or None; ``age`` is seconds since it was spawned, None for raw greenlets
                    and for those spawned before the server started
+``…_left_out``     int: ``threads_left_out`` and ``greenlets_left_out``, how many there are besides, where there are
+                   more than 2000. Greenlets that run are in here; of the others some are left out evenly
 ``unseen``         str or None: what of the process is not in here, for people: other interpreters than the
                    application's, and without the C extension its threads while there are any
 =================  ====================================================================================================
@@ -24,6 +26,9 @@ None for those that began before somebody watched: sampled, or sent this command
 ``gevent.Greenlet``) are found by looking through the heap, which is done for one per cent of the time: new ones may be
 missing for some seconds.
 
+They are looked at one after the other, in slices of a millisecond between which the application goes on: each stack is
+true, but all of them are not of one moment, and a greenlet that has ended meanwhile may be told of.
+
 ``stack`` is a list of ``[name, label, file, first_line, line]``, innermost frame first. Of more than 257
 frames these are the innermost and the outermost 128, and between them one whose name and label are ``(… N frames …)``,
 in no file, for the N that are left out. A thread's current greenlet is listed once with the real stack, which its
@@ -33,22 +38,27 @@ thread has as well.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final, NamedTuple
 
 from ..clock import time
-from .base import Host, class_name, code_label, thread_facts
+from ..protocol.codec import pack, pack_map
+from .base import Host, array_header, class_name, code_label, thread_facts
 from .depth import KEPT, LONGEST, omitted
 from .frames import current_frames, unseen
 from .greenlets import GreenletRegistry, begun, hub_thread, is_gevents, is_hub
 from .requests import REQUESTS
 
-__all__ = ["innermost_frames", "stack_of", "take_stacks"]
+__all__ = ["innermost_frames", "stack_of", "stacks"]
 
 _LOOKED_AT: Final = 6
+# Of threads and of greenlets each; each takes some 50 us.
+MOST: Final = 2000
+_SLICE: Final = 0.001
+_PAUSE: Final = 0.004
 
 _Stack = list[list[Any]]
 
@@ -93,42 +103,100 @@ _WAITS: Final = (
 )
 
 
-def take_stacks(host: Host, registry: GreenletRegistry | None = None) -> dict[str, Any]:
-    """The answer of ``stacks``; see this module's docstring. Works whatever the application's threads do."""
-    registry = registry or GreenletRegistry(host)
+def stacks(host: Host, registry: GreenletRegistry) -> Generator[float, None, bytes]:
+    """The answer of ``stacks``, packed; see this module's docstring. Works whatever the application's threads do.
+
+    Yields after each slice the seconds in which the application shall have the interpreter to itself.
+    """
     REQUESTS.servers.learn()
-    facts = thread_facts(host)
-    frames = {ident: frame for ident, frame in (current_frames() or {}).items() if ident not in host.own}
     lines: _Lines = {}
-    running = {ident: stack_of(frame, lines) for ident, frame in frames.items()}
-    frames.clear()
-    threads = []
-    for ident, (stack, request) in running.items():
+    slices = _Slices()
+    threads: list[bytes] = []
+    facts = thread_facts(host)
+    idents = [ident for ident in current_frames() or () if ident not in host.own]
+    idents.sort(key=lambda ident: ident != host.main_ident)  # the main thread first
+    for ident in idents[:MOST]:
+        stack, request = _running(ident, lines)
+        if not stack:
+            continue  # it has ended meanwhile
         fact = facts.get(ident)
         native_id = fact.native_id if fact else None
         threads.append(
-            {
-                "id": ident,
-                "name": fact.name if fact else f"thread {ident}",
-                "native_id": native_id,
-                "state": _thread_state(native_id),
-                "request": request.name,
-                "request_age": request.age,
-                "stack": stack,
-            }
+            pack(
+                {
+                    "id": ident,
+                    "name": fact.name if fact else f"thread {ident}",
+                    "native_id": native_id,
+                    "state": _thread_state(native_id),
+                    "request": request.name,
+                    "request_age": request.age,
+                    "stack": stack,
+                }
+            )
         )
+        yield from slices.pause()
+    greenlets: list[bytes] = []
+    greenlet = None
     found = registry.living()
+    number = len(found)
     try:
-        greenlets = list(_describe(found, running, lines))
+        yield from slices.pause()
+        context = _Context(lines)
+        for greenlet, _ in found:
+            context.learn(greenlet)
+            yield from slices.pause()
+        if number > MOST:
+            chosen = yield from _choose(found, context, slices)
+            registry.release(found)
+            found = chosen
+        for greenlet, since in found:
+            if not greenlet.dead:
+                greenlets.append(pack(_describe(greenlet, since, context)))
+            yield from slices.pause()
+        left_out = number - len(found)
     finally:
+        del greenlet
         registry.release(found)
-    return {
-        "timestamp": time.time() * 1000,
-        "pid": os.getpid(),
-        "threads": threads,
-        "greenlets": greenlets,
-        "unseen": unseen(),
-    }
+    return pack_map(
+        {
+            "timestamp": time.time() * 1000,
+            "pid": os.getpid(),
+            "threads_left_out": max(0, len(idents) - MOST),
+            "greenlets_left_out": left_out,
+            "unseen": unseen(),
+        },
+        threads=array_header(len(threads)) + b"".join(threads),
+        greenlets=array_header(len(greenlets)) + b"".join(greenlets),
+    )
+
+
+class _Slices:
+    """Takes turns with the application: whoever computes in Python takes the interpreter back from it each time that it
+    waits for something, for a switch interval at least."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + _SLICE
+
+    def pause(self) -> Iterator[float]:
+        """Yields once if the slice is over."""
+        if time.monotonic() >= self._until:
+            yield _PAUSE
+            self._until = time.monotonic() + _SLICE
+
+
+def _choose(
+    found: list[tuple[Any, float | None]], context: _Context, slices: _Slices
+) -> Generator[float, None, list[tuple[Any, float | None]]]:
+    """So many as are described: those that run or are hubs, and of the others some, evenly."""
+    step = len(found) / MOST
+    evenly = {int(index * step) for index in range(MOST)}
+    chosen = []
+    for index, (greenlet, since) in enumerate(found):
+        running = greenlet.gr_frame is None and begun(greenlet)
+        if index in evenly or running or id(greenlet) in context.mains or is_hub(greenlet):
+            chosen.append((greenlet, since))
+        yield from slices.pause()
+    return chosen
 
 
 @contextmanager
@@ -148,51 +216,77 @@ def innermost_frames(host: Host, registry: GreenletRegistry) -> Iterator[list[Fr
         registry.release(greenlets)
 
 
-def _describe(
-    found: list[tuple[Any, float | None]], running: dict[int, tuple[_Stack, _Request]], lines: _Lines
-) -> Iterable[dict[str, Any]]:
-    # A greenlet that has begun and has no frame is the one that its thread runs.
-    # The parent of a hub or of a pool's worker is its thread's main greenlet.
-    raw = {id(greenlet) for greenlet, _ in found if not is_gevents(greenlet)}
-    roots = ((greenlet.parent, hub_thread(greenlet)) for greenlet, _ in found if id(greenlet) in raw)
-    mains = {id(root): ident for root, ident in roots if root is not None and root.parent is None and ident}
-    threads: dict[int, int | None] = {}
-    waits: dict[int, str | None] = {}
-    now = time.monotonic()
-    for greenlet, since in found:
-        thread = mains.get(id(greenlet))
-        if thread is None:
-            # Most of them have the same parent, the hub, which lives as long as they do.
-            parent = id(greenlet.parent) if id(greenlet) not in raw else 0
-            if parent not in threads or not parent:
-                threads[parent] = hub_thread(greenlet)
-            thread = threads[parent]
-        frame = greenlet.gr_frame
-        waiting_on, request = None, _NONE
-        stack: _Stack = []
-        if frame is not None:
-            state = "waiting"
-            stack, request = stack_of(frame, lines)
-            waiting_on = _waiting_on(frame, waits)
-            if waiting_on is None and (id(greenlet) in mains or id(greenlet) not in raw):
-                # gevent's events, semaphores, queues and joins are compiled: they leave no frame of their own.
-                waiting_on = "lock"
-        elif not begun(greenlet):
-            state = "new"
-        else:
-            state = "running"
-            stack, request = running.get(thread or 0, (stack, _NONE))
-        yield {
-            "id": id(greenlet),
-            "name": "main" if id(greenlet) in mains else _name(greenlet, id(greenlet) not in raw),
-            "thread": thread,
-            "state": state,
-            "waiting_on": waiting_on,
-            "age": now - since if since is not None else None,
-            "request": request.name,
-            "request_age": request.age,
-            "stack": stack,
-        }
+class _Context:
+    """What the descriptions of one answer share.
+
+    Attributes:
+        raw: identities of the greenlets that are not gevent's.
+        mains: those of the threads' main greenlets, and their threads.
+    """
+
+    def __init__(self, lines: _Lines) -> None:
+        self.lines = lines
+        self.raw: set[int] = set()
+        self.mains: dict[int, int] = {}
+        self.waits: dict[int, str | None] = {}
+        self._threads: dict[int, int | None] = {}
+
+    def learn(self, greenlet: Any) -> None:
+        """To be called for all of them first."""
+        if is_gevents(greenlet):
+            return
+        self.raw.add(id(greenlet))
+        # The parent of a hub or of a pool's worker is its thread's main greenlet.
+        root, ident = greenlet.parent, hub_thread(greenlet)
+        if root is not None and root.parent is None and ident:
+            self.mains[id(root)] = ident
+
+    def thread(self, greenlet: Any) -> int | None:
+        """The native thread that it belongs to."""
+        if (thread := self.mains.get(id(greenlet))) is not None:
+            return thread
+        # Most of them have the same parent, the hub, which lives as long as they do.
+        parent = id(greenlet.parent) if id(greenlet) not in self.raw else 0
+        if parent not in self._threads or not parent:
+            self._threads[parent] = hub_thread(greenlet)
+        return self._threads[parent]
+
+
+def _describe(greenlet: Any, since: float | None, context: _Context) -> dict[str, Any]:
+    thread = context.thread(greenlet)
+    frame = greenlet.gr_frame
+    is_main, is_raw = id(greenlet) in context.mains, id(greenlet) in context.raw
+    waiting_on, request = None, _NONE
+    stack: _Stack = []
+    if frame is not None:
+        state = "waiting"
+        stack, request = stack_of(frame, context.lines)
+        waiting_on = _waiting_on(frame, context.waits)
+        if waiting_on is None and (is_main or not is_raw):
+            # gevent's events, semaphores, queues and joins are compiled: they leave no frame of their own.
+            waiting_on = "lock"
+    elif not begun(greenlet):
+        state = "new"
+    else:
+        # One that has begun and has no frame is the one that its thread runs.
+        state = "running"
+        stack, request = _running(thread or 0, context.lines)
+    return {
+        "id": id(greenlet),
+        "name": "main" if is_main else _name(greenlet, not is_raw),
+        "thread": thread,
+        "state": state,
+        "waiting_on": waiting_on,
+        "age": time.monotonic() - since if since is not None else None,
+        "request": request.name,
+        "request_age": request.age,
+        "stack": stack,
+    }
+
+
+def _running(thread: int, lines: _Lines) -> tuple[_Stack, _Request]:
+    """The stack of a thread now."""
+    return stack_of((current_frames() or {}).get(thread), lines)
 
 
 def _name(greenlet: Any, gevents: bool) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..clock import time
 from ..profilers.snapshot import usual_method
-from ..profilers.stacks import take_stacks
+from ..profilers.stacks import stacks
 from ..profilers.tracing import MAX_PATTERNS, good_pattern
 from ..protocol.codec import pack
 from ..protocol.constants import OK, PROTOCOL_VERSION, EventType, Field
@@ -155,11 +155,11 @@ def _status(server: Server, arguments: list[str]) -> dict[str, Any]:
     return status(server)
 
 
-def _stacks(server: Server, arguments: list[str]) -> dict[str, Any]:
+def _stacks(server: Server, arguments: list[str]) -> Job:
     if arguments:
         raise CommandError("bad_argument", "stacks takes no argument")
     server.profiling.watch_requests()
-    return take_stacks(server.host, server.profiling.greenlets)
+    return stacks(server.host, server.profiling.greenlets)
 
 
 def _blocked(server: Server, arguments: list[str]) -> dict[str, Any]:
