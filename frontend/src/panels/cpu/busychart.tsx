@@ -1,40 +1,46 @@
 import { Chart } from "../../ui/chart.tsx";
 import { count, percent } from "../../ui/format.ts";
+import type { Clock } from "./model/history.ts";
 import { type CpuStore, ONE_SAMPLE_US } from "./store.ts";
 
 interface Props {
   readonly store: CpuStore;
+  readonly clock: Clock;
   /** Seconds since the epoch. */
   readonly at: readonly number[];
-  /** Weight by time, of which 1 is one core. */
+  /** Weight by time: 1 is one core, or one thread or request at a time. */
   readonly busy: readonly number[];
   readonly height: number;
   readonly onSelect?: (from: number, to: number) => void;
 }
 
-/** How busy the process was; the number of samples where nobody knows what each stands for. */
-export function BusyChart({ store, at, busy, ...rest }: Props) {
-  if (!store.timed.value) {
-    const samples = busy.map((share) => (share * 1e6) / ONE_SAMPLE_US);
-    return (
-      <Chart
-        label={`${count(Math.round(samples.at(-1) ?? 0))} samples a second`}
-        lines={[{ label: "samples", color: "--chart-2", area: true }]}
-        data={[at, samples]}
-        format={(value) => count(Math.round(value))}
-        range={[0, 1]}
-        {...rest}
-      />
-    );
-  }
+/** CPU time as a share of one core, time as how many spent it at once; where neither is known the number of samples. */
+export function BusyChart({ store, clock, at, busy, ...rest }: Props) {
+  const samples = (share: number) => count(Math.round((share * 1e6) / ONE_SAMPLE_US));
+  const cpu = clock === "cpu";
+  const format = !store.timed.value ? samples : cpu ? wholePercent : atOnce;
+  const now = busy.at(-1) ?? 0;
+  const words = !store.timed.value
+    ? `${samples(now)} samples a second`
+    : cpu
+      ? `CPU time, now ${percent(now)} of one core`
+      : `Time spent, now by ${atOnce(now)} at once`;
   return (
     <Chart
-      label={`Share of the time that code was running, now ${percent(busy.at(-1) ?? 0)}`}
-      lines={[{ label: "busy", color: "--chart-2", area: true }]}
+      label={words}
+      lines={[{ label: cpu ? "CPU" : "at once", color: cpu ? "--chart-2" : "--chart-1", area: true }]}
       data={[at, busy]}
-      format={(value) => `${Math.round(value * 100)}%`}
+      format={format}
       range={[0, 1]}
       {...rest}
     />
   );
+}
+
+function wholePercent(share: number): string {
+  return `${Math.round(share * 100)}%`;
+}
+
+function atOnce(share: number): string {
+  return share >= 9.95 ? count(Math.round(share)) : share.toFixed(1);
 }

@@ -3,12 +3,12 @@ import type { CpuStore } from "./store.ts";
 
 const INTERVALS = [1000, 2000, 5000, 10_000, 100_000];
 
-/** On and off, the clock and the interval: for everybody who watches this process. */
+/** On and off and the interval, for everybody who watches this process; the clock that is looked at, for this page. */
 export function Controls({ store }: { store: CpuStore }) {
-  const settings = store.settings.value;
   const running = store.running.value;
   const disabled = store.busy.value || !store.link.open;
   const real = store.effectiveIntervalUs.value;
+  const alone = store.both.value === false;
   return (
     <div class="toolbar">
       <button
@@ -23,13 +23,13 @@ export function Controls({ store }: { store: CpuStore }) {
         Clock
         <select
           class="field"
-          disabled={disabled}
-          value={running ? store.clock.value || settings.clock : settings.clock}
-          title="CPU: what computes. Wall: what takes time, waiting included."
-          onChange={(event) => {
-            const clock = event.currentTarget.value === "wall" ? "wall" : "cpu";
-            void store.configure({ ...settings, clock, waits: settings.waits && clock === "wall" });
-          }}
+          disabled={disabled && alone}
+          value={store.clock.value}
+          title={
+            "CPU: what computes. Wall: what takes time, waiting included. " +
+            (alone ? "This server samples one of them, for everybody." : "Each sample has both: this changes nobody's.")
+          }
+          onChange={(event) => void store.choose(event.currentTarget.value === "wall" ? "wall" : "cpu")}
         >
           <option value="cpu">CPU time</option>
           <option value="wall">wall time</option>
@@ -41,10 +41,8 @@ export function Controls({ store }: { store: CpuStore }) {
           <select
             class="field"
             disabled={disabled}
-            value={settings.intervalUs}
-            onChange={(event) =>
-              void store.configure({ ...settings, intervalUs: Number(event.currentTarget.value) || 1000 })
-            }
+            value={store.wishUs.value}
+            onChange={(event) => void store.setInterval(Number(event.currentTarget.value) || 1000)}
           >
             {INTERVALS.map((us) => (
               <option key={us} value={us}>
@@ -52,17 +50,6 @@ export function Controls({ store }: { store: CpuStore }) {
               </option>
             ))}
           </select>
-        </label>
-      )}
-      {store.link.has("wait_profile") && settings.clock === "wall" && (
-        <label class="labelled">
-          <input
-            type="checkbox"
-            disabled={disabled}
-            checked={settings.waits}
-            onChange={(event) => void store.configure({ ...settings, waits: event.currentTarget.checked })}
-          />
-          waiting requests too
         </label>
       )}
       <span class="soft">

@@ -6,6 +6,7 @@ import { BusyChart } from "./busychart.tsx";
 import { Controls } from "./controls.tsx";
 import { Flame } from "./flame.tsx";
 import { sum } from "./model/graph.ts";
+import type { Clock } from "./model/history.ts";
 import { matches } from "./paint.ts";
 import { Save } from "./save.tsx";
 import { FunctionTable } from "./table.tsx";
@@ -20,11 +21,16 @@ const WINDOWS: readonly (readonly [string, string])[] = [
   ["all", "Since the start"],
 ];
 
+const TIMELINES: { readonly [clock in Clock]: string } = {
+  cpu: "CPU time, of one core",
+  wall: "Wall time, of how many at once",
+};
+
 /** The profile: where the time goes, over which stretch, of which requests and threads. */
 export function CpuPanel({ view }: { view: CpuView }) {
   const { store } = view;
   store.version.value;
-  const empty = store.history.totalUs === 0;
+  const empty = store.history.totalSamples === 0;
   return (
     <div class="panel">
       <div class="title">
@@ -63,8 +69,9 @@ function Empty({ view }: { view: CpuView }) {
         <>
           <h2>Nothing sampled yet</h2>
           <p>
-            On the CPU clock a process that only waits gives no samples. Send it requests, or choose the wall clock to
-            see where it waits.
+            {store.both.value
+              ? "The first samples are on their way."
+              : "On the CPU clock a process that only waits gives no samples. Send it requests, or choose wall time to see where it waits."}
           </p>
         </>
       ) : (
@@ -104,29 +111,54 @@ function Profile({ view }: { view: CpuView }) {
         </header>
         <div class="inside cpu-inside">
           {all <= 0 ? (
-            <p class="empty">Nothing was sampled in this stretch with these filters.</p>
+            <p class="empty">
+              {store.clock.value === "cpu"
+                ? "No CPU time was used in this stretch, with these filters. Wall time shows what waits."
+                : "Nothing was sampled in this stretch, with these filters."}
+            </p>
           ) : view.display.value === "flame" ? (
             <>
+              <Basis view={view} />
               <Flame graph={graph} search={search} focus={view.focus} amount={(us) => store.amount(us)} />
               <Legend view={view} found={search ? foundShare(view, search) : null} />
             </>
           ) : (
-            <FunctionTable
-              rows={view.rows.value}
-              all={all}
-              amount={(us) => store.amount(us)}
-              allBefore={before}
-              search={search}
-              onPick={(label) => {
-                view.search.value = label;
-                view.display.value = "flame";
-              }}
-            />
+            <>
+              <Basis view={view} />
+              <FunctionTable
+                rows={view.rows.value}
+                all={all}
+                amount={(us) => store.amount(us)}
+                allBefore={before}
+                search={search}
+                onPick={(label) => {
+                  view.search.value = label;
+                  view.display.value = "flame";
+                }}
+              />
+            </>
           )}
         </div>
       </div>
     </>
   );
+}
+
+/** What is shown below: of which clock how much, and from when to when. */
+function Basis({ view }: { view: CpuView }) {
+  const { from, to } = view.stretch.value;
+  const all = sum(view.weights.value);
+  return (
+    <p class="soft">
+      {view.unit.value}: {view.store.amount(all)}
+      {view.store.timed.value && to > from && `, ${rate(all / 1000 / (to - from), view.store.clock.value)}`} ·{" "}
+      {clock(from)} to {clock(to)} ({duration((to - from) * 1000)})
+    </p>
+  );
+}
+
+function rate(share: number, by: Clock): string {
+  return by === "cpu" ? `${percent(share)} of one core` : `${share.toFixed(1)} at once on average`;
 }
 
 function Timeline({ view }: { view: CpuView }) {
@@ -137,15 +169,17 @@ function Timeline({ view }: { view: CpuView }) {
   return (
     <div class="box">
       <header>
-        <h2>{timed ? "Busy" : "Samples a second"}</h2>
+        <h2>{timed ? TIMELINES[store.clock.value] : "Samples a second"}</h2>
         <span class="soft">
-          {count(store.history.totalSamples)} samples{timed && `, ${duration(store.history.totalUs)}`}
+          {count(store.history.totalSamples)} samples
+          {store.history.since !== null && ` since ${clock(store.history.since)}`}
           {window.kind === "marked" && ` · ${clock(window.from)} to ${clock(window.to)} is shown below`}
           {window.kind !== "marked" && " · drag to look at a stretch"}
         </span>
       </header>
       <BusyChart
         store={store}
+        clock={store.clock.value}
         at={at}
         busy={busy}
         height={84}
@@ -215,7 +249,7 @@ function Choices({ view }: { view: CpuView }) {
         </select>
       )}
       {store.clock.value === "wall" && (
-        <label class="labelled">
+        <label class="labelled" title="Threads that wait for work">
           <input
             type="checkbox"
             checked={!filter.busyOnly}
@@ -224,6 +258,16 @@ function Choices({ view }: { view: CpuView }) {
             }}
           />
           idle too
+        </label>
+      )}
+      {store.clock.value === "wall" && store.both.value && store.link.has("wait_profile") && (
+        <label class="labelled" title="Parked greenlets of requests: of many at once each has its time">
+          <input
+            type="checkbox"
+            checked={store.waits.value}
+            onChange={(event) => void store.lookAtWaits(event.currentTarget.checked)}
+          />
+          waiting requests too
         </label>
       )}
       {store.history.threads.length > 1 && (

@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { download, fileName } from "../../ui/download.ts";
-import { bounded } from "../../ui/format.ts";
+import { bounded, clock } from "../../ui/format.ts";
 import { collapsed, speedscope } from "./model/export.ts";
 import { layOut, rowsIn } from "./model/layout.ts";
 import { hitsBelow, paint, palette, ROW, svgOf } from "./paint.ts";
@@ -39,6 +39,8 @@ function save(view: CpuView, kind: string): void {
   // So that the number is there behind a name of any length.
   const process = `${bounded(processName || "process", 60)} ${pid ?? ""}`.trim();
   const name = (extension: string) => fileName(`rbkit-cpu-${process}`, extension);
+  const { from, to } = view.stretch.value;
+  const title = `${view.unit.value}, ${clock(from)} to ${clock(to)}`;
   const search = view.search.value.trim().toLowerCase();
   const graph = view.graph.value;
   const sampleUs = view.store.timed.value ? null : ONE_SAMPLE_US;
@@ -46,7 +48,11 @@ function save(view: CpuView, kind: string): void {
   const picture = { graph, bars, search, hits: search ? hitsBelow(graph, search) : null };
   if (kind === "svg") download(name(".svg"), svgOf(picture, WIDTH, palette()), "image/svg+xml");
   if (kind === "speedscope") {
-    download(name(".speedscope.json"), speedscope(view.upright.value, process, sampleUs), "application/json");
+    download(
+      name(".speedscope.json"),
+      speedscope(view.upright.value, `${process}: ${title}`, sampleUs),
+      "application/json",
+    );
   }
   if (kind === "collapsed") download(name(".collapsed.txt"), collapsed(view.upright.value, sampleUs));
   if (kind === "png") {

@@ -1,24 +1,18 @@
 import { batch, computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { Link } from "../../connection/link.ts";
 import { poll } from "../../connection/poll.ts";
+import { waitsOf } from "../../connection/waits.ts";
 import type { Event } from "../../protocol/codec.ts";
 import type { Handshake } from "../../protocol/handshake.ts";
 import { count, duration } from "../../ui/format.ts";
 import { type ProfileAnswer, RawSamples, readProfile } from "./model/decode.ts";
-import { History } from "./model/history.ts";
+import { type Clock, History } from "./model/history.ts";
 
 const PERIOD_MS = 1000;
 /** While nothing is sampled only the switch is looked at: somebody else may start it. */
 const IDLE_PERIOD_MS = 3000;
 /** What a sample weighs whose server does not tell; only shares and numbers of samples are shown then. */
 export const ONE_SAMPLE_US = 1000;
-
-export interface Settings {
-  readonly clock: "cpu" | "wall";
-  readonly intervalUs: number;
-  /** Whether parked greenlets are sampled too; on the wall clock only. */
-  readonly waits: boolean;
-}
 
 /** The CPU profile of the connected server: polled where it has `cpu_profile`, else counted from published samples. */
 export class CpuStore {
@@ -28,7 +22,14 @@ export class CpuStore {
   /** The tree that numbers of the history mean: another one after stacks were forgotten. */
   readonly tree = signal(this.history.tree);
   readonly running = signal(false);
-  readonly clock = signal("");
+  /** What is looked at: the viewer's choice where the server samples both clocks, else what it samples. */
+  readonly clock: Signal<Clock> = signal("cpu");
+  /** Whether waiting requests are looked at too, on the wall clock. */
+  readonly waits = signal(false);
+  /** Whether each sample has its time by both clocks; null before the server has answered. */
+  readonly both: Signal<boolean | null> = signal(null);
+  /** What a server of one clock samples, and what is published; empty where not said. */
+  readonly serverClock = signal("");
   readonly intervalUs = signal(0);
   readonly effectiveIntervalUs = signal(0);
   /** Weight that was sampled but not kept for us. */
@@ -38,7 +39,8 @@ export class CpuStore {
   readonly busy = signal(false);
   /** Whether weights are time; else all that is known is how many samples there were. */
   readonly timed: ReadonlySignal<boolean>;
-  readonly settings: Signal<Settings> = signal({ clock: "cpu", intervalUs: 1000, waits: false });
+  /** What this page asks for, in microseconds. */
+  readonly wishUs = signal(1000);
 
   #cursor: number | null = null;
   #raw: RawSamples | null = null;
@@ -67,17 +69,24 @@ export class CpuStore {
     return samples === 1 ? "1 sample" : `${count(samples)} samples`;
   }
 
+  /** Whether CPU time is known, beside what there is of the other clock. */
+  get tellsCpu(): boolean {
+    return this.both.value === true || this.serverClock.value !== "wall";
+  }
+
   /** Begins to sample, for everybody who watches this server. */
   async start(): Promise<void> {
     await this.#switch(async () => {
-      const { clock, intervalUs, waits } = this.settings.peek();
-      await this.link.command(clock === "wall" ? "use_wall_time" : "use_cpu_time");
-      if (this.link.has("set_cpu_interval")) await this.link.command(`set_cpu_interval ${intervalUs}`);
-      if (this.link.has("wait_profile")) await this.link.command(`wait_profile ${waits ? "on" : "off"}`);
+      if (this.both.peek() === null) await this.#turn();
+      const both = this.both.peek();
+      if (!both) await this.link.command(this.clock.peek() === "wall" ? "use_wall_time" : "use_cpu_time");
+      await this.#wish();
       await this.link.command(this.link.has("start_cpu_polling") ? "start_cpu_polling" : "start_cpu_profiling");
+      // Then to look at them is a matter of this page alone.
+      if (both && this.link.has("wait_profile")) await waitsOf(this.link).set(true);
       this.#wanted = true;
       this.running.value = true;
-      this.clock.value = clock;
+      if (!both) this.serverClock.value = this.clock.peek();
     });
   }
 
@@ -89,12 +98,28 @@ export class CpuStore {
     });
   }
 
-  /** Starts again with other settings if it runs; else they are those of the next start. */
-  async configure(settings: Settings): Promise<void> {
-    this.settings.value = settings;
-    if (!this.running.peek()) return;
+  /** Looks at another clock; a server of one clock is asked for it, for everybody who watches it. */
+  async choose(clock: Clock): Promise<void> {
+    this.clock.value = clock;
+    if (this.both.peek() || !this.running.peek()) return;
     await this.stop();
     await this.start();
+  }
+
+  /** Looks at waiting requests too, or no longer. */
+  async lookAtWaits(on: boolean): Promise<void> {
+    this.waits.value = on;
+    const wish = waitsOf(this.link);
+    if (on && !wish.wanted.peek()) await this.#switch(() => wish.set(true));
+  }
+
+  async setInterval(us: number): Promise<void> {
+    this.wishUs.value = us;
+    if (this.running.peek()) await this.#switch(() => this.#wish());
+  }
+
+  async #wish(): Promise<void> {
+    if (this.link.has("set_cpu_interval")) await this.link.command(`set_cpu_interval ${this.wishUs.peek()}`);
   }
 
   /** Forgets what has been sampled, but not what was pinned: a new worker is what one compares with. */
@@ -102,7 +127,7 @@ export class CpuStore {
     const former = this.history;
     this.history = new History();
     this.history.adopt(former);
-    if (this.#raw) this.#raw = new RawSamples(this.history, ONE_SAMPLE_US);
+    if (this.#raw) this.#raw = new RawSamples(this.history, ONE_SAMPLE_US, () => this.serverClock.peek());
     this.lostUs.value = 0;
     this.#changed();
   }
@@ -134,7 +159,8 @@ export class CpuStore {
     batch(() => {
       this.problem.value = null;
       this.running.value = handshake.cpuProfiling;
-      this.clock.value = handshake.clock;
+      this.both.value = polled ? null : false;
+      this.#follow(handshake.clock, polled);
       this.intervalUs.value = this.effectiveIntervalUs.value = handshake.intervalUs ?? 0;
       if (server !== this.#server) {
         // Another process: its stacks are not this one's.
@@ -143,8 +169,15 @@ export class CpuStore {
       }
     });
     this.#server = server;
-    this.#raw = polled ? null : new RawSamples(this.history, ONE_SAMPLE_US);
-    if (this.#wanted && !handshake.cpuProfiling) void this.start();
+    this.#raw = polled ? null : new RawSamples(this.history, ONE_SAMPLE_US, () => this.serverClock.peek());
+    // Also where it goes on: what this page wished has ended with its connection.
+    if (this.#wanted) void this.start();
+  }
+
+  /** A server of one clock is looked at by that. */
+  #follow(clock: string, both: boolean): void {
+    this.serverClock.value = clock;
+    if (!both) this.clock.value = clock === "wall" ? "wall" : "cpu";
   }
 
   #take(events: readonly Event[]): void {
@@ -174,7 +207,8 @@ export class CpuStore {
     this.#cursor = answer.cursor;
     batch(() => {
       if (!this.busy.peek()) this.running.value = answer.running;
-      this.clock.value = answer.clock;
+      this.both.value = answer.both;
+      if (!this.busy.peek()) this.#follow(answer.clock, answer.both);
       this.intervalUs.value = answer.intervalUs;
       this.effectiveIntervalUs.value = answer.effectiveIntervalUs;
       if (!first) this.lostUs.value += answer.lostUs;

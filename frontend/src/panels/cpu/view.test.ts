@@ -7,19 +7,27 @@ import { CpuView } from "./view.ts";
 /** A store without a server, whose tree holds few nodes. */
 function filled() {
   const history = new History({ ...LIMITS, nodes: 60 });
-  const parts = { history, version: signal(0), tree: signal(history.tree), threads: signal(new Map()) };
+  const parts = {
+    history,
+    version: signal(0),
+    tree: signal(history.tree),
+    threads: signal(new Map()),
+    clock: signal<"cpu" | "wall">("cpu"),
+    waits: signal(false),
+    timed: signal(true),
+  };
   const add = (second: number, stack: string, weightUs: number) => {
     const frames = stack.split(";").map((name) => history.table.number(name, "/app.py", 1));
     history.add({
       since: second * 1000,
       until: second * 1000 + 1000,
       samples: 1,
-      stacks: [{ frames, weightUs, thread: 1, request: null }],
+      stacks: [{ frames, wallUs: weightUs, cpuUs: weightUs, waiting: false, thread: 1, request: null }],
     });
     parts.tree.value = history.tree;
     parts.version.value++;
   };
-  return { view: new CpuView(parts as unknown as CpuStore), add };
+  return { view: new CpuView(parts as unknown as CpuStore), add, ...parts };
 }
 
 describe("a held picture", () => {
@@ -47,5 +55,52 @@ describe("a held picture", () => {
     );
     view.hold(false);
     expect(view.rows.value.map((row) => row.frame.label)).toContain("later59");
+  });
+});
+
+describe("the clock that is looked at", () => {
+  it("changes what is shown and nothing else, and mixes nothing", () => {
+    const { view, history, version, clock, waits } = filled();
+    const wait = [history.table.number("Condition.wait", "/usr/lib/python3.11/threading.py", 1)];
+    const stack = (label: string, wallUs: number, cpuUs: number, waiting = false) => ({
+      frames: [history.table.number(label, "/app.py", 1)],
+      wallUs,
+      cpuUs,
+      waiting,
+      thread: 1,
+      request: waiting ? "GET /slow" : null,
+    });
+    const idle = { ...stack("", 800, 1), frames: wait };
+    history.add({
+      since: 0,
+      until: 1000,
+      samples: 4,
+      stacks: [
+        stack("computes", 100_000, 90_000),
+        stack("sleeps", 100_000, 0),
+        idle,
+        stack("parked", 6_500_000, 0, true),
+      ],
+    });
+    version.value++;
+    const shown = () => Object.fromEntries(view.rows.value.map((row) => [row.frame.label, row.self]));
+    const cpu = { computes: 90_000, "Condition.wait": 1 };
+    expect(shown()).toEqual(cpu);
+    expect(view.timeline.value.busy[0]).toBeCloseTo(0.09);
+    expect(view.unit.value).toBe("CPU time");
+    view.pin("before");
+    expect(view.graph.value.totalBefore?.[0]).toBeCloseTo(90_001);
+
+    clock.value = "wall";
+    expect(shown()).toEqual({ computes: 100_000, sleeps: 100_000 });
+    expect(view.graph.value.totalBefore?.[0]).toBeCloseTo(200_000);
+    waits.value = true;
+    expect(shown()).toEqual({ computes: 100_000, sleeps: 100_000, parked: 6_500_000 });
+    expect(view.timeline.value.busy[0]).toBeCloseTo(6.7);
+    view.filter.value = { ...view.filter.value, busyOnly: false };
+    expect(shown()).toEqual({ computes: 100_000, sleeps: 100_000, "Condition.wait": 800, parked: 6_500_000 });
+
+    clock.value = "cpu";
+    expect(shown()).toEqual(cpu);
   });
 });

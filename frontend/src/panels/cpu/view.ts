@@ -5,11 +5,13 @@ import {
   type Filter,
   type Graph,
   type Grouping,
+  gather,
   graphOf,
   type Row,
   rowsOf,
   type Shape,
   type Span,
+  select,
   sum,
   type Weights,
   weigh,
@@ -27,7 +29,9 @@ export type Comparison = { kind: "none" } | { kind: "previous" } | { kind: "pinn
 /** What is chosen in the panel, and what follows from that and the samples. */
 export class CpuView {
   readonly window: Signal<Window> = signal({ kind: "last", seconds: 60 });
-  readonly filter: Signal<Filter> = signal({ thread: null, request: null, busyOnly: true });
+  readonly filter: Signal<Omit<Filter, "clock" | "waits">> = signal({ thread: null, request: null, busyOnly: true });
+  /** With the clock that is looked at, and whether waiting requests are. */
+  readonly chosen: ReadonlySignal<Filter>;
   readonly group: Signal<Grouping> = signal("none");
   readonly inverse = signal(false);
   readonly display: Signal<"flame" | "table"> = signal("flame");
@@ -40,6 +44,10 @@ export class CpuView {
   readonly pinned: Signal<string | null> = signal(null);
 
   readonly span: ReadonlySignal<Span>;
+  /** From when to when something is shown, in wall-clock milliseconds: the span, as far as there are samples. */
+  readonly stretch: ReadonlySignal<{ from: number; to: number }>;
+  /** What the weights are, in words. */
+  readonly unit: ReadonlySignal<string>;
   readonly weights: ReadonlySignal<Weights>;
   readonly before: ReadonlySignal<Weights | null>;
   readonly graph: ReadonlySignal<Graph>;
@@ -50,6 +58,7 @@ export class CpuView {
   readonly requests: ReadonlySignal<readonly string[]>;
 
   constructor(readonly store: CpuStore) {
+    this.chosen = computed(() => ({ ...this.filter.value, clock: store.clock.value, waits: store.waits.value }));
     const newest = computed(() => {
       if (this.held.value === null) store.version.value;
       return this.held.value ?? this.#until();
@@ -61,9 +70,21 @@ export class CpuView {
       if (window.kind === "marked") return { from: window.from, to: window.to };
       return { from: to - window.seconds * 1000, to };
     });
+    this.stretch = computed(() => {
+      const span = this.span.value;
+      const [since, until] = [this.#history().since ?? 0, newest.value];
+      if (span === "all") return { from: since, to: until };
+      return { from: Math.max(span.from, since), to: Math.max(since, Math.min(span.to, until)) };
+    });
+    this.unit = computed(() => {
+      const { clock, busyOnly, waits } = this.chosen.value;
+      if (!store.timed.value) return "Samples";
+      if (clock === "cpu") return "CPU time";
+      return `Wall time of threads${busyOnly ? ", idle ones left out" : ""}${waits ? ", and of waiting requests" : ""}`;
+    });
     this.weights = computed(() => {
       if (this.held.value === null) store.version.value;
-      return weigh(this.#history(), this.span.value, this.filter.value);
+      return weigh(this.#history(), this.span.value, this.chosen.value);
     });
     this.before = computed(() => this.#before());
     this.graph = computed(() => this.#graph(this.inverse.value, this.group.value));
@@ -74,7 +95,7 @@ export class CpuView {
     this.rows = computed(() => rowsOf(this.upright.value));
     this.timeline = computed(() => {
       store.version.value;
-      return busyOver([...store.history.coarse, ...store.history.fine]);
+      return busyOver([...store.history.coarse, ...store.history.fine], this.chosen.value);
     });
     this.requests = computed(() => {
       store.version.value;
@@ -88,7 +109,8 @@ export class CpuView {
 
   /** Keeps what is shown now, to be compared with later. */
   pin(words: string): void {
-    this.store.history.pinned = new Map(this.weights.value);
+    // By both clocks and of everything, so that the comparison follows whatever is chosen.
+    this.store.history.pinned = gather(this.store.history, this.span.value);
     this.pinned.value = words;
     this.comparison.value = { kind: "pinned" };
   }
@@ -102,10 +124,13 @@ export class CpuView {
   #before(): Weights | null {
     const comparison = this.comparison.value;
     if (comparison.kind === "none") return null;
-    if (comparison.kind === "pinned") return this.pinned.value ? this.#history().pinned : null;
+    const history = this.#history();
+    if (comparison.kind === "pinned") {
+      return this.pinned.value && history.pinned ? select(history, history.pinned, this.chosen.value) : null;
+    }
     const span = this.span.value;
     if (span === "all") return null;
-    return weigh(this.#history(), { from: 2 * span.from - span.to, to: span.from }, this.filter.value);
+    return weigh(history, { from: 2 * span.from - span.to, to: span.from }, this.chosen.value);
   }
 
   /** The history; what is computed from it is so again when its numbers mean something else. */

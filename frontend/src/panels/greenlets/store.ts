@@ -3,6 +3,7 @@
 import { batch, type Signal, signal } from "@preact/signals";
 import { CommandError, type Link } from "../../connection/link.ts";
 import { type Poll, poll } from "../../connection/poll.ts";
+import { type WaitWish, waitsOf } from "../../connection/waits.ts";
 import { text } from "../../protocol/codec.ts";
 import { type Blocked, readBlocked, readStacks, type Task } from "./reading.ts";
 
@@ -18,13 +19,14 @@ export class TaskStore {
   readonly blockedProblem = signal("");
   /** Still, so that one can read. */
   readonly frozen = signal(false);
-  readonly waits: Signal<{ wanted: boolean; active: boolean } | null> = signal(null);
+  readonly waits: WaitWish;
   private watchers = 0;
   private polling: Poll | null = null;
 
   constructor(readonly link: Link) {
+    this.waits = waitsOf(link);
     link.onConnect(() => {
-      this.tasks.value = this.blocked.value = this.waits.value = null;
+      this.tasks.value = this.blocked.value = null;
       this.problem.value = this.blockedProblem.value = this.unseen.value = "";
     });
   }
@@ -70,11 +72,10 @@ export class TaskStore {
     }
   }
 
-  /** Switches samples of waiting requests on or off, for every client. */
+  /** Asks for samples of waiting requests, or no longer. */
   async setWaits(on: boolean): Promise<void> {
     try {
-      const answer = await this.link.ask(`wait_profile ${on ? "on" : "off"}`);
-      this.waits.value = { wanted: answer.wanted === true, active: answer.active === true };
+      await this.waits.set(on);
     } catch (error) {
       this.problem.value = (error as Error).message;
     }

@@ -72,19 +72,19 @@ function Freeze({ store }: { store: TaskStore }) {
 
 function Waits({ store }: { store: TaskStore }) {
   if (!store.link.has("wait_profile")) return null;
-  const on = store.waits.value?.wanted ?? false;
+  const on = store.waits.wanted.value;
   return (
     <>
       <button
         class="button"
         type="button"
         aria-pressed={on}
-        title="Adds waiting requests to the CPU panel's samples on the wall clock, for every client"
+        title="The CPU panel can show them then, on the wall clock"
         onClick={() => void store.setWaits(!on)}
       >
         {on ? "Waits are sampled" : "Sample waits"}
       </button>
-      {on && !store.waits.value?.active && <span class="soft">begins with CPU sampling on the wall clock</span>}
+      {on && store.waits.active.value === false && <span class="soft">begins with CPU sampling</span>}
     </>
   );
 }

@@ -26,9 +26,25 @@ describe("an answer of cpu_profile", () => {
     const read = readProfile(ANSWER, history);
     const stack = read.delta?.stacks[0];
     expect(stack?.frames.map((frame) => history.table.frames[frame]?.label)).toEqual(["main", "<b>"]);
-    expect(stack).toMatchObject({ weightUs: 3000, thread: 7, request: "GET /" });
+    expect(stack).toMatchObject({ cpuUs: 3000, wallUs: 0, waiting: false, thread: 7, request: "GET /" });
     expect(read).toMatchObject({ cursor: 99, running: true, effectiveIntervalUs: 10_000 });
     expect(read.threads.get(7)).toBe("MainThread");
+  });
+
+  it("has both clocks where the server has, and says what waits", () => {
+    const stacks = [
+      { wall_us: 3000, cpu_us: 1000, weight_us: 1000, waiting: false, thread: 7, frames: [1, 0] },
+      { wall_us: 9000, cpu_us: 0, weight_us: 0, waiting: true, thread: 7, request: "GET /", frames: [0] },
+    ];
+    const read = readProfile({ ...ANSWER, wall_us: 3000, cpu_us: 1000, waiting_us: 9000, stacks }, new History());
+    expect(read.both).toBe(true);
+    expect(read.delta?.stacks.map(({ wallUs, cpuUs, waiting }) => [wallUs, cpuUs, waiting])).toEqual([
+      [3000, 1000, false],
+      [9000, 0, true],
+    ]);
+    const older = readProfile({ ...ANSWER, clock: "wall" }, new History());
+    expect(older.both).toBe(false);
+    expect(older.delta?.stacks[0]).toMatchObject({ cpuUs: 0, wallUs: 3000 });
   });
 
   it("of another shape breaks nothing", () => {
@@ -43,7 +59,7 @@ describe("published samples", () => {
 
   it("are counted at an interval each, a request's name taken out", () => {
     const history = new History();
-    const raw = new RawSamples(history, 1000);
+    const raw = new RawSamples(history, 1000, () => "wall");
     raw.take([
       { 0: 9, 1: 5000, 2: [frame("inner", 3), frame("outer", 1)] },
       { 0: 9, 1: 5001, 2: [frame("inner", 3), frame("GET /users/<id>", 0, "")] },
@@ -52,7 +68,7 @@ describe("published samples", () => {
     ]);
     const delta = raw.drain();
     expect(delta).toMatchObject({ since: 5000, until: 5001, samples: 2 });
-    expect(delta?.stacks.map(({ request, weightUs, thread }) => [request, weightUs, thread])).toEqual([
+    expect(delta?.stacks.map(({ request, wallUs, thread }) => [request, wallUs, thread])).toEqual([
       [null, 1000, 4],
       ["GET /users/<id>", 1000, 4],
     ]);

@@ -1,7 +1,7 @@
 import { isMap, number, type Packed, text } from "../../../protocol/codec.ts";
 import { EventType, Field } from "../../../protocol/constants.ts";
 import { bounded } from "../../../ui/format.ts";
-import type { Delta, History, Stack } from "./history.ts";
+import type { Delta, History, Stack, Weight } from "./history.ts";
 
 /** Of a function's, file's or request's name so much is kept: a hostile one must not fill this page's memory. */
 const LONGEST = 1000;
@@ -15,6 +15,8 @@ function name(value: unknown): string | null {
 export interface ProfileAnswer {
   readonly cursor: number;
   readonly running: boolean;
+  /** Whether each stack has its time by both clocks; else it has that by `clock`. */
+  readonly both: boolean;
   readonly clock: string;
   readonly intervalUs: number;
   readonly effectiveIntervalUs: number;
@@ -30,13 +32,18 @@ export function readProfile(answer: Packed, history: History): ProfileAnswer {
     const [, label, file, firstLine] = list(entry);
     return history.table.number(name(label) ?? "?", name(file) ?? "", number(firstLine) ?? 0);
   });
+  const both = number(answer.wall_us) !== null;
+  const clock = text(answer.clock) ?? "";
   const stacks: Stack[] = [];
   for (const entry of list(answer.stacks)) {
     if (!isMap(entry)) continue;
     const indices = list(entry.frames).map((index) => frames[number(index) ?? -1]);
     stacks.push({
       frames: indices.filter((frame) => frame !== undefined).reverse(),
-      weightUs: number(entry.weight_us) ?? 0,
+      ...(both
+        ? { wallUs: number(entry.wall_us) ?? 0, cpuUs: number(entry.cpu_us) ?? 0 }
+        : byClock(clock, number(entry.weight_us) ?? 0)),
+      waiting: entry.waiting === true,
       thread: number(entry.thread) ?? 0,
       request: name(entry.request),
     });
@@ -50,13 +57,19 @@ export function readProfile(answer: Packed, history: History): ProfileAnswer {
   return {
     cursor: number(answer.cursor) ?? 0,
     running: answer.running === true,
-    clock: text(answer.clock) ?? "",
+    both,
+    clock,
     intervalUs: number(answer.interval_us) ?? 0,
     effectiveIntervalUs: number(answer.effective_interval_us) ?? 0,
     lostUs: number(answer.lost_us) ?? 0,
     threads,
     delta: stacks.length ? { since, until: number(answer.until) ?? since, samples, stacks } : null,
   };
+}
+
+/** A weight of a server that samples by one clock. */
+function byClock(clock: string, us: number): Weight {
+  return clock === "wall" ? { wallUs: us, cpuUs: 0 } : { wallUs: 0, cpuUs: us };
 }
 
 /** Counts published `cpu_sample` events, for servers without `cpu_profile`. */
@@ -69,6 +82,8 @@ export class RawSamples {
     private readonly history: History,
     /** What a sample is worth. */
     private readonly intervalUs: number,
+    /** "cpu" or "wall", by which they are taken. */
+    private readonly clock: () => string,
   ) {}
 
   take(events: readonly Packed[]): void {
@@ -106,7 +121,8 @@ export class RawSamples {
     );
     return {
       frames: numbers.reverse(),
-      weightUs: this.intervalUs,
+      ...byClock(this.clock(), this.intervalUs),
+      waiting: false,
       thread: number(outermost[Field.thread]) ?? 0,
       request: named ? name(outermost[Field.label]) : null,
     };

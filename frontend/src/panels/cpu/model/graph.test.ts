@@ -4,7 +4,7 @@ import { differenceOf, type Grouping, graphOf, rowsOf, weigh } from "./graph.ts"
 import { History } from "./history.ts";
 import { kindOf } from "./tree.ts";
 
-const EVERYTHING = { thread: null, request: null, busyOnly: false };
+const EVERYTHING = { thread: null, request: null, busyOnly: false, clock: "wall", waits: false } as const;
 
 function shape(inverse = false, group: Grouping = "none") {
   return { inverse, group, threadNames: new Map([[1, "MainThread"]]), focus: [] };
@@ -20,7 +20,9 @@ function historyOf(...seconds: { [stack: string]: number }[]): History {
       samples: 1,
       stacks: Object.entries(stacks).map(([stack, weightUs]) => ({
         frames: stack.split(";").map((name) => history.table.number(name, "/app.py", 3)),
-        weightUs,
+        wallUs: weightUs,
+        cpuUs: weightUs,
+        waiting: false,
         thread: 1,
         request: stack.includes("view") ? "GET /" : null,
       })),

@@ -1,4 +1,14 @@
-import { addTo, type Bucket, type History, nodeOf, requestOf, threadOf } from "./history.ts";
+import {
+  addTo,
+  type Bucket,
+  type Clock,
+  type History,
+  nodeOf,
+  requestOf,
+  type Sums,
+  threadOf,
+  waitingOf,
+} from "./history.ts";
 import { holds, isOthers, type Path } from "./path.ts";
 import { compareFrames, type Frame, type FrameTable, StackTree } from "./tree.ts";
 
@@ -10,8 +20,12 @@ export interface Filter {
   readonly thread: number | null;
   /** null: any; "": outside of requests. */
   readonly request: string | null;
-  /** Whether stacks that only wait are left out. */
+  /** Which time is looked at. */
+  readonly clock: Clock;
+  /** On the wall clock, whether threads that only wait are left out. */
   readonly busyOnly: boolean;
+  /** On the wall clock, whether parked greenlets of requests are looked at as well. */
+  readonly waits: boolean;
 }
 
 export type Grouping = "none" | "request" | "thread";
@@ -28,17 +42,31 @@ export interface Shape {
 export type Weights = Map<number, number>;
 
 export function weigh(history: History, span: Span, filter: Filter): Weights {
-  let weights: Weights = new Map();
-  if (span === "all") weights = new Map(history.totals);
-  else for (const bucket of history.between(span.from, span.to)) addTo(weights, bucket);
-  if (filter.thread === null && filter.request === null && !filter.busyOnly) return weights;
+  return select(history, gather(history, span), filter);
+}
+
+/** What was sampled in a span, by both clocks. */
+export function gather(history: History, span: Span): Sums {
+  const sums: Sums = new Map();
+  if (span !== "all") for (const bucket of history.between(span.from, span.to)) addTo(sums, bucket);
+  else for (const [entry, weight] of history.totals) sums.set(entry, { ...weight });
+  return sums;
+}
+
+/** Of all that was sampled what a filter lets pass, by its clock. */
+export function select(history: History, sums: Sums, filter: Filter): Weights {
+  const weights: Weights = new Map();
   const wanted = filter.request === "" ? null : filter.request;
-  for (const entry of [...weights.keys()]) {
+  const wall = filter.clock === "wall";
+  for (const [entry, { wallUs, cpuUs }] of sums) {
+    const weight = wall ? wallUs : cpuUs;
     const fits =
+      weight > 0 &&
       (filter.thread === null || history.threads[threadOf(entry)] === filter.thread) &&
       (filter.request === null || history.requests[requestOf(entry)] === wanted) &&
-      !(filter.busyOnly && history.idle(entry));
-    if (!fits) weights.delete(entry);
+      !(wall && filter.busyOnly && history.idle(entry)) &&
+      !(wall && !filter.waits && waitingOf(entry));
+    if (fits) weights.set(entry, weight);
   }
   return weights;
 }
@@ -304,15 +332,20 @@ export function rowsOf(graph: Graph): Row[] {
   return rows;
 }
 
-/** The share of the time that one thread was busy, per stretch; `at` is its middle in seconds since the epoch. */
-export function busyOver(buckets: readonly Bucket[]): { at: number[]; busy: number[] } {
+/** What was spent in each stretch by its length, so that 1 is one core or thread; `at`: its middle, in epoch seconds. */
+export function busyOver(
+  buckets: readonly Bucket[],
+  { clock, busyOnly, waits }: Pick<Filter, "clock" | "busyOnly" | "waits">,
+): { at: number[]; busy: number[] } {
   const at: number[] = [];
   const busy: number[] = [];
   for (const bucket of buckets) {
     const span = bucket.until - bucket.since;
     if (span <= 0) continue;
+    const { cpuUs, wallUs, idleUs, waitingUs } = bucket;
+    const spent = clock === "cpu" ? cpuUs : wallUs - (busyOnly ? idleUs : 0) + (waits ? waitingUs : 0);
     at.push((bucket.since + bucket.until) / 2000);
-    busy.push((bucket.weightUs - bucket.idleUs) / 1000 / span);
+    busy.push(spent / 1000 / span);
   }
   return { at, busy };
 }

@@ -1,14 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { graphOf, rowsOf, weigh } from "./graph.ts";
+import { gather, graphOf, rowsOf, select, weigh } from "./graph.ts";
 import { type Delta, History, LIMITS, requestOf, type Stack } from "./history.ts";
 import { LIGHT } from "./tree.ts";
 
-const EVERYTHING = { thread: null, request: null, busyOnly: false };
+const EVERYTHING = { thread: null, request: null, busyOnly: false, clock: "wall", waits: false } as const;
 const UPRIGHT = { inverse: false, group: "none", threadNames: new Map(), focus: [] } as const;
 
 function stackOf(history: History, names: string[], weightUs: number, more: Partial<Stack> = {}): Stack {
   const frames = names.map((name) => history.table.number(name, "/srv/app.py", 1));
-  return { frames, weightUs, thread: 1, request: null, ...more };
+  return { frames, wallUs: weightUs, cpuUs: weightUs, waiting: false, thread: 1, request: null, ...more };
 }
 
 function delta(second: number, stacks: Stack[]): Delta {
@@ -35,19 +35,22 @@ function numbers(history: History, names: string[]): number[] {
   return found;
 }
 
-function sumOf(weights: Map<number, number>): number {
-  return [...weights.values()].reduce((sum, weight) => sum + weight, 0);
+function sumOf(weights: Map<number, number | { readonly wallUs: number }>): number {
+  return [...weights.values()].reduce<number>(
+    (sum, weight) => sum + (typeof weight === "number" ? weight : weight.wallUs),
+    0,
+  );
 }
 
 describe("a pin", () => {
   it("outlives its process: functions, requests and weights are the same in the next one's history", () => {
     const former = new History();
     former.add(delta(0, [stackOf(former, ["main", "work"], 70, { request: "GET /a" }), stackOf(former, ["main"], 30)]));
-    former.pinned = new Map(weigh(former, "all", EVERYTHING));
+    former.pinned = gather(former, "all");
     const next = new History();
     next.add(delta(9, [stackOf(next, ["other", "main", "work"], 5, { request: "GET /b", thread: 9 })]));
     next.adopt(former);
-    const weights = next.pinned!;
+    const weights = select(next, next.pinned!, EVERYTHING);
     expect(sumOf(weights)).toBe(100);
     const rows = rowsOf(graphOf(next, weights, UPRIGHT)).map(({ frame, self, total }) => [frame.label, self, total]);
     expect(rows.sort()).toEqual([
@@ -66,14 +69,16 @@ describe("a history", () => {
     for (let second = 0; second < 10; second++) history.add(delta(second, [stackOf(history, ["main", "work"], 100)]));
     expect(sumOf(weigh(history, "all", EVERYTHING))).toBe(1000);
     expect(sumOf(weigh(history, { from: 7000, to: 10_000 }, EVERYTHING))).toBe(300);
-    expect(history.totalUs).toBe(1000);
+    expect(history.totalSamples).toBe(10);
   });
 
   it("filters by thread, by request, and what only waits", () => {
     const history = new History();
     const waiting = {
       frames: [history.table.number("Condition.wait", "/usr/lib/python3.11/threading.py", 1)],
-      weightUs: 64,
+      wallUs: 64,
+      cpuUs: 64,
+      waiting: false,
       thread: 3,
       request: null,
     };
@@ -100,7 +105,7 @@ describe("a history", () => {
     for (let second = 0; second < 100; second++) history.add(delta(second, [stackOf(history, ["main"], 1)]));
     expect(history.fine.length).toBeLessThanOrEqual(10);
     expect(history.coarse).toHaveLength(4);
-    expect(history.coarse[0]).toMatchObject({ weightUs: 5, samples: 5 });
+    expect(history.coarse[0]).toMatchObject({ wallUs: 5, cpuUs: 5, samples: 5 });
     expect(sumOf(history.totals)).toBe(100);
   });
 
@@ -112,7 +117,7 @@ describe("a history", () => {
     }
     const merged = history.coarse[0]!;
     expect(merged.entries.length).toBeLessThanOrEqual(10);
-    expect(merged.weights.reduce((sum, weight) => sum + weight, 0)).toBe(4 * 1275);
+    expect(merged.walls.reduce((sum, weight) => sum + weight, 0)).toBe(4 * 1275);
     // What was cut is shown as what it is, and not as time of the callers' own.
     const self = Object.fromEntries(
       rowsOf(graphOf(history, weigh(history, "all", EVERYTHING), UPRIGHT)).map((row) => [row.frame.label, row.self]),
@@ -135,7 +140,9 @@ describe("a history", () => {
         history.table.number(`caller${at}`, "/srv/app.py", 1),
         history.table.number("Condition.wait", "/usr/lib/python3.11/threading.py", 1),
       ],
-      weightUs: 3,
+      wallUs: 3,
+      cpuUs: 3,
+      waiting: false,
       thread: 1,
       request: null,
     });
@@ -175,7 +182,7 @@ describe("a history", () => {
     history.add(delta(0, [stackOf(history, ["main", "hot"], 500)]));
     history.pinned = new Map(history.totals);
     for (let at = 0; at < 100; at++) history.add(delta(at + 1, [stackOf(history, ["main", `cold${at}`], 1)]));
-    const graph = graphOf(history, history.pinned, UPRIGHT);
+    const graph = graphOf(history, select(history, history.pinned, EVERYTHING), UPRIGHT);
     expect(rowsOf(graph).map((row) => [row.frame.label, row.self])).toContainEqual(["hot", 500]);
   });
 
@@ -195,7 +202,9 @@ describe("a history", () => {
         const chosen = Math.floor(next() * pool.length);
         return {
           frames: numbers(history, pool[chosen]!),
-          weightUs: 10_000,
+          wallUs: 10_000,
+          cpuUs: 10_000,
+          waiting: false,
           thread: 1,
           request: `GET /${chosen % 300}`,
         };

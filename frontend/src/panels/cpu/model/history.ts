@@ -1,9 +1,18 @@
 import { FrameTable, isIdle, LIGHT, LIGHT_IDLE, StackTree } from "./tree.ts";
 
+export type Clock = "cpu" | "wall";
+
+/** Microseconds by both clocks; one of them is 0 where a server samples by the other only. */
+export interface Weight {
+  wallUs: number;
+  cpuUs: number;
+}
+
 /** One stack of a delta; frames are numbers of the history's table, outermost first. */
-export interface Stack {
+export interface Stack extends Readonly<Weight> {
   readonly frames: readonly number[];
-  readonly weightUs: number;
+  /** Whether it is a parked greenlet of a request, whose time is no thread's. */
+  readonly waiting: boolean;
   readonly thread: number;
   readonly request: string | null;
 }
@@ -17,16 +26,21 @@ export interface Delta {
   readonly stacks: readonly Stack[];
 }
 
-/** A stretch of time: weights by entry. An entry is a stack with its thread and request, packed by `pack`. */
+/** A stretch of time: weights by entry. An entry is a stack with its thread, its request and whether it waits, packed by `pack`. */
 export interface Bucket {
   readonly since: number;
   readonly until: number;
   readonly samples: number;
-  readonly weightUs: number;
+  readonly cpuUs: number;
+  /** Of threads. */
+  readonly wallUs: number;
   /** Of which the innermost function only waited. */
   readonly idleUs: number;
+  /** Of parked greenlets. */
+  readonly waitingUs: number;
   readonly entries: Float64Array;
-  readonly weights: Float32Array;
+  readonly walls: Float32Array;
+  readonly cpus: Float32Array;
 }
 
 export interface Limits {
@@ -51,6 +65,9 @@ const THREADS = 256;
 const REQUESTS = 1024;
 const OTHERS = "(other requests)";
 
+/** Weights by entry. */
+export type Sums = Map<number, Weight>;
+
 /** Everything sampled, in bounded memory: recent stretches in full, older ones merged, light old stacks cut short. */
 export class History {
   table = new FrameTable();
@@ -60,11 +77,10 @@ export class History {
   readonly requests: (string | null)[] = [null];
   fine: Bucket[] = [];
   coarse: Bucket[] = [];
-  totals = new Map<number, number>();
+  totals: Sums = new Map();
   /** Weights that somebody keeps to compare with; they follow when entries get other numbers. */
-  pinned: Map<number, number> | null = null;
+  pinned: Sums | null = null;
   totalSamples = 0;
-  totalUs = 0;
   /** When the first delta began; wall-clock milliseconds. */
   since: number | null = null;
 
@@ -72,18 +88,17 @@ export class History {
 
   add(delta: Delta): void {
     this.since ??= delta.since;
-    const weights = new Map<number, number>();
+    const weights: Sums = new Map();
     for (const stack of delta.stacks) {
       let node = 0;
       for (const frame of stack.frames) node = this.tree.child(node, frame);
-      const entry = pack(node, this.#thread(stack.thread), this.#request(stack.request));
-      weights.set(entry, (weights.get(entry) ?? 0) + stack.weightUs);
-      this.totals.set(entry, (this.totals.get(entry) ?? 0) + stack.weightUs);
+      const entry = pack(node, stack.waiting, this.#thread(stack.thread), this.#request(stack.request));
+      addWeight(weights, entry, stack.wallUs, stack.cpuUs);
+      addWeight(this.totals, entry, stack.wallUs, stack.cpuUs);
     }
     const bucket = this.#frozen(delta.since, delta.until, delta.samples, weights);
     this.fine.push(bucket);
     this.totalSamples += bucket.samples;
-    this.totalUs += bucket.weightUs;
     if (this.fine.length > this.limits.fine) this.#age();
     if (this.totals.size > this.limits.totals) this.totals = this.#cut(this.totals, this.limits.totals / 2);
     if (this.tree.size > this.limits.nodes) this.#prune();
@@ -99,9 +114,9 @@ export class History {
         node = this.tree.child(node, this.table.number(label, file, line, kind));
       }
       const thread = this.#thread(other.threads[threadOf(entry)] ?? 0);
-      const moved = pack(node, thread, this.#request(other.requests[requestOf(entry)] ?? null));
+      const request = this.#request(other.requests[requestOf(entry)] ?? null);
       this.pinned ??= new Map();
-      this.pinned.set(moved, (this.pinned.get(moved) ?? 0) + weight);
+      addWeight(this.pinned, pack(node, waitingOf(entry), thread, request), weight.wallUs, weight.cpuUs);
     }
   }
 
@@ -129,7 +144,7 @@ export class History {
 
   #age(): void {
     const old = this.fine.splice(0, this.limits.merged);
-    const weights = new Map<number, number>();
+    const weights: Sums = new Map();
     for (const bucket of old) addTo(weights, bucket);
     const samples = old.reduce((sum, bucket) => sum + bucket.samples, 0);
     this.coarse.push(this.#frozen(old[0]!.since, old.at(-1)!.until, samples, this.#cut(weights, this.limits.entries)));
@@ -140,16 +155,16 @@ export class History {
    * At most `most` entries: of the lightest the innermost frame becomes that of light stacks, and its caller's, and again,
    * until few enough are left. It is no time of the caller's own.
    */
-  #cut(weights: Map<number, number>, most: number): Map<number, number> {
+  #cut(weights: Sums, most: number): Sums {
     let entries = weights;
     while (entries.size > most) {
-      const sorted = [...entries].sort((a, b) => b[1] - a[1]);
+      const sorted = [...entries].sort((a, b) => heaviness(b[1]) - heaviness(a[1]));
       const kept = new Map(sorted.slice(0, Math.floor(most / 2)));
       let changed = false;
       for (const [entry, weight] of sorted.slice(Math.floor(most / 2))) {
         const cut = movedTo(entry, this.#lightened(nodeOf(entry), this.idle(entry)));
         changed ||= cut !== entry;
-        kept.set(cut, (kept.get(cut) ?? 0) + weight);
+        addWeight(kept, cut, weight.wallUs, weight.cpuUs);
       }
       // The roots of many threads and requests cannot be cut further.
       if (!changed) return kept;
@@ -169,10 +184,10 @@ export class History {
   /** Keeps the heaviest third of the nodes that the limit allows, and of the frames only those that they name. */
   #prune(): void {
     const weights = new Float64Array(this.tree.size);
-    for (const [entry, weight] of this.totals) weights[nodeOf(entry)]! += weight;
+    for (const [entry, weight] of this.totals) weights[nodeOf(entry)]! += heaviness(weight);
     for (const bucket of [...this.coarse, ...this.fine]) {
       bucket.entries.forEach((entry, index) => {
-        weights[nodeOf(entry)]! += bucket.weights[index]!;
+        weights[nodeOf(entry)]! += bucket.walls[index]! + bucket.cpus[index]!;
       });
     }
     this.tree.accumulate(weights);
@@ -210,34 +225,35 @@ export class History {
     this.table = table;
   }
 
-  /** Whether an entry's innermost function only waits. */
+  /** Whether an entry is a thread's whose innermost function only waits. */
   idle(entry: number): boolean {
     const node = nodeOf(entry);
-    return node > 0 && isIdle(this.table.frames[this.tree.frame[node]!]!);
+    return node > 0 && !waitingOf(entry) && isIdle(this.table.frames[this.tree.frame[node]!]!);
   }
 
-  #frozen(since: number, until: number, samples: number, weights: Map<number, number>): Bucket {
-    let weightUs = 0;
-    let idleUs = 0;
-    for (const [entry, weight] of weights) {
-      weightUs += weight;
-      if (this.idle(entry)) idleUs += weight;
+  #frozen(since: number, until: number, samples: number, weights: Sums): Bucket {
+    const sums = { cpuUs: 0, wallUs: 0, idleUs: 0, waitingUs: 0 };
+    for (const [entry, { wallUs, cpuUs }] of weights) {
+      sums.cpuUs += cpuUs;
+      if (waitingOf(entry)) sums.waitingUs += wallUs;
+      else sums.wallUs += wallUs;
+      if (this.idle(entry)) sums.idleUs += wallUs;
     }
-    return { since, until, samples, weightUs, idleUs, ...packed(weights) };
+    return { since, until, samples, ...sums, ...packed(weights) };
   }
 }
 
-function pack(node: number, thread: number, request: number): number {
-  return (node * THREADS + thread) * REQUESTS + request;
+function pack(node: number, waiting: boolean, thread: number, request: number): number {
+  return ((node * 2 + (waiting ? 1 : 0)) * THREADS + thread) * REQUESTS + request;
 }
 
 export function nodeOf(entry: number): number {
-  return Math.floor(entry / (THREADS * REQUESTS));
+  return Math.floor(entry / (2 * THREADS * REQUESTS));
 }
 
-/** The same thread and request at another node. */
-function movedTo(entry: number, node: number): number {
-  return entry - (nodeOf(entry) - node) * (THREADS * REQUESTS);
+/** Whether it is a parked greenlet. */
+export function waitingOf(entry: number): boolean {
+  return Math.floor(entry / (THREADS * REQUESTS)) % 2 === 1;
 }
 
 export function threadOf(entry: number): number {
@@ -248,24 +264,46 @@ export function requestOf(entry: number): number {
   return entry % REQUESTS;
 }
 
-export function addTo(weights: Map<number, number>, bucket: Bucket): void {
+/** The same at another node. */
+function movedTo(entry: number, node: number): number {
+  return entry - (nodeOf(entry) - node) * (2 * THREADS * REQUESTS);
+}
+
+function heaviness({ wallUs, cpuUs }: Weight): number {
+  return wallUs + cpuUs;
+}
+
+function addWeight(sums: Sums, entry: number, wallUs: number, cpuUs: number): void {
+  const found = sums.get(entry);
+  if (found) {
+    found.wallUs += wallUs;
+    found.cpuUs += cpuUs;
+  } else sums.set(entry, { wallUs, cpuUs });
+}
+
+export function addTo(sums: Sums, bucket: Bucket): void {
   bucket.entries.forEach((entry, index) => {
-    weights.set(entry, (weights.get(entry) ?? 0) + bucket.weights[index]!);
+    addWeight(sums, entry, bucket.walls[index]!, bucket.cpus[index]!);
   });
 }
 
-function packed(weights: Map<number, number>): { entries: Float64Array; weights: Float32Array } {
-  return { entries: Float64Array.from(weights.keys()), weights: Float32Array.from(weights.values()) };
+function packed(sums: Sums): { entries: Float64Array; walls: Float32Array; cpus: Float32Array } {
+  const weights = [...sums.values()];
+  return {
+    entries: Float64Array.from(sums.keys()),
+    walls: Float32Array.from(weights, (weight) => weight.wallUs),
+    cpus: Float32Array.from(weights, (weight) => weight.cpuUs),
+  };
 }
 
-function regrouped(weights: Map<number, number>, move: (entry: number) => number): Map<number, number> {
-  const moved = new Map<number, number>();
-  for (const [entry, weight] of weights) moved.set(move(entry), (moved.get(move(entry)) ?? 0) + weight);
+function regrouped(sums: Sums, move: (entry: number) => number): Sums {
+  const moved: Sums = new Map();
+  for (const [entry, { wallUs, cpuUs }] of sums) addWeight(moved, move(entry), wallUs, cpuUs);
   return moved;
 }
 
 function remapped(bucket: Bucket, move: (entry: number) => number): Bucket {
-  const weights = new Map<number, number>();
-  addTo(weights, bucket);
-  return { ...bucket, ...packed(regrouped(weights, move)) };
+  const sums: Sums = new Map();
+  addTo(sums, bucket);
+  return { ...bucket, ...packed(regrouped(sums, move)) };
 }

@@ -4,7 +4,7 @@ import { History } from "./history.ts";
 import { type Bar, barAt, barOf, find, layOut, neighbour, pathOf } from "./layout.ts";
 import type { Path } from "./path.ts";
 
-const EVERYTHING = { thread: null, request: null, busyOnly: false };
+const EVERYTHING = { thread: null, request: null, busyOnly: false, clock: "wall", waits: false } as const;
 
 /** `stacks`: "a;b;c" to a weight; one second each. */
 function historyOf(...seconds: { [stack: string]: number }[]): History {
@@ -16,7 +16,9 @@ function historyOf(...seconds: { [stack: string]: number }[]): History {
       samples: 1,
       stacks: Object.entries(stacks).map(([stack, weightUs], at) => ({
         frames: stack.split(";").map((name) => history.table.number(name, "/app.py", 3)),
-        weightUs,
+        wallUs: weightUs,
+        cpuUs: weightUs,
+        waiting: false,
         thread: 1,
         request: at % 3 ? `GET /${at % 3}` : null,
       })),
@@ -183,7 +185,9 @@ describe("thin callees", () => {
       stacks: [
         {
           frames: ["main", "new"].map((label) => history.table.number(label, "/app.py", 3)),
-          weightUs: 1,
+          wallUs: 1,
+          cpuUs: 1,
+          waiting: false,
           thread: 1,
           request: null,
         },
