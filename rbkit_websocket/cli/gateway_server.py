@@ -41,12 +41,14 @@ class GatewayError(RbkitError):
     """The gateway cannot serve; the text says why."""
 
 
-def answer(runtime: GatewayRuntime, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """What the middleware answers, without an application behind it."""
+def answer(
+    runtime: GatewayRuntime, ours: frozenset[str], environ: dict[str, Any], start_response: Any
+) -> Iterable[bytes]:
+    """What the middleware answers, without an application behind it; ``ours`` are the paths of pages."""
     if is_ours(environ):
         Server.stay(environ)
         return serve_session(environ, start_response, runtime)
-    if environ.get("PATH_INFO") in pages(runtime.settings.mount):
+    if environ.get("PATH_INFO") in ours:
         return respond_at_mount(environ, start_response, runtime)
     return not_found(environ, start_response)
 
@@ -79,7 +81,7 @@ def serve(address: tuple[str, int], servers: Sequence[str], servers_file: Path |
         directory = discovery.runtime_directory(settings.runtime_dir)
         token, _, _ = generated_token(directory, settings.name)
     runtime.gate()
-    server = Server(_resolved(address), partial(answer, runtime))
+    server = Server(_resolved(address), partial(answer, runtime, pages(settings.mount)))
     try:
         server.start()
     except OSError as error:

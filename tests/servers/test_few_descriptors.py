@@ -6,14 +6,16 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
+from support.cliprocess import running
 from support.gunicorn_ready import READY
 from support.limits import answer_or_refusal, descriptors_left
 from support.rawclient import RawClient, connect_rbkit
 from support.servers import SERVERS, TOKEN, WebServer
 from support.standin import StandIn
-from support.waiting import wait_until
+from support.waiting import scaled, wait_until
 
 FEW = (1, 2, 3, 4, 5, 6, 8, 12, 16, 20, 24, 30, 40)
 # What a refusal says, whichever of those that may refuse comes first.
@@ -125,3 +127,25 @@ def test_the_application_takes_and_gives_back_at_the_same_time(left: int, upstre
             assert kept.request(b"GET /stop HTTP/1.1\r\nHost: x\r\n\r\n").status == 200
         assert web.worker_pids() == [pid]
         assert session(web)
+
+
+@pytest.mark.parametrize("left", [1, 2, 5, 12, 20, 30, 45])
+def test_a_gateway_with_few_descriptors_says_so_and_goes_on(left: int) -> None:
+    with StandIn("tcp://127.0.0.1:*", "tcp://127.0.0.1:*") as rbkit:
+        endpoints = ("--pub-endpoint", rbkit.pub_endpoint, "--req-endpoint", rbkit.req_endpoint)
+        with running("gateway", "--bind", "127.0.0.1:0", *endpoints, "--token", TOKEN) as gateway:
+            address = f"127.0.0.1:{gateway.port}"
+
+            def watch() -> bytes:
+                with connect_rbkit(f"ws://{address}/", token=TOKEN) as client:
+                    return client.command("handshake")
+
+            def servers() -> bytes:
+                request = Request(f"http://{address}/__rbkit__/servers", headers={"Authorization": f"Bearer {TOKEN}"})
+                with urlopen(request, timeout=scaled(10)) as response:
+                    return response.read()
+
+            with descriptors_left(gateway.process.pid, left):
+                attempt(watch)
+                attempt(servers)
+            assert watch()
