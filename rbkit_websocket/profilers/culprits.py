@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sysconfig
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
@@ -17,9 +16,8 @@ __all__ = ["Kind", "by_line"]
 Stack = list[list[Any]]
 
 _OTHERS: Final = re.compile(r"[/\\](site-packages|dist-packages|rbkit_websocket)[/\\]|^<(frozen|built-?in)")
-_STANDARD: Final = tuple(
-    {sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")} | {os.path.dirname(os.__file__) + os.sep}
-)
+# Not asked of sysconfig, which fails where the working directory has been removed.
+_STANDARD: Final = os.path.dirname(os.__file__) + os.sep
 _FILE, _LINE, _NAME = 2, 4, 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -24,12 +25,15 @@ WAYS = [
 ]
 
 
-@pytest.fixture(params=WAYS, ids="-".join)
-def web(request: pytest.FixtureRequest) -> Iterator[WebServer]:
-    when, how = request.param
+ways = pytest.mark.parametrize(("when", "how"), WAYS, ids=map("-".join, WAYS))
+
+
+@contextmanager
+def stopped(when: str, how: str, **env: str) -> Iterator[WebServer]:
+    """A server whose clocks stand still."""
     if how != "mock":
         pytest.importorskip(how)
-    env = {"TEST_CLOCKS": when, "TEST_STOPPED_BY": how, "RBKIT_PING_INTERVAL": "0.1", "RBKIT_LINGER": "0"}
+    env = {"TEST_CLOCKS": when, "TEST_STOPPED_BY": how, **env}
     # gunicorn itself takes a worker whose clock stands still for one that hangs.
     with SERVERS["gunicorn-gevent"]("support.clocks:application()", env=env, options=["--timeout", "0"]) as server:
         server.get("/hello")
@@ -50,8 +54,9 @@ def now(client: Client, command: str) -> dict[Any, Any]:
     return answer
 
 
-def test_everything_goes_on_when_the_applications_clocks_stand_still(web: WebServer) -> None:
-    with session(web) as client:
+@ways
+def test_everything_goes_on_when_the_applications_clocks_stand_still(when: str, how: str) -> None:
+    with stopped(when, how) as web, session(web) as client:
         assert client.handshake()["pid"] == web.worker_pids()[0]
         # A snapshot is made in slices of time, and pulled.
         assert sum(map(len, client.snapshot())) > 1000
@@ -79,8 +84,9 @@ def test_everything_goes_on_when_the_applications_clocks_stand_still(web: WebSer
         assert abs(listed[0]["started"] - time.time()) < scaled(60)
 
 
-def test_a_client_that_says_nothing_is_pinged_and_closed(web: WebServer) -> None:
-    with RawClient(web.port) as silent:
+@ways
+def test_a_client_that_says_nothing_is_pinged_and_closed(when: str, how: str) -> None:
+    with stopped(when, how, RBKIT_PING_INTERVAL="0.2") as web, RawClient(web.port) as silent:
         silent.upgrade("/", extra=(("Authorization", f"Bearer {TOKEN}"),))
         assert silent.frame().opcode == PING
         while (frame := silent.frame()).opcode == PING:
