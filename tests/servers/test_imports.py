@@ -16,7 +16,7 @@ from support.waiting import scaled
 from .conftest import target
 
 MODULES = (
-    *("greenlet", "gevent", "gevent._hub_local", "gevent.hub", "gevent.monkey", "gevent.threadpool", "gevent.pywsgi"),
+    *("greenlet", "gevent", "gevent._hub_local", "gevent.hub", "gevent.monkey", "gevent.threadpool"),
     "gunicorn.workers.base",
 )
 
