@@ -13,7 +13,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from selenium.webdriver import Chrome
+from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.support.select import Select
 from support.panelpage import PanelPage, panels
 from support.servers import SERVERS, TOKEN, WebServer
@@ -167,3 +167,61 @@ def test_of_an_older_server_only_what_it_samples_is_told(chromium: Chrome, clock
             page.go("cpu")
             look_at(page, "wall time" if clock == "cpu" else "CPU time")
             rbkit.wait_for_command(b"use_wall_time" if clock == "cpu" else b"use_cpu_time")
+
+
+def test_the_cost_of_watching_the_collector_and_what_was_left_out_are_named(chromium: Chrome) -> None:
+    with StandIn() as rbkit:
+        older(rbkit, "cpu")
+        answered = itertools.count(1)
+
+        def profile() -> bytes:
+            number = next(answered)
+            now = time.time() * 1000
+            costs = {"server_us": 20_000 * number, "sampler_us": 6000 * number, "application_us": 4000 * number}
+            names = [
+                "main",
+                "(\N{HORIZONTAL ELLIPSIS} 744 frames \N{HORIZONTAL ELLIPSIS})",
+                "deep",
+                "(garbage collection)",
+            ]
+            weight = {"wall_us": 600_000, "cpu_us": 500_000, "weight_us": 500_000, "waiting": False, "count": 10}
+            return pack(
+                {
+                    "cursor": number,
+                    "running": True,
+                    "clock": "cpu",
+                    "interval_us": 1000,
+                    "samples": 10,
+                    "effective_interval_us": 1000,
+                    "since": now - 1000,
+                    "until": now,
+                    "lost_us": 0,
+                    "wall_us": 600_000,
+                    "cpu_us": 500_000,
+                    "waiting_us": 0,
+                    "weight_us": 500_000,
+                    "watching": {"since": 5000.0, "until": 5000.0 + 1000 * number, **costs},
+                    "frames": [
+                        [name, name, "" if name[0] == "(" else "/srv/app.py", 0 if name[0] == "(" else 1, 1]
+                        for name in names
+                    ],
+                    "stacks": [{**weight, "thread": 1, "request": None, "frames": [3, 2, 1, 0]}],
+                    "threads": {1: "MainThread"},
+                }
+            )
+
+        rbkit.answers[b"cpu_profile"] = profile
+        env = {"RBKIT_PUB_ENDPOINT": rbkit.pub_endpoint, "RBKIT_REQ_ENDPOINT": rbkit.req_endpoint}
+        with SERVERS["gunicorn-gevent"]("plain", env=env) as web, panels(chromium, web) as page:
+            page.enter("cpu")
+            page.wait_for("watching takes 3.0% of one core")
+            page.wait_for("garbage collector")
+            graph = page.find(".flame-scroll")
+            for words in ("main", "left out by the sampler", "deep", "began in the function above"):
+                graph.send_keys(Keys.ARROW_DOWN)
+                page.wait(lambda w=words: w in page.text(".flame-chosen"), words)
+            page.screenshot("cpu-collector")
+            page.press("Table")
+            page.wait(lambda: page.all(".functions .key.collector"), "the collector, by its colour")
+            assert page.all(".functions .key.omitted")
+            assert functions(page)["(garbage collection)"] == 100.0

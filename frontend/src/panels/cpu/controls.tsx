@@ -1,4 +1,4 @@
-import { duration } from "../../ui/format.ts";
+import { duration, percent } from "../../ui/format.ts";
 import type { CpuStore } from "./store.ts";
 
 const INTERVALS = [1000, 2000, 5000, 10_000, 100_000];
@@ -59,6 +59,21 @@ export function Controls({ store }: { store: CpuStore }) {
             : "on"
           : "off"}
       </span>
+      <Watching store={store} />
     </div>
+  );
+}
+
+/** What it costs to look: for the server's thread, the sampler's, and what the application's own threads do for it. */
+function Watching({ store }: { store: CpuStore }) {
+  const cost = store.cost;
+  if (!cost) return null;
+  const parts =
+    `Of one core, over ${cost.seconds.toFixed(0)} s: the server's thread ${percent(cost.server)}, the sampler's ` +
+    `${percent(cost.sampler)}, the application's threads for the sampler ${percent(cost.application)}`;
+  return (
+    <span class="soft" title={parts}>
+      watching takes {percent(cost.all)} of one core
+    </span>
   );
 }

@@ -185,11 +185,15 @@ function Words({ graph, bar, amount }: { graph: Graph; bar: Bar; amount: FlamePr
           look at them
         </span>
       ) : (
-        frame.file && (
+        (frame.kind === "omitted" && (
+          <span class="soft">left out by the sampler: of a deep stack it keeps both ends</span>
+        )) ||
+        (frame.kind === "collector" && <span class="soft">began in the function above</span>) ||
+        (frame.file && (
           <span class="mono soft">
             {clean(frame.file)}:{frame.line}
           </span>
-        )
+        ))
       )}{" "}
       <span class="figures">
         total {amount(total)} ({percent(total / all)}) · self {amount(own)} ({percent(own / all)})

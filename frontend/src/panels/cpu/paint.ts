@@ -15,6 +15,8 @@ export interface Palette {
   readonly request: string;
   readonly thread: string;
   readonly others: string;
+  readonly collector: string;
+  readonly omitted: string;
   readonly found: string;
   readonly text: string;
   readonly more: string;
@@ -32,6 +34,8 @@ export function palette(): Palette {
     request: cssColor("--flame-request"),
     thread: cssColor("--flame-request"),
     others: cssColor("--flame-others"),
+    collector: cssColor("--flame-collector"),
+    omitted: cssColor("--flame-others"),
     found: cssColor("--flame-found"),
     text: cssColor("--flame-text"),
     more: cssColor("--flame-more"),

@@ -399,6 +399,9 @@ function Legend({ view, found }: { view: CpuView; found: number | null }) {
             <i class="key standard" aria-hidden="true" /> standard library
           </li>
           <li>
+            <i class="key collector" aria-hidden="true" /> garbage collector
+          </li>
+          <li>
             <i class="key others" aria-hidden="true" /> too thin one by one, click to open
           </li>
         </>

@@ -5,7 +5,7 @@ import { waitsOf } from "../../connection/waits.ts";
 import type { Event } from "../../protocol/codec.ts";
 import type { Handshake } from "../../protocol/handshake.ts";
 import { count, duration } from "../../ui/format.ts";
-import { type ProfileAnswer, RawSamples, readProfile } from "./model/decode.ts";
+import { type ProfileAnswer, RawSamples, readProfile, type Watching } from "./model/decode.ts";
 import { type Clock, History } from "./model/history.ts";
 
 const PERIOD_MS = 1000;
@@ -13,6 +13,18 @@ const PERIOD_MS = 1000;
 const IDLE_PERIOD_MS = 3000;
 /** What a sample weighs whose server does not tell; only shares and numbers of samples are shown then. */
 export const ONE_SAMPLE_US = 1000;
+
+/** CPU time that watching takes, as shares of one core. */
+export interface Cost {
+  readonly all: number;
+  readonly server: number;
+  readonly sampler: number;
+  readonly application: number;
+  /** How long these were measured. */
+  readonly seconds: number;
+}
+
+const COST_ANSWERS = 10;
 
 /** The CPU profile of the connected server: polled where it has `cpu_profile`, else counted from published samples. */
 export class CpuStore {
@@ -32,6 +44,8 @@ export class CpuStore {
   readonly serverClock = signal("");
   readonly intervalUs = signal(0);
   readonly effectiveIntervalUs = signal(0);
+  /** The last answers of what it costs to watch, oldest first. */
+  readonly watching: Signal<readonly Watching[]> = signal([]);
   /** Weight that was sampled but not kept for us. */
   readonly lostUs = signal(0);
   readonly threads: Signal<ReadonlyMap<number, string>> = signal(new Map());
@@ -67,6 +81,22 @@ export class CpuStore {
     if (this.timed.value) return duration(us);
     const samples = Math.round(us / ONE_SAMPLE_US);
     return samples === 1 ? "1 sample" : `${count(samples)} samples`;
+  }
+
+  /** What it costs to watch, over the last seconds; null where the server does not tell. */
+  get cost(): Cost | null {
+    const [first, last] = [this.watching.value[0], this.watching.value.at(-1)];
+    if (!first || !last) return null;
+    const whole = last.until <= first.until;
+    const us = (of: (one: Watching) => number) => of(last) - (whole ? 0 : of(first));
+    const ms = last.until - (whole ? last.since : first.until);
+    if (ms <= 0) return null;
+    const parts = {
+      server: us((one) => one.serverUs) / 1000 / ms,
+      sampler: us((one) => one.samplerUs) / 1000 / ms,
+      application: us((one) => one.applicationUs) / 1000 / ms,
+    };
+    return { ...parts, all: parts.server + parts.sampler + parts.application, seconds: ms / 1000 };
   }
 
   /** Whether CPU time is known, beside what there is of the other clock. */
@@ -158,6 +188,7 @@ export class CpuStore {
     const polled = handshake.extensions.has("cpu_profile");
     batch(() => {
       this.problem.value = null;
+      this.watching.value = [];
       this.running.value = handshake.cpuProfiling;
       this.both.value = polled ? null : false;
       this.#follow(handshake.clock, polled);
@@ -208,6 +239,7 @@ export class CpuStore {
     batch(() => {
       if (!this.busy.peek()) this.running.value = answer.running;
       this.both.value = answer.both;
+      if (answer.watching) this.watching.value = [...this.watching.peek(), answer.watching].slice(-COST_ANSWERS);
       if (!this.busy.peek()) this.#follow(answer.clock, answer.both);
       this.intervalUs.value = answer.intervalUs;
       this.effectiveIntervalUs.value = answer.effectiveIntervalUs;

@@ -47,6 +47,18 @@ describe("an answer of cpu_profile", () => {
     expect(older.delta?.stacks[0]).toMatchObject({ cpuUs: 0, wallUs: 3000 });
   });
 
+  it("tells what it costs to watch, where the server does", () => {
+    const watching = { since: 1000, until: 3000, server_us: 20_000, sampler_us: 6000, application_us: 4000 };
+    expect(readProfile({ ...ANSWER, watching }, new History()).watching).toEqual({
+      since: 1000,
+      until: 3000,
+      serverUs: 20_000,
+      samplerUs: 6000,
+      applicationUs: 4000,
+    });
+    expect(readProfile(ANSWER, new History()).watching).toBeNull();
+  });
+
   it("of another shape breaks nothing", () => {
     const strange = { frames: [null, 3, ["x"]], stacks: [1, { frames: "no" }, { weight_us: "x", frames: [2] }] };
     expect(() => readProfile(strange, new History())).not.toThrow();

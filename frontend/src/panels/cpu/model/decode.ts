@@ -11,6 +11,26 @@ function name(value: unknown): string | null {
   return words && bounded(words, LONGEST);
 }
 
+/** What it has cost to watch, in microseconds of CPU time from `since` to `until` (wall-clock milliseconds). */
+export interface Watching {
+  readonly since: number;
+  readonly until: number;
+  readonly serverUs: number;
+  readonly samplerUs: number;
+  readonly applicationUs: number;
+}
+
+function watchingOf(value: unknown): Watching | null {
+  if (!isMap(value)) return null;
+  return {
+    since: number(value.since) ?? 0,
+    until: number(value.until) ?? 0,
+    serverUs: number(value.server_us) ?? 0,
+    samplerUs: number(value.sampler_us) ?? 0,
+    applicationUs: number(value.application_us) ?? 0,
+  };
+}
+
 /** The state that comes with each answer of `cpu_profile`. */
 export interface ProfileAnswer {
   readonly cursor: number;
@@ -21,6 +41,8 @@ export interface ProfileAnswer {
   readonly intervalUs: number;
   readonly effectiveIntervalUs: number;
   readonly lostUs: number;
+  /** null where the server does not tell. */
+  readonly watching: Watching | null;
   readonly threads: ReadonlyMap<number, string>;
   /** null where nothing has been sampled since the cursor. */
   readonly delta: Delta | null;
@@ -62,6 +84,7 @@ export function readProfile(answer: Packed, history: History): ProfileAnswer {
     intervalUs: number(answer.interval_us) ?? 0,
     effectiveIntervalUs: number(answer.effective_interval_us) ?? 0,
     lostUs: number(answer.lost_us) ?? 0,
+    watching: watchingOf(answer.watching),
     threads,
     delta: stacks.length ? { since, until: number(answer.until) ?? since, samples, stacks } : null,
   };

@@ -113,4 +113,12 @@ describe("whose code it is", () => {
     ["/src/rbkit_websocket/middleware.py", "library"],
     ["rbkit_demo/app.py", "app"],
   ])("%s: %s", (file, kind) => expect(kindOf(file)).toBe(kind));
+
+  it("is nobody's where the server names what has no function", () => {
+    expect(kindOf("", "(garbage collection)")).toBe("collector");
+    expect(kindOf("<interpreter>", "(garbage collection)")).toBe("collector");
+    expect(kindOf("", "(… 744 frames …)")).toBe("omitted");
+    expect(kindOf("/srv/app.py", "(… 744 frames …)")).toBe("app");
+    expect(kindOf("/srv/app.py", "(garbage collection)")).toBe("app");
+  });
 });

@@ -7,7 +7,7 @@ export interface Frame {
   readonly kind: FrameKind;
 }
 
-export type FrameKind = "app" | "library" | "standard" | "request" | "thread" | "others";
+export type FrameKind = "app" | "library" | "standard" | "request" | "thread" | "others" | "collector" | "omitted";
 
 /** By name, then by place: the order of callees beside each other. 0 means the same function. */
 export function compareFrames(one: Frame, other: Frame): number {
@@ -44,7 +44,7 @@ export class FrameTable {
   readonly frames: Frame[] = [];
   readonly #numbers = new Map<string, number>();
 
-  number(label: string, file: string, line: number, kind: FrameKind = kindOf(file)): number {
+  number(label: string, file: string, line: number, kind: FrameKind = kindOf(file, label)): number {
     const key = `${label}\n${file}\n${line}`;
     let found = this.#numbers.get(key);
     if (found === undefined) {
@@ -59,8 +59,16 @@ export class FrameTable {
 const LIBRARY = /[/\\](site-packages|dist-packages|gems|rbkit_websocket)[/\\]/;
 const STANDARD = /[/\\]lib(64)?[/\\](python|ruby)[\d.]*[/\\]|^<(frozen|built-?in|internal)|^$/;
 
-/** Whose code a file is, by its path. */
-export function kindOf(file: string): FrameKind {
+// Names that the server gives to what has no function: no file has them.
+const COLLECTOR = "(garbage collection)";
+const OMITTED = /^\(… \d+ frames …\)$/;
+
+/** Whose code a function is, by its file; or what stands for it where there is none. */
+export function kindOf(file: string, label = ""): FrameKind {
+  if (file === "" || file.startsWith("<")) {
+    if (label === COLLECTOR) return "collector";
+    if (OMITTED.test(label)) return "omitted";
+  }
   if (LIBRARY.test(file)) return "library";
   return STANDARD.test(file) ? "standard" : "app";
 }
