@@ -51,7 +51,7 @@ def _ways() -> tuple[Callable[[], Frames | None], Callable[[], bool]]:
     if sys.implementation.name != "cpython" or sys.hexversion < 0x030C0000:
         return sys._current_frames, lambda: True
     try:
-        import ctypes
+        import ctypes  # once, for two functions; libffi may keep a descriptor of itself from then on
 
         head, main = ctypes.pythonapi.PyInterpreterState_Head, ctypes.pythonapi.PyInterpreterState_Main
     except (ImportError, AttributeError):

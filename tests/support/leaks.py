@@ -102,7 +102,8 @@ def _new_descriptors(before: Snapshot) -> list[str]:
         own = [number for number, target in new.items() if target.startswith("anon_inode:")]
         for number in own[:_HUB_DESCRIPTORS]:
             del new[number]
-    return [f"descriptor {number} -> {target}" for number, target in new.items()]
+    # libffi keeps one of itself from when ctypes is first imported, which is how frames are had without the extension.
+    return [f"descriptor {number} -> {target}" for number, target in new.items() if "/libffi.so" not in target]
 
 
 def _descriptors() -> dict[int, str]:
