@@ -20,6 +20,7 @@ SOURCES = {
         "_native_fold.h",
         "_native_frames.h",
         "_native_store.h",
+        "_native_waits.h",
         "_native_walk.h",
         "_pack.h",
     ],
@@ -42,6 +43,7 @@ SOURCES = {
         "_gc_lists.h",
         "_trace_table.h",
         "_trace_census.h",
+        "_native_waits.h",
         "_native_walk.h",
     ],
 }

@@ -45,6 +45,7 @@
 #include "_native_fold.h"
 #include "_native_frames.h"
 #include "_native_store.h"
+#include "_native_waits.h"
 
 #ifndef __linux__
 #error "only Linux has CPU clocks by kernel thread id"
@@ -59,6 +60,8 @@
 #define BREATH (3 * SECOND / 10000)
 /* A main thread that has not answered for so long is in a C function, or has our signal blocked. */
 #define PATIENCE (10 * SECOND / 1000)
+/* One that lets nobody in for so long is remembered for those who want to know what blocks. */
+#define LONG (50 * SECOND / 1000)
 /* Threads that nothing else would tell of (a C thread that comes to Python later) are looked for so often. */
 #define RESCAN (SECOND / 10)
 #define NEWBORN_LOOKS 20
@@ -88,6 +91,13 @@ typedef struct {
     int64_t weight_ns; /* of the clock that is published */
 } Raw;
 
+/* When the main thread has last let nobody in for long, and where that was. */
+typedef struct {
+    int64_t began, ended;
+    Stack *stack;      /* references, or NULL; under the lock */
+    PyObject *request;
+} Held;
+
 enum { OFF, ON, ENDING };
 
 /* Of one look: the thread works; so it does, but somebody else looks at it; it waits. */
@@ -105,19 +115,28 @@ static struct {
     int pending;
     int64_t pending_since, broke, asked_cpu;
     int64_t respite; /* the main thread is not asked before: its stack is deep */
+    int waits_for_lock; /* the looker does */
     int look_at_main; /* 0: no; else 1 + the Way to take it */
     int64_t main_looked;
     int64_t lost_ns;
     Slot main;
+    Held held;
     Raw *raws;
     size_t n_raws;
     Slot *others; /* the array: the looker, with lock and mutex; its weights: with the mutex */
     size_t n_others, room_others;
     Store store;
     long ticks, asked, answered, looks;
+    int64_t own_ns;     /* CPU time of ticker and looker that have ended */
+    int64_t on_behalf_ns; /* that looks, switches and collections have cost the application's threads; under the lock */
+    unsigned long collecting; /* the thread that collects, and its clocks when it began; under the lock */
+    int64_t collects_since, collects_cpu;
     PyInterpreterState *interpreter; /* under the lock: */
+    PyThreadState *looker_state;
     PyObject *own;
     PyObject *marker, *tracked; /* a code object and a dictionary, or both NULL */
+    PyObject *skipped;   /* a code object of ours that is called in the application's threads */
+    PyObject *collector; /* a code object that stands for a collection */
     PyObject *handler;
     int by_signal;    /* the main thread is asked with a signal, not with a pending call */
     int signum;       /* 0: none */
@@ -190,9 +209,23 @@ static void flush_idle(Slot *slot)
     }
 }
 
+static void remember_held(int64_t began, int64_t ended, Stack *stack, PyObject *request)
+{
+    Held before = S.held;
+    Py_XINCREF(stack);
+    Py_XINCREF(request);
+    S.held = (Held){began, ended, stack, request};
+    Py_XDECREF(before.stack);
+    Py_XDECREF(before.request);
+}
+
 /* Weighs a slot with the stack and the request that were found; takes the mutex. ``cpu``: -1 if it cannot be told. */
 static void put_sample(Slot *slot, const Frame *frames, int depth, PyObject *request, int64_t now, int64_t cpu, Way way)
 {
+    if (depth > 1 && frames[0].code == S.skipped) {
+        frames++;
+        depth--;
+    }
     pthread_mutex_lock(&S.mutex);
     flush_idle(slot);
     int64_t used = cpu > slot->cpu_seen ? cpu - slot->cpu_seen : 0; /* a reading may be a little older than the last */
@@ -219,12 +252,16 @@ static void put_sample(Slot *slot, const Frame *frames, int depth, PyObject *req
         Py_XINCREF(request);
         slot->request = request;
     }
+    int64_t began = slot->wall_seen;
     slot->wall_seen += weight.wall_ns;
     slot->cpu_seen += used;
     slot->rested = way != WORKS && cpu >= 0;
     pthread_mutex_unlock(&S.mutex);
     if (before != request) {
         Py_XDECREF(before);
+    }
+    if (slot == &S.main && weight.wall_ns >= LONG) {
+        remember_held(began, now, stack, request);
     }
 }
 
@@ -266,6 +303,7 @@ static void look_at_self(void)
     if (S.state != ON) {
         return;
     }
+    int64_t began = read_clock(CLOCK_MONOTONIC);
     Frame frames[MAX_DEPTH];
     Marker marker = {.code = S.marker};
     PyThreadState *self = PyThreadState_Get();
@@ -285,6 +323,75 @@ static void look_at_self(void)
     S.respite = marker.depth > DEEP ? now + (int64_t)marker.depth * NANOSECONDS_A_FRAME : 0;
     pthread_mutex_unlock(&S.mutex);
     put_sample(&S.main, frames, depth, request, now, cpu, WORKS);
+    S.on_behalf_ns += read_clock(CLOCK_MONOTONIC) - began;
+}
+
+/* -- collections; with the lock, in the thread that collects
+ *
+ * The collector has no frame: its time would stand under whatever ran next, mostly somebody's function that is called at
+ * its end. It gets a frame of its own, called by the function that made the object too many. Looks that are answered
+ * meanwhile, in a finalizer, have their own time.
+ */
+
+static Slot *known_slot(unsigned long ident)
+{
+    if (ident == S.main.ident) {
+        return &S.main;
+    }
+    for (size_t i = 0; i < S.n_others; i++) {
+        if (S.others[i].ident == ident) {
+            return &S.others[i];
+        }
+    }
+    return NULL;
+}
+
+static void put_collection(Slot *slot, const Frame *frames, int depth, PyObject *request, int64_t now, int64_t cpu)
+{
+    pthread_mutex_lock(&S.mutex);
+    int64_t began = S.collects_since > slot->wall_seen ? S.collects_since : slot->wall_seen;
+    int64_t used = S.collects_cpu > slot->cpu_seen ? S.collects_cpu : slot->cpu_seen;
+    Weight weight = {now > began ? now - began : 0, cpu > used ? cpu - used : 0};
+    Stack *stack = store_get(&S.store, slot->ident, frames, depth);
+    if (stack != NULL && store_add(&S.store, stack, request, weight, 1) == 0) {
+        put_raw(slot, stack, request, weight);
+        /* The next look weighs so much less. */
+        slot->wall_seen += weight.wall_ns;
+        slot->cpu_seen += weight.cpu_ns;
+        slot->rested = 0;
+    }
+    pthread_mutex_unlock(&S.mutex);
+}
+
+static PyObject *on_collection(PyObject *Py_UNUSED(self), PyObject *arguments)
+{
+    const char *phase = PyTuple_GET_SIZE(arguments) > 0 && PyUnicode_Check(PyTuple_GET_ITEM(arguments, 0))
+                            ? PyUnicode_AsUTF8(PyTuple_GET_ITEM(arguments, 0))
+                            : "";
+    unsigned long ident = PyThread_get_thread_ident();
+    int64_t now = read_clock(CLOCK_MONOTONIC), cpu = read_clock(CLOCK_THREAD_CPUTIME_ID);
+    if (phase != NULL && strcmp(phase, "start") == 0) {
+        S.collecting = ident;
+        S.collects_since = now;
+        S.collects_cpu = cpu;
+    }
+    else if (S.state == ON && S.collecting == ident) {
+        Slot *slot = known_slot(ident);
+        if (slot != NULL) {
+            Frame frames[MAX_DEPTH + 1];
+            Marker marker = {.code = S.marker};
+            frames[0] = (Frame){S.collector, 0};
+            int depth = walk(PyThreadState_Get(), frames + 1, &marker) + 1;
+            if (depth > MAX_DEPTH) { /* the outermost frames tell more than one in between */
+                memmove(frames + 1, frames + 2, (size_t)(--depth - 1) * sizeof *frames);
+            }
+            put_collection(slot, frames, depth, request_of(marker.frame), now, cpu);
+        }
+        S.collecting = 0;
+        S.on_behalf_ns += read_clock(CLOCK_MONOTONIC) - now;
+    }
+    PyErr_Clear();
+    Py_RETURN_NONE;
 }
 
 #if HAVE_SIGNAL
@@ -516,6 +623,7 @@ static void *ticker_main(void *Py_UNUSED(unused))
         }
         tick(now, &last, &last_cpu);
     }
+    S.own_ns += read_clock(CLOCK_THREAD_CPUTIME_ID);
     pthread_mutex_unlock(&S.mutex);
     return NULL;
 }
@@ -699,6 +807,11 @@ static int look_at(PyThreadState *tstate, int64_t now, size_t *hint, int baselin
 /* Looks at all threads that have run; with the lock. ``baseline``: at the start, what they used before is not ours. */
 static void look(int baseline)
 {
+    static int looking = 0; /* under the lock, which the end of somebody's request may have let go */
+    if (looking) {
+        return;
+    }
+    looking = 1;
     pthread_mutex_lock(&S.mutex);
     S.looks++;
     int at_main = S.look_at_main;
@@ -716,7 +829,7 @@ static void look(int baseline)
          tstate = PyThreadState_Next(tstate)) {
         unsigned long ident = tstate->thread_id;
         int is_main = ident == S.main.ident;
-        if (tstate == self || ident == 0 || (is_main && !at_main) || is_own(ident)) {
+        if (tstate == self || tstate == S.looker_state || ident == 0 || (is_main && !at_main) || is_own(ident)) {
             continue;
         }
         if (!look_at(tstate, now, &hint, baseline, is_main ? (Way)(at_main - 1) : SEEN)) {
@@ -728,12 +841,14 @@ static void look(int baseline)
     S.newborn = frameless == 0 ? 0 : frameless != S.frameless ? NEWBORN_LOOKS : S.newborn - (S.newborn > 0);
     S.frameless = frameless;
     S.checked = S.scanned = now;
+    looking = 0;
 }
 
 static void *looker_main(void *Py_UNUSED(unused))
 {
     prctl(PR_SET_NAME, "rbkit-looker");
     PyGILState_STATE gil = PyGILState_Ensure(); /* makes a thread state, kept until the end */
+    S.looker_state = PyThreadState_Get();
     PyThreadState *tstate = PyEval_SaveThread();
     int64_t next = read_clock(CLOCK_MONOTONIC);
     pthread_mutex_lock(&S.mutex);
@@ -752,7 +867,9 @@ static void *looker_main(void *Py_UNUSED(unused))
             wanted |= others_moved(now);
         }
         if (wanted) {
+            __atomic_store_n(&S.waits_for_lock, 1, __ATOMIC_RELAXED);
             PyEval_RestoreThread(tstate);
+            __atomic_store_n(&S.waits_for_lock, 0, __ATOMIC_RELAXED);
             /* The public walk makes objects. No collection shall run the application's finalizers in this thread. */
             int collecting = PyGC_Disable();
             if (S.state == ON) {
@@ -768,8 +885,10 @@ static void *looker_main(void *Py_UNUSED(unused))
         }
         pthread_mutex_lock(&S.mutex);
     }
+    S.own_ns += read_clock(CLOCK_THREAD_CPUTIME_ID);
     pthread_mutex_unlock(&S.mutex);
     PyEval_RestoreThread(tstate);
+    S.looker_state = NULL;
     PyGILState_Release(gil);
     return NULL;
 }
@@ -811,6 +930,7 @@ static void reset_threads(void)
 static void in_child(void)
 {
     S.state = OFF;
+    S.looker_state = NULL;
     reset_threads();
 }
 
@@ -857,6 +977,7 @@ static void end_slots(void)
 
 static void drop_raws(void)
 {
+    remember_held(0, 0, NULL, NULL);
     while (S.n_raws > 0) {
         Py_XDECREF(S.raws[--S.n_raws].request);
     }
@@ -946,12 +1067,13 @@ static int choose_signal(int signum)
 }
 
 PyDoc_STRVAR(start_doc,
-"start(interval_ns, main_ident, signum, own)\n--\n\n"
+"start(interval_ns, main_ident, signum, own, skipped)\n--\n\n"
 "Begins to sample all threads of this interpreter whose identity is not in the set ``own``.\n\n"
 "Args:\n"
 "    interval_ns: between two ticks.\n"
 "    main_ident: identity of the main thread.\n"
 "    signum: what the main thread may be asked with before Python 3.13; 0: nothing.\n"
+"    skipped: a code object that is nobody's work: its frame is left out where it is the innermost.\n"
 "Raises:\n"
 "    RuntimeError: it runs already, this is a sub-interpreter, or threads cannot be started.");
 
@@ -960,8 +1082,9 @@ static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
     int signum;
     long long interval;
     unsigned long main_ident;
-    PyObject *own;
-    if (!PyArg_ParseTuple(arguments, "LkiO!", &interval, &main_ident, &signum, &PySet_Type, &own)) {
+    PyObject *own, *skipped;
+    if (!PyArg_ParseTuple(arguments, "LkiO!O!", &interval, &main_ident, &signum, &PySet_Type, &own, &PyCode_Type,
+                          &skipped)) {
         return NULL;
     }
     if (S.state != OFF) {
@@ -1001,6 +1124,9 @@ static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
     S.interpreter = PyInterpreterState_Get();
     Py_INCREF(own);
     Py_XSETREF(S.own, own);
+    Py_INCREF(skipped);
+    Py_XSETREF(S.skipped, skipped);
+    S.collecting = 0;
     S.interval = interval;
     S.signum = signum;
     int64_t now = read_clock(CLOCK_MONOTONIC);
@@ -1027,6 +1153,37 @@ static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(catch_up_doc,
+"catch_up()\n--\n\n"
+"Takes the look for which the looker waits for the interpreter's lock, if it does: whoever of our threads is let in\n"
+"first looks, since the application goes on between one of them and the next.");
+
+static PyObject *native_catch_up(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    if (S.state == ON && __atomic_load_n(&S.waits_for_lock, __ATOMIC_RELAXED)) {
+        int collecting = PyGC_Disable();
+        look(0);
+        if (collecting) {
+            PyGC_Enable();
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(held_doc,
+"held()\n--\n\n"
+"When the main thread has last let nobody look at it for long, and where that was: ``(began, ended, stack, request)``,\n"
+"seconds of the monotonic clock, the request or None; None if it never has.");
+
+static PyObject *native_held(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    if (S.held.stack == NULL) {
+        Py_RETURN_NONE;
+    }
+    return Py_BuildValue("ddOO", (double)S.held.began / SECOND, (double)S.held.ended / SECOND, S.held.stack,
+                         S.held.request != NULL ? S.held.request : Py_None);
+}
+
 PyDoc_STRVAR(forget_doc,
 "forget()\n--\n\n"
 "In a forked child, in the thread that forked: nothing of the parent's sampler goes on here; the signal is given back.");
@@ -1034,6 +1191,8 @@ PyDoc_STRVAR(forget_doc,
 static PyObject *native_forget(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     in_child();
+    W.on = 0;
+    forget_parked();
     close_files();
     end_slots();
     drop_raws();
@@ -1207,7 +1366,7 @@ static size_t add_up(const Sum *sums, PyObject *const *names, size_t n, Total *t
     return n_totals;
 }
 
-static PyObject *totals_list(const Sum *sums, size_t n)
+static PyObject *totals_list(const Sum *sums, size_t n, PyObject *waiting)
 {
     PyObject *names = PyDict_New(), *list = NULL;
     PyObject **found = malloc((n + 1) * sizeof *found);
@@ -1225,7 +1384,7 @@ static PyObject *totals_list(const Sum *sums, size_t n)
         PyObject *item =
             Py_BuildValue("OOLLlO", (PyObject *)totals[i].stack, totals[i].name,
                           (long long)(totals[i].weight.wall_ns / 1000), (long long)(totals[i].weight.cpu_ns / 1000),
-                          totals[i].count, Py_False);
+                          totals[i].count, waiting);
         if (item == NULL) {
             Py_CLEAR(list);
             break;
@@ -1305,7 +1464,7 @@ static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(u
         PyErr_NoMemory();
     }
     else {
-        PyObject *total = totals_list(sums, n_sums);
+        PyObject *total = totals_list(sums, n_sums, Py_False);
         PyObject *raw = raws_list(raws, n_raws);
         if (total != NULL && raw != NULL) {
             answer = Py_BuildValue("OOL", total, raw, (long long)lost);
@@ -1324,6 +1483,171 @@ static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(u
     free(sums);
     free(raws);
     make_room();
+    return answer;
+}
+
+/* -- waits */
+
+static PyObject *on_switch(PyObject *Py_UNUSED(self), PyObject *arguments)
+{
+    PyObject *pair = PyTuple_GET_SIZE(arguments) == 2 ? PyTuple_GET_ITEM(arguments, 1) : NULL;
+    if (W.on && pair != NULL && PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2) {
+        PyObject *type, *value, *trace;
+        PyErr_Fetch(&type, &value, &trace);
+        int collecting = PyGC_Disable(); /* the walk makes objects, and a collection would run Python */
+        int64_t now = waits_now();
+        resume(PyTuple_GET_ITEM(pair, 1), now);
+        park(PyTuple_GET_ITEM(pair, 0), now, S.marker, request_of);
+        S.on_behalf_ns += waits_now() - now;
+        if (collecting) {
+            PyGC_Enable();
+        }
+        PyErr_Restore(type, value, trace);
+    }
+    if (W.before == NULL) {
+        Py_RETURN_NONE;
+    }
+    PyObject *before = W.before;
+    Py_INCREF(before);
+    PyObject *answer = PyObject_Call(before, arguments, NULL); /* what it raises is raised as without us */
+    Py_DECREF(before);
+    return answer;
+}
+
+static PyMethodDef on_switch_method = {"rbkit_waits", on_switch, METH_VARARGS, "Tells the time of a switch."};
+
+PyDoc_STRVAR(waits_start_doc,
+"waits_start(gettrace, settrace)\n--\n\n"
+"Measures from now on how long greenlets of requests are parked in the calling thread; greenlet's two functions.");
+
+static PyObject *native_waits_start(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *gettrace, *settrace;
+    if (!PyArg_ParseTuple(arguments, "OO", &gettrace, &settrace)) {
+        return NULL;
+    }
+    if (W.tracer == NULL && (W.tracer = PyCFunction_New(&on_switch_method, NULL)) == NULL) {
+        return NULL;
+    }
+    PyObject *now = PyObject_CallNoArgs(gettrace);
+    if (now == NULL) {
+        return NULL;
+    }
+    if (now != W.tracer) {
+        Py_XSETREF(W.before, now == Py_None ? NULL : Py_NewRef(now));
+        PyObject *done = PyObject_CallOneArg(settrace, W.tracer);
+        Py_XDECREF(done);
+        if (done == NULL) {
+            Py_DECREF(now);
+            return NULL;
+        }
+    }
+    Py_DECREF(now);
+    W.on = 1;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(waits_stop_doc,
+"waits_stop()\n--\n\n"
+"Measures no more, whatever greenlet goes on to tell. From any thread.");
+
+static PyObject *native_waits_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    W.on = 0;
+    forget_parked();
+    Py_RETURN_NONE;
+}
+
+static PyObject *native_waits_on(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(W.on);
+}
+
+PyDoc_STRVAR(waits_end_doc,
+"waits_end(gettrace, settrace)\n--\n\n"
+"Has greenlet tell nothing any more, in the calling thread, unless it is measured again or somebody else has taken over.");
+
+static PyObject *native_waits_end(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *gettrace, *settrace;
+    if (!PyArg_ParseTuple(arguments, "OO", &gettrace, &settrace)) {
+        return NULL;
+    }
+    PyObject *now = W.on ? NULL : PyObject_CallNoArgs(gettrace), *done = NULL;
+    if (now != NULL && now == W.tracer) {
+        done = PyObject_CallOneArg(settrace, W.before != NULL ? W.before : Py_None);
+        Py_CLEAR(W.before);
+    }
+    Py_XDECREF(now);
+    Py_XDECREF(done);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(waits_adopt_doc,
+"waits_adopt(greenlets)\n--\n\n"
+"Counts those of a list that were parked before this began as parked since now.");
+
+static PyObject *native_waits_adopt(PyObject *Py_UNUSED(module), PyObject *greenlets)
+{
+    if (!PyList_CheckExact(greenlets)) {
+        PyErr_SetString(PyExc_TypeError, "a list of greenlets is wanted");
+        return NULL;
+    }
+    int64_t now = waits_now();
+    for (Py_ssize_t i = 0; W.on && i < PyList_GET_SIZE(greenlets); i++) {
+        PyObject *greenlet = PyList_GET_ITEM(greenlets, i);
+        if (W.parked == NULL || parked_at(greenlet)->greenlet == NULL) {
+            park(greenlet, now, S.marker, request_of);
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(waits_drain_doc,
+"waits_drain()\n--\n\n"
+"How long greenlets were parked since the last call, those that are still among them: ``(totals, lost_us)``; the first\n"
+"as of drain(), but for the last word of each, which is True.");
+
+static PyObject *native_waits_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    int collecting = PyGC_Disable();
+    weigh_parked();
+    if (collecting) {
+        PyGC_Enable();
+    }
+    Sum *sums = W.store.sums;
+    size_t n_sums = W.store.n_sums;
+    int64_t lost = W.lost_ns / 1000;
+    W.store.sums = NULL;
+    W.store.n_sums = W.store.room_sums = 0;
+    W.lost_ns %= 1000;
+    for (size_t i = 0; i < n_sums; i++) {
+        sums[i].stack->sums = 0;
+        Py_INCREF(sums[i].stack);
+    }
+    PyObject *totals = totals_list(sums, n_sums, Py_True);
+    PyObject *answer = totals != NULL ? Py_BuildValue("NL", totals, (long long)lost) : NULL;
+    for (size_t i = 0; i < n_sums; i++) {
+        Py_XDECREF(sums[i].request);
+        Py_DECREF(sums[i].stack);
+    }
+    free(sums);
+    if (W.store.used > MAX_STACKS / 2) {
+        Stack **gone = NULL;
+        for (size_t i = 0; i <= W.store.mask; i++) {
+            if (W.store.slots[i] != NULL) { /* a parked greenlet has its own reference */
+                W.store.slots[i]->kept = Py_REFCNT(W.store.slots[i]) > 1;
+            }
+        }
+        size_t n_gone = store_evict(&W.store, &gone);
+        for (size_t i = 0; i < n_gone; i++) {
+            Py_DECREF(gone[i]);
+        }
+        free(gone);
+    }
     return answer;
 }
 
@@ -1357,6 +1681,25 @@ static PyObject *native_stack(PyObject *Py_UNUSED(module), PyObject *arguments)
     }
     Stack *stack = stack_new(thread, frames, depth);
     return stack != NULL ? (PyObject *)stack : PyErr_NoMemory();
+}
+
+PyDoc_STRVAR(on_collection_doc,
+"on_collection(phase, info)\n--\n\n"
+"For ``gc.callbacks``, the first of them: charges a collection to a frame of its own.");
+
+PyDoc_STRVAR(cost_doc,
+"cost()\n--\n\n"
+"Microseconds of CPU time that the sampler's own threads have used so far, and that it has cost the application's.");
+
+static PyObject *native_cost(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    int64_t own = S.own_ns;
+    clockid_t clock;
+    if (S.state == ON) {
+        own += pthread_getcpuclockid(S.ticker, &clock) == 0 ? read_clock(clock) : 0;
+        own += pthread_getcpuclockid(S.looker, &clock) == 0 ? read_clock(clock) : 0;
+    }
+    return Py_BuildValue("LL", (long long)(own / 1000), (long long)(S.on_behalf_ns / 1000));
 }
 
 PyDoc_STRVAR(status_doc,
@@ -1425,6 +1768,16 @@ static PyMethodDef methods[] = {
     {"set_marker", native_set_marker, METH_VARARGS, set_marker_doc},
     {"set_raw", native_set_raw, METH_VARARGS, set_raw_doc},
     {"drain", native_drain, METH_NOARGS, drain_doc},
+    {"catch_up", native_catch_up, METH_NOARGS, catch_up_doc},
+    {"held", native_held, METH_NOARGS, held_doc},
+    {"on_collection", on_collection, METH_VARARGS, on_collection_doc},
+    {"cost", native_cost, METH_NOARGS, cost_doc},
+    {"waits_start", native_waits_start, METH_VARARGS, waits_start_doc},
+    {"waits_on", native_waits_on, METH_NOARGS, "waits_on()\n--\n\nWhether it is measured."},
+    {"waits_stop", native_waits_stop, METH_NOARGS, waits_stop_doc},
+    {"waits_end", native_waits_end, METH_VARARGS, waits_end_doc},
+    {"waits_adopt", native_waits_adopt, METH_O, waits_adopt_doc},
+    {"waits_drain", native_waits_drain, METH_NOARGS, waits_drain_doc},
     {"fold", native_fold, METH_VARARGS, fold_doc},
     {"frames", native_frames, METH_NOARGS, frames_doc},
     {"alone", native_alone, METH_NOARGS, alone_doc},
@@ -1450,6 +1803,13 @@ PyMODINIT_FUNC PyInit__native(void)
         return NULL;
     }
     PyObject *module = PyModule_Create(&definition);
+    if (S.collector == NULL) {
+        S.collector = (PyObject *)PyCode_NewEmpty("<interpreter>", "(garbage collection)", 0);
+    }
+    if (module == NULL || S.collector == NULL) {
+        Py_XDECREF(module);
+        return NULL;
+    }
     internal_walk = walks_agree();
     S.by_signal = HAVE_SIGNAL && !breaker_is_known();
     return module;

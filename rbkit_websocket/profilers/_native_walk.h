@@ -53,10 +53,10 @@ static inline int place_of(int depth)
     return depth <= KEPT ? depth : KEPT + 1 + (depth - KEPT - 1) % KEPT;
 }
 
-static int walk_public(PyThreadState *tstate, Frame *out, Marker *marker)
+/* From a frame on, whose reference it takes: that of a thread, or where a greenlet is parked. */
+static int walk_from(PyFrameObject *frame, Frame *out, Marker *marker)
 {
     int depth = 0;
-    PyFrameObject *frame = PyThreadState_GetFrame(tstate);
     for (; frame != NULL; depth++) {
         Frame here;
 #if PY_VERSION_HEX >= 0x030B0000
@@ -80,6 +80,11 @@ static int walk_public(PyThreadState *tstate, Frame *out, Marker *marker)
         frame = back;
     }
     return depth;
+}
+
+static int walk_public(PyThreadState *tstate, Frame *out, Marker *marker)
+{
+    return walk_from(PyThreadState_GetFrame(tstate), out, marker);
 }
 
 #if HAVE_INTERNAL_WALK

@@ -18,6 +18,8 @@ is looked at is the choice of whoever looks, and so is whether waiting requests 
 ``weight_us``                int: the sum of the stacks' ``weight_us``
 ``lost_us``                  int: of ``wall_us`` and ``waiting_us``, what was sampled since the cursor and is no longer
                              kept (5 minutes are, or less where stacks are very many)
+``watching``                 ``{"since": float, "until": float, "server_us": int, "sampler_us": int,
+                             "application_us": int}``: what it has cost to watch, see below
 ``frames``                   list of ``[name, label, file, first_line, line]``: str, str, str, int, int
 ``stacks``                   list of ``{"wall_us": int, "cpu_us": int, "weight_us": int, "waiting": bool, "count": int,
                              "thread": int, "request": str or None, "frames": [index into frames, ...]}``, innermost
@@ -31,6 +33,11 @@ A stack with ``waiting`` is one of a greenlet of a request that was parked there
 for any client; it has no CPU time, and its time is no thread's: many greenlets wait at once. All others are what
 threads were at, a thread that waits (for a lock, for its event loop) among them, with some ``wall_us`` and no
 ``cpu_us``. ``weight_us`` of a waiting stack is 0 where ``clock`` is ``cpu``.
+
+``watching`` is microseconds of CPU time from ``since`` to ``until`` (wall-clock milliseconds), whoever asks; the
+difference of two answers is the cost in between. ``server_us`` was used by the embedded server's thread, ``sampler_us``
+by the sampler's own threads, ``application_us`` in the application's threads: looks, the noting of switches and
+collections, and, as far as samples tell, sessions, pages and callbacks of this package.
 
 Without a cursor it covers everything kept. Cursors count the microseconds sampled so far, so that any number of clients
 poll with their own without knowing of one another, and a lost stretch is known exactly. A cursor of a server that has
@@ -49,7 +56,7 @@ from ..clock import time
 from ..protocol.codec import pack, pack_map
 from ..protocol.constants import Field
 from .base import Host, Profiler, array_header, code_label, thread_facts
-from .cpu import Clock, CpuSampler, Sample
+from .cpu import Clock, CpuSampler, Held, Sample
 from .fold import AnyStack, Entry, folding
 from .frames import unseen
 from .greenlets import GreenletRegistry
@@ -58,6 +65,7 @@ from .owners import called_on_owner
 from .requests import REQUESTS, Request
 from .stacks import innermost_frames
 from .waits import WaitSampler
+from .watching import Watching
 
 __all__ = ["CpuProfiler"]
 
@@ -143,13 +151,14 @@ class CpuProfiler(Profiler):
     def __init__(self, host: Host, signum: int | None = None, registry: GreenletRegistry | None = None) -> None:
         self._host = host
         self._registry = registry or GreenletRegistry(host)
+        self._watching = Watching()
         self.sampler: CpuSampler | NativeSampler
         self._no_native = ""
         try:
             self.sampler = NativeSampler(host, signum)
         except NativeUnavailable as reason:
             self._fall_back(reason)
-        self.waits = WaitSampler(self._registry)
+        self.waits = WaitSampler(host, self._registry)
         self._adopt_at: float | None = None
         self.next_clock: Clock = "cpu"
         self._clock: Clock = "cpu"
@@ -181,7 +190,7 @@ class CpuProfiler(Profiler):
     @property
     def adds_up(self) -> bool:
         """Whether nothing has to be fetched more often than a bucket is filled."""
-        return isinstance(self.sampler, NativeSampler) and not self.waits.wanted
+        return isinstance(self.sampler, NativeSampler) and not self.waits.polls
 
     @property
     def native(self) -> str:
@@ -231,8 +240,11 @@ class CpuProfiler(Profiler):
 
     def catch_up(self) -> None:
         """To be called as soon as this thread may run: takes a look that is overdue, where that is up to us."""
-        if isinstance(self.sampler, CpuSampler):
-            self.sampler.catch_up()
+        self.sampler.catch_up()
+
+    def held(self) -> Held | None:
+        """The last time that the main thread has let nobody in for long, as far as samples tell."""
+        return self.sampler.held() if self.running else None
 
     def interval(self) -> dict[str, int]:
         """The interval asked for and how far two looks are really apart, in microseconds."""
@@ -262,7 +274,10 @@ class CpuProfiler(Profiler):
         else:
             samples = self.sampler.take()
             self._feed(samples)
-        self._feed(self.waits.take(self.running))
+        looked, measured, lost = self.waits.take(self.running)
+        self._feed(looked)
+        self._add_drained(measured, waiting=True)
+        self._lost += lost
         if self._raw:
             self._unsent += samples
 
@@ -293,6 +308,7 @@ class CpuProfiler(Profiler):
             "waiting_us": waiting,
             "weight_us": cpu if by_cpu else wall + waiting,
             "lost_us": end - cursor - wall - waiting,
+            "watching": self._watching.figures(self.sampler.cost()),
             "threads": {ident: self._names.get(ident, f"thread {ident}") for ident in sorted(threads)},
             "unseen": unseen(),
         }
@@ -316,6 +332,7 @@ class CpuProfiler(Profiler):
             name = sample.request.name if sample.request is not None else None
             wall, cpu = round(sample.wall), round(sample.cpu)
             bucket.add(stack, name, wall, cpu, 1, sample.waiting)
+            self._watching.add([(stack, cpu)])
             bucket.cpu += cpu
             if sample.waiting:
                 bucket.waiting += wall
@@ -324,7 +341,7 @@ class CpuProfiler(Profiler):
         bucket.samples += len(samples)
         bucket.until = samples[-1].milliseconds
 
-    def _add_drained(self, totals: Sequence[Entry]) -> None:
+    def _add_drained(self, totals: Sequence[Entry], *, waiting: bool = False) -> None:
         if not totals:
             return
         self._names.update((ident, facts.name) for ident, facts in thread_facts(self._host).items())
@@ -333,7 +350,11 @@ class CpuProfiler(Profiler):
         # No loop of Python's for each: there may be thousands a second.
         stacks, _, walls, cpus, counts, _ = zip(*totals, strict=True)
         self._natives.update(stacks)
-        bucket.wall += sum(walls)
+        self._watching.add(zip(stacks, cpus, strict=True))
+        if waiting:
+            bucket.waiting += sum(walls)
+        else:
+            bucket.wall += sum(walls)
         bucket.cpu += sum(cpus)
         bucket.samples += sum(counts)
         bucket.until = time.time() * 1000

@@ -19,6 +19,7 @@ from ..protocol.codec import pack
 from ..protocol.constants import EventType
 
 __all__ = [
+    "CALLBACKS",
     "Host",
     "Profiler",
     "ThreadFacts",
@@ -29,6 +30,7 @@ __all__ = [
     "cpu_clock",
     "event",
     "module_name",
+    "named_code",
     "thread_facts",
 ]
 
@@ -44,6 +46,7 @@ class Host:
         release: empties a list in the application's own thread. A list of somebody else's objects may hold the last
             reference to some of them, and their finalizers must not run in a thread of ours under gevent.
         behind: whether that thread has not got to earlier releases yet; what they hold adds up.
+        call: has a function called in that thread, soon; False when there is no such thread.
         quiet: a context in which no automatic collection starts in this thread, for the same reason.
     """
 
@@ -54,7 +57,12 @@ class Host:
     own: set[int] = field(default_factory=set)
     release: Callable[[list[Any]], None] = list.clear
     behind: Callable[[], bool] = bool
+    call: Callable[[Callable[[], object]], bool] = lambda _function: False
     quiet: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+CALLBACKS: Final[set[types.CodeType]] = set()
+"""Functions of ours that the interpreter calls in whatever thread it is in: no profiler takes one for that's work."""
 
 
 class Profiler(ABC):
@@ -131,11 +139,19 @@ if sys.version_info >= (3, 11):
     def code_label(code: types.CodeType) -> str:
         """What a frame is called: the qualified name, which Python 3.10 does not know (the bare one there)."""
         return code.co_qualname
+
+    def named_code(name: str) -> types.CodeType:
+        """Something that stands in a stack as a function does, and is none."""
+        return compile("", "<interpreter>", "exec").replace(co_name=name, co_qualname=name)
 else:
 
     def code_label(code: types.CodeType) -> str:
         """What a frame is called: the qualified name, which Python 3.10 does not know (the bare one there)."""
         return code.co_name
+
+    def named_code(name: str) -> types.CodeType:
+        """Something that stands in a stack as a function does, and is none."""
+        return compile("", "<interpreter>", "exec").replace(co_name=name)
 
 
 def code_line(code: types.CodeType, instruction: int) -> int:

@@ -28,7 +28,9 @@ apart while the limit is 0.1, a second else (a fifth of the limit if that is les
 began. Nothing is added to the loop. A turn that goes on for the limit, in Python or below and not in the loop's own
 wait, with one and the same greenlet for half of that time, is a block. So one of 0.1 s may be missed, one of 0.15 s is
 not; its seconds count from the beginning of the turn. A call in C that keeps the interpreter's lock stops the native
-thread as well: it is counted when it has returned, at the line that it returned to.
+thread as well: it is counted when it has returned, at the line that it returned to. Where other threads want
+that lock too, one of them may be let in first and the loop go on before this one is; what the CPU sampler has seen
+meanwhile, while it runs, tells where the time went.
 
 No block is a program that waits outside of its loop, without using the processor: a gunicorn master that has loaded a
 patched application (``--preload``) never goes to its loop, and nobody's request is in there.
@@ -48,11 +50,12 @@ from typing import Any, Final
 
 from ..clock import time
 from .base import Host, cpu_clock, thread_facts
+from .cpu import Held
 from .culprits import by_line
 from .frames import current_frames, unseen
 from .greenlets import EventLoop, GreenletRegistry
 from .requests import REQUESTS
-from .stacks import stack_of
+from .stacks import stack_of, stack_of_code
 
 __all__ = ["WATCHED_LIMIT", "LoopWatch"]
 
@@ -104,6 +107,7 @@ class LoopWatch:
         tell: writes a text to stderr at once.
         log: logs a warning in the application's thread, when that gets to it.
         on_free: has a function called in the application's thread, when that gets to it.
+        held: the last time that the main thread let nobody in for long, as far as it is known.
     """
 
     def __init__(
@@ -115,6 +119,7 @@ class LoopWatch:
         tell: Callable[[str], object],
         log: Callable[[str], object],
         on_free: Callable[[Callable[[], object]], object],
+        held: Callable[[], Held | None] = lambda: None,
     ) -> None:
         self._host = host
         self._registry = registry
@@ -123,6 +128,7 @@ class LoopWatch:
         self._tell = tell
         self._log = log
         self._on_free = on_free
+        self._held = held
         self._asked = -_ASKED_LATELY
         self._limit = 0.0
         self._next: float | None = None
@@ -225,7 +231,7 @@ class LoopWatch:
         if self._block is None and self._is_elsewhere(frame, now):
             self._began = None
             return
-        self._go_on(self._block or self._begin(frame), now)
+        self._go_on(self._block or self._begin(frame, now), now)
 
     def _is_elsewhere(self, frame: Any, now: float) -> bool:
         """Whether the thread's own program, no greenlet of the loop, waits for what is none of the loop's.
@@ -244,11 +250,11 @@ class LoopWatch:
 
     # -- one block
 
-    def _begin(self, frame: Any) -> _Block:
+    def _begin(self, frame: Any, now: float) -> _Block:
         assert self._began is not None
-        stack, request = stack_of(frame)
-        key = (request.name, tuple((entry[2], entry[4], entry[0]) for entry in stack))
-        kind = self._kinds.pop(key, None) or _Kind(request.name, stack)
+        stack, request = self._culprits_stack(frame, self._began, now)
+        key = (request, tuple((entry[2], entry[4], entry[0]) for entry in stack))
+        kind = self._kinds.pop(key, None) or _Kind(request, stack)
         self._kinds[key] = kind
         if len(self._kinds) > _MAX_KINDS:
             del self._kinds[next(iter(self._kinds))]
@@ -263,6 +269,15 @@ class LoopWatch:
 
         self._on_free(free)
         return block
+
+    def _culprits_stack(self, frame: Any, began: float, now: float) -> tuple[list[list[Any]], str | None]:
+        """Where the loop is, or where it was for most of the time if it let nobody in then."""
+        held = self._held() if self._loop.thread == self._host.main_ident else None
+        if held is not None and 2 * (min(held.ended, now) - max(held.began, began)) > now - began:
+            name = held.request.name if held.request is not None else None
+            return stack_of_code(held.codes, held.instructions), name
+        stack, request = stack_of(frame)
+        return stack, request.name
 
     def _go_on(self, block: _Block, now: float) -> None:
         block.free_at = None

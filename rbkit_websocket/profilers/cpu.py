@@ -14,23 +14,29 @@ Whoever of our threads is let in first after a call in C that has kept the inter
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import deque
 from typing import Any, Final, Literal, NamedTuple
 
 from ..clock import time
-from .base import Host, cpu_clock, thread_facts
+from .base import CALLBACKS, Host, cpu_clock, named_code, thread_facts
 from .depth import KEPT, LONGEST, omitted
 from .frames import current_frames
 from .requests import REQUESTS, Request
 
-__all__ = ["MINIMUM_PERIOD_USEC", "CpuSampler", "Sample", "walk"]
+__all__ = ["MINIMUM_PERIOD_USEC", "CpuSampler", "Held", "Sample", "walk"]
 
 MINIMUM_PERIOD_USEC: Final = 10_000
 """100 Hz. A Python thread that wants more gets no more, or slows the application by several per cent."""
 _MAX_WAITING: Final = 20_000
 # Seconds after which somebody else takes a look in the sampler's place.
 _LATE: Final = 0.005
+# Seconds from which on a main thread that lets nobody in is remembered for those who want to know what blocks.
+_LONG: Final = 0.05
+
+COLLECTOR: Final = named_code("(garbage collection)")
+"""Stands for a collection, where a stack has the code of a function."""
 
 Clock = Literal["cpu", "wall"]
 
@@ -52,6 +58,18 @@ class Sample(NamedTuple):
     """What the stack belongs to."""
     waiting: bool = False
     """A parked greenlet, which takes no thread's time."""
+
+
+class Held(NamedTuple):
+    """For some time the main thread has let nobody look at it."""
+
+    began: float
+    """Seconds of the monotonic clock."""
+    ended: float
+    codes: tuple[Any, ...]
+    """Where it was seen when it did; innermost first."""
+    instructions: tuple[int, ...]
+    request: Request | None
 
 
 class _Run:
@@ -76,6 +94,7 @@ class CpuSampler:
         self._waiting: deque[Sample] = deque()
         self.interval_usec = 1000
         self.lost_usec = 0.0
+        self._spent = 0.0
         self.failure: BaseException | None = None
 
     @property
@@ -92,6 +111,7 @@ class CpuSampler:
             return
         self.failure = None
         run = _Run(self._host)
+        gc.callbacks.insert(0, run.looker.on_collection)
         self._host.start_new_thread(self._main, (run,))
         self._run = run
         REQUESTS.want(self, True)
@@ -100,11 +120,14 @@ class CpuSampler:
         run, self._run = self._run, None
         if run is not None:
             REQUESTS.want(self, False)
+            _ignore_collections(run)
             run.alarm.release()
             run.done.acquire(True, 1.0)
 
     def forget(self) -> None:
         """In a forked child there is no thread of ours: nothing is waited for."""
+        if self._run is not None:
+            _ignore_collections(self._run)
         self._run = None
         REQUESTS.forget()
 
@@ -119,7 +142,7 @@ class CpuSampler:
         ident = self._host.get_ident()
         self._host.own.add(ident)
         try:
-            next_look = time.monotonic()
+            next_look, spent = time.monotonic(), time.thread_time()
             while True:
                 now = time.monotonic()
                 run.due = next_look = max(next_look + self.effective_interval_usec / 1e6, now)
@@ -128,6 +151,8 @@ class CpuSampler:
                     return
                 with self._host.quiet(), run.looking:
                     self._put(run.looker.look())
+                self._spent += time.thread_time() - spent
+                spent = time.thread_time()
         except Exception as error:  # noqa: BLE001 - nobody is above us; the server's thread logs it
             self.failure = error
         finally:
@@ -144,6 +169,14 @@ class CpuSampler:
             self._put(run.looker.look())
         finally:
             run.looking.release()
+
+    def cost(self) -> tuple[int, int]:
+        """Microseconds of CPU time that its own thread has used, and that it has cost the application's."""
+        return round(self._spent * 1e6), 0
+
+    def held(self) -> Held | None:
+        """The last time that the main thread has let nobody in for long."""
+        return self._run.looker.held if self._run is not None else None
 
     def _put(self, samples: list[Sample]) -> None:
         for sample in samples:
@@ -166,6 +199,10 @@ class _Looker:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self.held: Held | None = None
+        # Of collections since the last look: time and CPU time by thread, and when one began.
+        self._collected: dict[int, tuple[float, float]] = {}
+        self._collects: tuple[int, float, float] | None = None
         self._kernel_ids: dict[int, int] = {}
         self._fresh = False
         self._looked = time.monotonic()
@@ -192,10 +229,36 @@ class _Looker:
             else:
                 stack, request = walk(frame)
             seen[ident] = _Seen(now, cpu, stack, request)
+            if ident == self._host.main_ident and now - last.wall >= _LONG:
+                self.held = Held(last.wall, now, stack[0::2], stack[1::2], request)
             used = max(0.0, cpu - last.cpu) if cpu is not None and last.cpu is not None else 0.0
-            samples.append(Sample(stamp, ident, stack, (now - last.wall) * 1e6, used * 1e6, number, request))
+            wall = now - last.wall
+            if frame.f_code in CALLBACKS and frame.f_locals.get("phase") == "stop":
+                self._collection_ended(ident, now, cpu)  # it has, and waits for us before it may say so itself
+            if (collected := self._collected.pop(ident, None)) is not None:
+                part = min(collected[0], wall), min(collected[1], used)
+                wall, used = wall - part[0], used - part[1]
+                inner = (COLLECTOR, 0, *(stack if len(stack) < 2 * LONGEST else stack[2:]))
+                samples.append(Sample(stamp, ident, inner, part[0] * 1e6, part[1] * 1e6, number, request))
+            samples.append(Sample(stamp, ident, stack, wall * 1e6, used * 1e6, number, request))
         self._last = seen
         return samples
+
+    def on_collection(self, phase: str, _info: dict[str, int]) -> None:
+        """For ``gc.callbacks``: the collector has no frame, so its time would stand under whatever ran next."""
+        ident, now, used = self._host.get_ident(), time.monotonic(), time.thread_time()
+        if phase == "start":
+            self._collects = ident, now, used
+        else:
+            self._collection_ended(ident, now, used)
+
+    def _collection_ended(self, ident: int, now: float, used: float | None) -> None:
+        begun = self._collects
+        if begun is None or begun[0] != ident:
+            return
+        self._collects = None
+        wall, cpu = self._collected.get(ident, (0.0, 0.0))
+        self._collected[ident] = wall + now - begun[1], cpu + (max(0.0, used - begun[2]) if used is not None else 0.0)
 
     def _refresh(self) -> None:
         self._fresh = True
@@ -213,11 +276,21 @@ class _Looker:
         return used
 
 
+CALLBACKS.add(_Looker.on_collection.__code__)
+
+
+def _ignore_collections(run: _Run) -> None:
+    if run.looker.on_collection in gc.callbacks:
+        gc.callbacks.remove(run.looker.on_collection)
+
+
 def walk(frame: Any) -> tuple[tuple[Any, ...], Request | None]:
     """A stack as :class:`Sample` has it, from its innermost frame, and the request that it belongs to."""
     stack: list[Any] = []
     put, entry, servers = stack.append, REQUESTS.entry, REQUESTS.servers.codes
     marked = server = None
+    if frame.f_code in CALLBACKS and frame.f_back is not None:
+        frame = frame.f_back
     while frame is not None:
         code = frame.f_code
         put(code)

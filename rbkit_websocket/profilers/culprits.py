@@ -15,7 +15,7 @@ __all__ = ["Kind", "by_line"]
 
 Stack = list[list[Any]]
 
-_OTHERS: Final = re.compile(r"[/\\](site-packages|dist-packages|rbkit_websocket)[/\\]|^<(frozen|built-?in)")
+_OTHERS: Final = re.compile(r"[/\\](site-packages|dist-packages|rbkit_websocket)[/\\]|^<(frozen|built-?in|interpreter)")
 # Not asked of sysconfig, which fails where the working directory has been removed.
 _STANDARD: Final = os.path.dirname(os.__file__) + os.sep
 _FILE, _LINE, _NAME = 2, 4, 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..protocol.codec import pack
 from .base import code_label, code_line
-from .native import NativeUnavailable, native_module
+from .extension import NativeUnavailable, native_module
 
 if TYPE_CHECKING:
     from ._native import Stack as NativeStack

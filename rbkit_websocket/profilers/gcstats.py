@@ -2,6 +2,9 @@
 
 A generation-2 collection is Python's major one, the others are minor. Python's collector marks and sweeps in one go, so
 ``gc_end_m`` and ``gc_end_s`` come together at its end. Reference counting frees most objects without any collection.
+
+In CPU samples a collection has a frame of its own, ``(garbage collection)``, called by the function in which it began:
+the one that made the object too many, which need not be the one that makes most of them.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Any, Final
 
 from ..clock import time
 from ..protocol.constants import EventType
-from .base import Host, Profiler, event
+from .base import CALLBACKS, Host, Profiler, event
 from .frames import current_frames
 from .greenlets import GreenletRegistry
 from .procfs import SELF_STATUS, fields
@@ -115,6 +118,9 @@ class GcWatch(Profiler):
                 events.append(event(EventType.GC_END_MARK, (offset - at) * 1000))
                 events.append(event(EventType.GC_END_SWEEP, (offset - at) * 1000))
         return events if audience else ()
+
+
+CALLBACKS.add(GcWatch._callback.__code__)
 
 
 def gc_stats(host: Host, greenlets: GreenletRegistry, gc_time_ms: float = 0.0) -> dict[str, Any]:

@@ -7,13 +7,15 @@ as it does at the others, about 190 times a second.
 
 from __future__ import annotations
 
+import gc
 import signal as signals
 from types import CodeType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .base import Host
-from .cpu import Clock, Sample
+from .cpu import Clock, Held, Sample
 from .extension import NativeUnavailable, native_module
+from .gcstats import GcWatch
 from .requests import REQUESTS
 
 if TYPE_CHECKING:
@@ -110,10 +112,18 @@ class NativeSampler:
             return
         self._mark()
         try:
-            self._native.start(self._interval_usec * 1000, self._host.main_ident, self._signum, self._host.own)
+            self._native.start(
+                self._interval_usec * 1000,
+                self._host.main_ident,
+                self._signum,
+                self._host.own,
+                GcWatch._callback.__code__,
+            )
         except (RuntimeError, OSError, ValueError) as error:
             raise NativeUnavailable(str(error)) from error
         self.running = True
+        # The first of them: what others do at the end of a collection is not the collector's time.
+        gc.callbacks.insert(0, self._native.on_collection)
         REQUESTS.want(self, True)
 
     def _mark(self) -> None:
@@ -124,6 +134,7 @@ class NativeSampler:
     def stop(self) -> None:
         if self.running:
             self.running = False
+            self._ignore_collections()
             REQUESTS.want(self, False)
             self._native.stop()
 
@@ -132,7 +143,30 @@ class NativeSampler:
         REQUESTS.forget()
         if self.running:
             self.running = False
+            self._ignore_collections()
             self._native.forget()
+
+    def _ignore_collections(self) -> None:
+        if self._native.on_collection in gc.callbacks:
+            gc.callbacks.remove(self._native.on_collection)
+
+    def cost(self) -> tuple[int, int]:
+        """Microseconds of CPU time that its own threads have used, and that it has cost the application's."""
+        own, on_behalf = self._native.cost()
+        return own, on_behalf
+
+    def catch_up(self) -> None:
+        """Takes a look that is overdue; called by the server's thread as soon as it may run."""
+        if self.running:
+            self._native.catch_up()
+
+    def held(self) -> Held | None:
+        """The last time that the main thread has let nobody in for long."""
+        found = self._native.held()
+        if found is None:
+            return None
+        began, ended, stack, request = found
+        return Held(began, ended, stack.codes, stack.instructions, request)
 
     def drain(self, raw: Clock | None) -> Drained:
         """What has been sampled since the last call.

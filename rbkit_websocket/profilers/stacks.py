@@ -38,7 +38,7 @@ thread has as well.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import CodeType, FrameType, FunctionType, MethodType
@@ -46,13 +46,13 @@ from typing import Any, Final, NamedTuple
 
 from ..clock import time
 from ..protocol.codec import pack, pack_map
-from .base import Host, array_header, class_name, code_label, thread_facts
+from .base import CALLBACKS, Host, array_header, class_name, code_label, code_line, thread_facts
 from .depth import KEPT, LONGEST, omitted
 from .frames import current_frames, unseen
 from .greenlets import GreenletRegistry, begun, hub_thread, is_gevents, is_hub
 from .requests import REQUESTS
 
-__all__ = ["innermost_frames", "stack_of", "stacks"]
+__all__ = ["innermost_frames", "stack_of", "stack_of_code", "stacks"]
 
 _LOOKED_AT: Final = 6
 # Of threads and of greenlets each; each takes some 50 us.
@@ -324,6 +324,8 @@ def stack_of(frame: FrameType | None, lines: _Lines | None = None) -> tuple[_Sta
     marked = server = None
     stack: _Stack = []
     put = stack.append
+    if frame is not None and frame.f_code in CALLBACKS:
+        frame = frame.f_back
     while frame is not None:
         code = frame.f_code
         if code is entry:
@@ -344,6 +346,14 @@ def stack_of(frame: FrameType | None, lines: _Lines | None = None) -> tuple[_Sta
         stack = [*stack[:KEPT], [name, name, "", 0, 0], *stack[-KEPT:]]
     request = REQUESTS.of_frames(marked, server)
     return stack, _NONE if request is None else _Request(request.name, REQUESTS.age(request, server))
+
+
+def stack_of_code(codes: Iterable[CodeType], instructions: Iterable[int]) -> _Stack:
+    """The same of what a sampler has seen."""
+    return [
+        [code.co_name, code_label(code), code.co_filename, code.co_firstlineno, code_line(code, instruction)]
+        for code, instruction in zip(codes, instructions, strict=True)
+    ]
 
 
 def _waiting_on(frame: FrameType | None, known: dict[int, str | None]) -> str | None:

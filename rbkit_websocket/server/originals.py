@@ -224,6 +224,7 @@ def make_host(app: AppThread) -> Host:
         get_ident=original("_thread", "get_ident"),
         main_ident=main_ident(),
         release=release,
+        call=app.call,
         behind=lambda: app.behind,
         quiet=QuietCollector if app.present else nullcontext,
     )

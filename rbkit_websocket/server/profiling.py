@@ -217,6 +217,7 @@ class Profiling:
     def after_in_child(self) -> None:
         """After a fork, in the child: nothing is waited for, nobody is told."""
         self.cpu.sampler.forget()
+        self.cpu.waits.forget()
         self.greenlets.remove()
         self.gc.stop()
         self.objects.forget()

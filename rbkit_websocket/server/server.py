@@ -169,7 +169,8 @@ class Server:
         if app.loop is None:
             return None
         log = partial(app.log, logging.WARNING)
-        return LoopWatch(self.host, self.profiling.greenlets, app.loop, self._blocked_log, tell, log, app.call)
+        held = self.profiling.cpu.held
+        return LoopWatch(self.host, self.profiling.greenlets, app.loop, self._blocked_log, tell, log, app.call, held)
 
     def stop(self) -> None:
         """Ends thread, profilers and sockets; returns when they have ended. Does nothing when it does not run."""

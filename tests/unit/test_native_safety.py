@@ -208,7 +208,7 @@ done = sub.run_string(inner, '''
 try:
     from rbkit_websocket.profilers import _native
     import threading
-    _native.start(1000000, threading.get_ident(), 0, set())
+    _native.start(1000000, threading.get_ident(), 0, set(), (lambda: 0).__code__)
 except (RuntimeError, ImportError) as error:
     print("refused", flush=True)
 ''')

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -17,6 +19,10 @@ from rbkit_websocket.profilers import aggregate
 from rbkit_websocket.profilers.aggregate import CpuProfiler
 from rbkit_websocket.profilers.base import Host, array_header, code_line
 from rbkit_websocket.profilers.cpu import CpuSampler, Sample
+from rbkit_websocket.profilers.fold import PlainStack
+from rbkit_websocket.profilers.gcstats import GcWatch
+from rbkit_websocket.profilers.requests import track
+from rbkit_websocket.profilers.watching import Watching
 from rbkit_websocket.server.originals import AppThread, make_host
 
 
@@ -94,6 +100,68 @@ def test_every_sample_weighs_both_clocks(profiler: CpuProfiler) -> None:
     assert all(stack["weight_us"] == stack["wall_us"] for stack in again["stacks"])
 
 
+def collect() -> None:
+    gc.collect()
+
+
+def test_a_collection_has_a_frame_of_its_own(profiler: CpuProfiler) -> None:
+    watch = GcWatch()
+    heap = [[number] for number in range(500_000)]
+    watch.start()
+    profiler.start()
+    try:
+        took = time.monotonic()
+        for _ in range(4):
+            collect()
+        took = time.monotonic() - took
+        burn(0.02)
+        profile = profile_of(profiler)
+    finally:
+        watch.stop()
+        profiler.stop()
+    assert heap
+    assert not [callback for callback in gc.callbacks if "rbkit" in str(callback)]
+    collections = 0
+    for stack in profile["stacks"]:
+        innermost, *callers = [profile["frames"][index][:3] for index in stack["frames"]]
+        if innermost == ["(garbage collection)", "(garbage collection)", "<interpreter>"]:
+            if callers[0][0] == "collect":
+                collections += stack["wall_us"]
+        else:
+            assert innermost[0] not in ("_callback", "on_collection"), callers[0]
+    assert collections == pytest.approx(took * 1e6, rel=0.1)
+
+
+def test_the_cost_of_watching_is_told(profiler: CpuProfiler) -> None:
+    profiler.start()
+    before = profile_of(profiler)["watching"]
+    assert set(before) == {"since", "until", "server_us", "sampler_us", "application_us"}
+    burn(0.3)
+    after = profile_of(profiler)["watching"]
+    assert after["since"] == before["since"]
+    assert after["until"] > before["until"]
+    window = (after["until"] - before["until"]) * 1000
+    assert 0 < after["sampler_us"] - before["sampler_us"] < window
+    assert 0 <= after["application_us"] - before["application_us"] < 0.2 * window
+    profiler.stop()
+    assert profile_of(profiler)["watching"]["sampler_us"] >= after["sampler_us"], "what has been spent stays spent"
+
+
+def test_what_runs_for_a_session_is_a_cost_of_watching() -> None:
+    watching = Watching()
+
+    def cost(*codes: CodeType) -> float:
+        before = watching.figures((0, 0))["application_us"]
+        watching.add([(PlainStack(1, tuple(part for code in codes for part in (code, 0))), 5)])
+        return watching.figures((0, 0))["application_us"] - before
+
+    view = burn.__code__
+    noted = track(lambda environ, start_response: None).__code__
+    assert cost(view) == 0
+    assert cost(view, noted) == 0
+    assert cost(CpuProfiler.profile.__code__, view) == 5
+
+
 @pytest.mark.smoke
 def test_cpu_clock_weighs_work_and_not_waiting(profiler: CpuProfiler) -> None:
     ended = threading.Event()
@@ -158,6 +226,7 @@ def test_frames_and_stacks_have_the_documented_shape(profiler: CpuProfiler) -> N
             "waiting_us",
             "weight_us",
             "lost_us",
+            "watching",
             "frames",
             "stacks",
             "threads",

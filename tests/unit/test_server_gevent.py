@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from support.embeddedpeer import Peer
+from support.native import native
 from support.waiting import scaled, wait_until
 
 PRELUDE = """
@@ -418,6 +420,112 @@ def test_wait_profile_shows_where_requests_wait(run: Any) -> None:
     count = sum(stack["count"] for stack in waits())
     time.sleep(0.3)
     assert sum(stack["count"] for stack in waits()) == count
+
+
+POOL = (
+    REQUESTS
+    + """
+import random
+from gevent.lock import Semaphore
+pool = Semaphore(1)
+waited = 0.0
+def parks(wait):
+    global waited
+    began = time.monotonic()
+    wait()
+    waited += time.monotonic() - began
+def with_pool(environ, start_response):
+    parks(pool.acquire)
+    parks(lambda: gevent.sleep(0.5))
+    pool.release()
+    return []
+def short(environ, start_response):
+    for _ in range(20):
+        parks(lambda: gevent.sleep(random.uniform(0.001, 0.01)))
+    return []
+heap = [[number] for number in range(1_500_000)]
+print(endpoints.pub, endpoints.req, flush=True)
+while line := stdin_line().strip():
+    view, number = (with_pool, 10) if line == "pool" else (short, 100)
+    waited = 0.0
+    gevent.joinall([gevent.spawn(request, "/" + line, view) for _ in range(number)])
+    print(waited, flush=True)
+"""
+)
+
+
+@native
+@pytest.mark.parametrize("load", ["pool", "short"])
+@pytest.mark.parametrize("looks", ["at the end", "each moment"])
+def test_a_wait_weighs_what_it_took(run: Any, load: str, looks: str) -> None:
+    """Whenever anybody looks, and on a heap that takes long to look through."""
+    process, peer = run(POOL)
+    assert peer.map("wait_profile on")["wanted"] is True
+    peer.map("start_cpu_polling")
+    peer.map("cpu_profile")
+    said: list[float] = []
+    thread = threading.Thread(target=lambda: said.append(float(line_of(process))))
+    thread.start()
+    say(process, load)
+    stacks: list[dict[str, Any]] = []
+    cursor = peer.map("cpu_profile")["cursor"]
+    while thread.is_alive():
+        thread.join(0.2)
+        if looks == "each moment" or not thread.is_alive():
+            profile = peer.map(f"cpu_profile {cursor}")
+            cursor = profile["cursor"]
+            stacks += profile["stacks"]
+    found = [stack for stack in stacks if stack["waiting"]]
+    assert {stack["request"] for stack in found} == {f"GET /{load}"}
+    # Each switch to what it waits for and back is not measured by the program itself.
+    assert sum(stack["wall_us"] for stack in found) / 1e6 == pytest.approx(said[0], rel=0.03)
+    assert {stack["cpu_us"] for stack in found} == {0}
+
+
+@native
+def test_what_was_parked_before_waits_from_then_on_and_greenlets_tracer_is_put_back(run: Any) -> None:
+    process, peer = run(
+        REQUESTS
+        + """
+import greenlet
+told = []
+def theirs(event, switched):
+    told.append(event)
+greenlet.settrace(theirs)
+parked = gevent.spawn(request, "/parked", view_that_waits)
+gevent.sleep(0)
+print(endpoints.pub, endpoints.req, flush=True)
+stdin_line()
+print(greenlet.gettrace() is theirs, len(told) > 0, flush=True)
+told.clear()
+gevent.sleep(0.01)
+print(len(told) > 0, flush=True)
+stdin_line()
+until = time.monotonic() + 10
+while greenlet.gettrace() is not theirs and time.monotonic() < until:
+    gevent.sleep(0.01)
+print(greenlet.gettrace() is theirs, flush=True)
+stdin_line()
+"""
+    )
+    peer.map("wait_profile on")
+    peer.map("start_cpu_polling")
+
+    def waiting() -> int:
+        stacks = peer.map("cpu_profile")["stacks"]
+        return sum(stack["wall_us"] for stack in stacks if stack["waiting"] and stack["request"] == "GET /parked")
+
+    before = wait_until(waiting, "the one that was parked before")
+    began = time.monotonic()
+    wait_until(lambda: waiting() - before >= 200_000, "its time")
+    assert time.monotonic() - began >= 0.15
+    say(process)
+    assert line_of(process) == "False True"
+    assert line_of(process) == "True", "theirs is called as well"
+    peer.map("wait_profile off")
+    peer.map("cpu_profile")
+    say(process)
+    assert line_of(process) == "True"
 
 
 BLOCKING = (
