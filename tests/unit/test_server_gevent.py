@@ -444,7 +444,7 @@ def short(environ, start_response):
         parks(lambda: gevent.sleep(random.uniform(0.001, 0.01)))
     return []
 heap = [[number] for number in range(1_500_000)]
-print(endpoints.pub, endpoints.req, flush=True)
+print(address.endpoint, flush=True)
 while line := stdin_line().strip():
     view, number = (with_pool, 10) if line == "pool" else (short, 100)
     waited = 0.0
@@ -494,7 +494,7 @@ def theirs(event, switched):
 greenlet.settrace(theirs)
 parked = gevent.spawn(request, "/parked", view_that_waits)
 gevent.sleep(0)
-print(endpoints.pub, endpoints.req, flush=True)
+print(address.endpoint, flush=True)
 stdin_line()
 print(greenlet.gettrace() is theirs, len(told) > 0, flush=True)
 told.clear()
