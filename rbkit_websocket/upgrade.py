@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any
 
 from . import sessions
 from .bridge import Bridge
@@ -23,9 +23,6 @@ from .websocket.hardened import HardenedWebSocket, encode_frame
 __all__ = ["serve"]
 
 log = logging.getLogger(__name__)
-
-# Two connections to the server of this process, both ends, and a copy of the client's where threads serve it.
-_DESCRIPTORS: Final = 5
 
 
 class _LastAnswer:
@@ -98,12 +95,14 @@ def _reserve(takeover: Takeover, most: int) -> None:
             f"{most} sessions are open in this worker already, a thread each, and the last of its {threads} "
             "threads is the application's: start the server with more threads"
         )
-    try:
-        require_descriptors(_DESCRIPTORS)
-    except NoRoom as error:
-        raise Rejected("503 Service Unavailable", str(error), (("Retry-After", "5"),)) from error
     if not sessions.reserve(takeover, most):
         raise Rejected("503 Service Unavailable", words, (("Retry-After", "5"),))
+    try:
+        require_descriptors(takeover.descriptors)
+        takeover.make_room()
+    except NoRoom as error:
+        sessions.release(takeover)
+        raise Rejected("503 Service Unavailable", str(error), (("Retry-After", "5"),)) from error
 
 
 def _notice(count: int) -> bytes:

@@ -132,6 +132,12 @@ class Feed:
                 if batch:
                     self._publish(batch)
                     give_way()
+                elif self._source.ended:
+                    self._withdraw()
+                    # Where the server itself has ended the sessions hear of it by their commands, with better words.
+                    gevent.sleep(_SECOND_LOOK)
+                    self._give_up("the Rbkit server publishes no more to this worker; connect again")
+                    return
                 else:
                     self._source.wait()
             except Flooded as flooded:
@@ -139,12 +145,15 @@ class Feed:
                 self._source.close()  # now, since libzmq keeps what comes until the last listener has left
                 if not self._connected.ready():
                     self._connected.set(False)
-                for listener in tuple(self._listeners):
-                    listener.give_up(str(flooded))
+                self._give_up(str(flooded))
                 return
             except Exception:  # a boundary: the pump serves every session
                 log.exception("rbkit: forwarding publications of %s failed", self._endpoint)
                 gevent.sleep(1)
+
+    def _give_up(self, reason: str) -> None:
+        for listener in tuple(self._listeners):
+            listener.give_up(reason)
 
     def _follow(self) -> None:
         """Tells those who wait for it what became of the first attempt to connect."""

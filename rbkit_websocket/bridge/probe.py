@@ -75,7 +75,7 @@ class _Question:
     @property
     def descriptors(self) -> Sequence[int]:
         """What to wait for."""
-        return () if self._wire is None else self._wire.descriptors
+        return () if self._wire is None or not self._wire.events else self._wire.descriptors
 
     def look(self) -> None:
         """Takes in what has come; the descriptors are quiet afterwards and may be waited for."""

@@ -94,7 +94,7 @@ class Requests:
             Flooded: see :meth:`~.wires.Wire.look`.
         """
         deadline = time.monotonic() + self._connect_timeout
-        while True:
+        while os.getpid() == self._pid:
             self._wire.look()
             if self._wire.up:
                 self._worker = gevent.spawn(self._run)
@@ -108,6 +108,7 @@ class Requests:
                 # The endpoint last, since a close frame may cut it off.
                 return f"{NOT_RUNNING} or not reachable: no answer in {self._connect_timeout:g} s at {self._endpoint}"
             self._readiness.wait(remaining, self._wire.events)
+        return NOT_RUNNING  # a fork of the application has copied this greenlet
 
     def submit(self, command: bytes) -> None:
         """Queues a command; a client with too many of them waiting is failed with 1008."""
@@ -172,6 +173,8 @@ class Requests:
         return True
 
     def _do(self, command: bytes) -> bool:
+        if os.getpid() != self._pid:
+            return False  # a fork of the application has copied this greenlet while it waited for room
         if is_harmful(command):
             self._answer(OK)
             return True

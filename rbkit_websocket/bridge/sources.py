@@ -30,6 +30,10 @@ class Source(Protocol):
     def problem(self) -> str | None:
         """Why the server does not want us; None when it is only absent, or there."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+
     def connected(self) -> bool | None:
         """Whether the first attempt to reach the server has succeeded; None as long as that is open."""
 
@@ -63,6 +67,7 @@ def publications(endpoint: str, keys: ClientKeys | None, most: int) -> Source:
 
 class _ZmqSource:
     problem = None  # what a server refuses it refuses to commands first
+    ended = False  # libzmq keeps trying
 
     def __init__(self, endpoint: str, keys: ClientKeys | None, most: int) -> None:
         self._sub = bridge_socket(zmq.SUB, endpoint, keys, most)
@@ -124,15 +129,22 @@ class _LocalSource:
     def problem(self) -> str | None:
         return self._connection.problem
 
+    @property
+    def ended(self) -> bool:
+        return self._connection.over
+
     def connected(self) -> bool | None:
         if self._connection.up:
             return True
         return False if self._connection.over else None
 
     def messages(self) -> Iterator[Message]:
-        self._connection.look()
-        while (message := self._connection.take()) is not None:
-            yield message
+        # What has been read comes first: what has not been is the server's to keep, which knows a bound.
+        for look in (False, True):
+            if look:
+                self._connection.look()
+            while (message := self._connection.take()) is not None:
+                yield message
 
     def wait(self) -> None:
         # Nothing more can come from one that has gone: the sessions are told by their command wires.

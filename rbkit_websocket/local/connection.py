@@ -10,11 +10,14 @@ from _socket import AF_UNIX, SHUT_RDWR, SOCK_STREAM
 from _socket import socket as Socket  # noqa: N812 - a class, under its usual name
 from collections import deque
 from typing import Final
+from weakref import WeakSet
 
 from ..errors import ProtocolError
 from .wire import OK, REFUSED, Splitter, head
 
 __all__ = ["LocalConnection"]
+
+_open: WeakSet[LocalConnection] = WeakSet()
 
 # A chunk of a heap snapshot is some 100 KiB, and as large as an object has references: millions of them.
 _MOST: Final = 1024 * 1024 * 1024
@@ -46,6 +49,7 @@ class LocalConnection:
         self._unsent = memoryview(head(len(purpose)) + purpose)
         self._socket = Socket(AF_UNIX, SOCK_STREAM)
         self._socket.setblocking(False)
+        _open.add(self)
         try:
             self._socket.connect(path)
         except OSError as error:
@@ -109,6 +113,18 @@ class LocalConnection:
         """The next message that has come, or None."""
         return self._messages.popleft() if self._messages else None
 
+    def sever(self) -> None:
+        """In a forked child: takes the parent's connection away from this copy.
+
+        Greenlets are copied by a fork, and an event loop still watches the number: what is there then has hung up.
+        """
+        if self._socket.fileno() >= 0:
+            dead = Socket(AF_UNIX, SOCK_STREAM)
+            os.dup2(dead.fileno(), self._socket.fileno(), inheritable=False)
+            dead.close()
+        self.over = True
+        self.up = False
+
     def close(self) -> None:
         """Ends it. A copy of the descriptor in a forked child does not keep it open."""
         self.over = True
@@ -134,3 +150,14 @@ class LocalConnection:
         self.over = True
         self.up = False
         self.problem = problem
+
+
+def _after_fork_in_child() -> None:
+    for connection in tuple(_open):
+        try:
+            connection.sever()
+        except OSError:
+            pass  # no descriptor for that: the parent's end is told by its shutdown alone
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -70,7 +70,8 @@ class Client:
     @property
     def events(self) -> int:
         """What its descriptor has to be polled for. The end of a connection is always told."""
-        reading = 0 if self.busy or self.commands else _READABLE
+        # Nor from a client that does not read its answers.
+        reading = 0 if self.busy or self.commands or self._unsent else _READABLE
         return reading | (_WRITABLE if self._unsent else 0)
 
     def send(self, message: bytes, limit: int | None = None) -> bool:
@@ -307,9 +308,12 @@ class Door:
     def _tidy(self) -> None:
         """Removes connections that never said what they are for."""
         old = time.monotonic() - _GREETING
-        for client in tuple(self._clients.values()):
-            if client.purpose is None and client.since < old:
-                self._drop(client)
+        silent = [client for client in self._clients.values() if client.purpose is None and client.since < old]
+        for client in silent:
+            client.read()  # it may have been said while this process stood still
+        for client in silent:
+            client.gone = client.gone or client.purpose is None
+            self._settle(client)
 
     def _settle(self, client: Client) -> None:
         if client.gone:

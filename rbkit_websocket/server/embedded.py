@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from .profiling import StartOptions
 from .server import Server
 
 __all__ = ["Address", "current_server", "ensure_embedded", "start_profiling", "start_server", "stop_server"]
+
+log = logging.getLogger("rbkit_websocket")
 
 CANNOT_START: Final = (
     "Rbkit server couldn't bind to socket, check if it is already running. Profiling data will not be available."
@@ -226,7 +229,9 @@ def ensure_embedded(settings: Settings, keep: Callable[[], None] = lambda: None)
         if not process.kept and process.server is not None:
             process.server.keep(_look_after(process))
         process.kept[key] = settings, keep
-        return address
+    if server is None and process.server is not None:
+        _tell(process.server)
+    return address
 
 
 def _renew(process: _Process, key: tuple[str | None, str], directory: Path, settings: Settings) -> Address:
@@ -340,6 +345,7 @@ def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> 
     binding = _binding() if (pub, req) != (None, None) else Binding()
     keys = _keys(binding)
     process = _mine()
+    server: Server | None = None
     why = ""
     _install_hooks()
     with process.lock:
@@ -360,10 +366,17 @@ def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> 
                 why = f"\nrbkit: {error}"
             else:
                 process.server = server
-                return server
+    if server is not None and process.server is server:
+        _tell(server)
+        return server
     # Rbkit's API tells so by its result, and in the first of these words.
     say(f"{CANNOT_START}{why}")
     return False
+
+
+def _tell(server: Server) -> None:
+    # Not under the lock, since a handler of logging may switch greenlets.
+    log.info("rbkit: native sampler: %s", server.profiling.cpu.native)
 
 
 def _stop() -> bool:

@@ -47,6 +47,7 @@ class Ports:
         self._warn = warn
         self._monitors: dict[Any, Any] = {}
         self._bound: list[tuple[Any, str]] = []
+        self._unbound: list[tuple[Any, str]] = []
         self._connections: set[tuple[int, int]] = set()
         self._shut_until: float | None = None
         self._next_look = 0.0
@@ -101,6 +102,7 @@ class Ports:
     def _shut(self) -> None:
         for socket, endpoint in self._bound:
             _attempt(socket.unbind, endpoint)
+        self._unbound = self._bound.copy()
         self._shut_until = time.monotonic() + _PAUSE
         self._warn(
             f"{len(self._connections)} connections to the ports, and {descriptors_left()} descriptors left for the "
@@ -118,10 +120,11 @@ class Ports:
         if left is not None and left < _ENOUGH:
             self._shut_until = time.monotonic() + _PAUSE
             return
-        opened = [_attempt(socket.bind, endpoint) for socket, endpoint in self._bound]
-        # Somebody else may have taken a port meanwhile: the others are open, and it is tried again. What is bound
-        # already refuses a second time.
-        self._shut_until = None if all(opened) else time.monotonic() + _PAUSE
+        # Somebody else may have taken a port meanwhile: the others are open, and it is tried again.
+        self._unbound = [
+            (socket, endpoint) for socket, endpoint in self._unbound if not _attempt(socket.bind, endpoint)
+        ]
+        self._shut_until = time.monotonic() + _PAUSE if self._unbound else None
 
     def close(self) -> None:
         """Before the sockets are closed."""

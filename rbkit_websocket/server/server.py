@@ -152,7 +152,6 @@ class Server:
                 channels.close_pipe()
             self.app.close()
             raise ServerStartError(f"the embedded Rbkit server cannot start: {error}") from error
-        logging.getLogger("rbkit_websocket").info("rbkit: native sampler: %s", self.profiling.cpu.native)
 
     @property
     def application(self) -> str:

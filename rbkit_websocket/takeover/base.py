@@ -29,6 +29,7 @@ class Takeover(ABC):
     Attributes:
         name: the server, as people call it.
         reads_on: the server does not let the application end the connection, so that has to be done under it.
+        descriptors: how many a session needs, beside what is open already.
         threads: worker threads among which the application and the sessions are divided; None: a session takes none.
         sock: the connected socket; gevent's, once ``open()`` has been called.
     """
@@ -36,6 +37,8 @@ class Takeover(ABC):
     name: ClassVar[str]
     reads_on: ClassVar[bool] = False
     threads: int | None = None
+    # Two connections to the server of this process, both ends, and one for whoever looks just then.
+    descriptors: int = 5
 
     def __init__(self, sock: socket) -> None:
         self.sock = sock
@@ -48,6 +51,13 @@ class Takeover(ABC):
     def obstacle(self) -> str | None:
         """Why the connection cannot be taken although the server is known, and what to do; None when it can."""
         return None
+
+    def make_room(self) -> None:  # noqa: B027 - most need nothing
+        """Before the 101: gets what may not be had. :meth:`finish` gives it back.
+
+        Raises:
+            NoRoom: it cannot be had.
+        """
 
     def leaving(self) -> Callable[[], bool]:
         """A cheap look at whether the server has been told to stop."""

@@ -69,11 +69,20 @@ class ThreadTakeover(BufferedTakeover):
         """A look at whether this very server is being stopped."""
         return lambda: False
 
-    def open(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
-        if not isinstance(self._server_sock, socket) and get_hub_if_exists() is None:
-            # Whoever has set up an event loop in this thread goes on to need it; a new one is ours. First of all, since
-            # it may not be had.
+    @property
+    def _needs_hub(self) -> bool:
+        # Whoever has set up an event loop in this thread goes on to need it; a new one is ours.
+        return not isinstance(self._server_sock, socket) and get_hub_if_exists() is None
+
+    @property
+    def descriptors(self) -> int:  # type: ignore[override]
+        return super().descriptors + (_HUB if self._needs_hub else 0)
+
+    def make_room(self) -> None:
+        if self._needs_hub:
             self._hub = with_room(_HUB, gevent.get_hub)
+
+    def open(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
         self._buffer += self._read_ahead()
         self._send_101(start_response, headers)
         if not isinstance(self._server_sock, socket):

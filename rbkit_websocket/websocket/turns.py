@@ -44,18 +44,24 @@ class _Queue:
         finally:
             if waiter in self._waiting:  # killed
                 self._waiting.remove(waiter)
+                if not self._waiting:
+                    self._end()
 
     def _next(self) -> None:
         waiter = self._waiting.popleft() if self._waiting else None
         if self._waiting:
             self._signal.send()
         else:
-            # Before the switch, which may be the last of this event loop.
+            self._end()  # before the switch, which may be the last of this event loop
+        if waiter is not None:
+            waiter.switch(None)
+
+    def _end(self) -> None:
+        """Nobody waits: nothing of it stays, since an event loop of a thread may be given back any time."""
+        if _queues.get(self._hub) is self:
             del _queues[self._hub]
             self._signal.stop()
             self._signal.close()
-        if waiter is not None:
-            waiter.switch(None)
 
 
 def give_way() -> None:

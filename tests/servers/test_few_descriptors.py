@@ -13,7 +13,7 @@ from support.cliprocess import running
 from support.gunicorn_ready import READY
 from support.limits import answer_or_refusal, descriptors_left
 from support.rawclient import RawClient, connect_rbkit
-from support.servers import SERVERS, TOKEN, WebServer
+from support.servers import ALL, SERVERS, TOKEN, WebServer
 from support.standin import StandIn
 from support.waiting import scaled, wait_until
 
@@ -104,6 +104,16 @@ def test_a_worker_without_descriptors_survives_whoever_looks_for_it_through_a_si
             assert session(web, ids[starving])
             assert session(web, ids[healthy])
         assert any("descriptors are left" in words for words in told), told
+
+
+@pytest.mark.parametrize("left", [20, 22, 24, 28, 32, 36, 40])
+def test_a_thread_that_needs_an_event_loop_of_its_own_is_refused_in_words(left: int) -> None:
+    with ALL["cheroot"]("plain", check_log=False) as web:
+        assert session(web)
+        with descriptors_left(web.pid, left):
+            attempt(lambda: session(web))
+            assert web.get("/hello") == b"hello from %d" % web.pid
+        assert session(web)
 
 
 @pytest.mark.parametrize("left", [6, 30, 45, 60, 90, 150])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -12,11 +13,13 @@ from typing import Any
 
 import psutil
 import pytest
+import zmq
 from support.cliprocess import Running, running
 from support.standin import StandIn
 from support.waiting import scaled, wait_until
 
 from rbkit_websocket import connect
+from rbkit_websocket.server.ports import Ports
 
 TOKEN = "long-enough-for-this"
 
@@ -111,3 +114,33 @@ def test_a_gateway_with_few_descriptors_is_bounded_by_them(runtime_dir: Path) ->
                     assert client.command("ping") == b"ok"
         finally:
             context.__exit__(None, None, None)
+
+
+def test_ports_of_which_one_was_taken_meanwhile_are_counted_again(tmp_path: Path) -> None:
+    poll, said = select.poll(), []  # type: ignore[var-annotated]
+    with zmq.Context() as context, context.socket(zmq.XPUB) as first, context.socket(zmq.ROUTER) as second:
+        ports = Ports(poll, said.append)
+        for owner in (first, second):
+            ports.prepare(owner)
+            owner.bind("tcp://127.0.0.1:*")
+            ports.add(owner)
+        numbers = [int(endpoint.rpartition(":")[2]) for _, endpoint in ports._bound]
+        ports._shut()
+        with socket.socket() as thief:
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+            def taken() -> bool:
+                try:
+                    thief.bind(("127.0.0.1", numbers[1]))
+                except OSError:
+                    return False  # libzmq has not closed it yet
+                return True
+
+            wait_until(taken, "the port")
+            thief.listen()
+            ports._open()
+            assert ports._shut_until is not None
+        wait_until(lambda: ports._open() or ports._shut_until is None, "both ports")
+        for number in numbers:
+            socket.create_connection(("127.0.0.1", number), 5).close()
+        ports.close()
