@@ -235,7 +235,7 @@ def test_behind_nginx(server: str, rbkit: StandIn) -> None:
         client.upgrade(target())
         assert len(client.command("standin answer 3000000")) == 3_000_000
         rbkit.replay()
-        assert [client.message().payload[1:] for _ in RECORDINGS] == list(RECORDINGS.values())
+        assert [client.publication() for _ in RECORDINGS] == list(RECORDINGS.values())
         client.close()
 
 

@@ -272,6 +272,14 @@ class RawClient:
             if message.opcode == BINARY and message.payload[:1] == b"0":
                 return message.payload[1:]
 
+    def publication(self) -> bytes:
+        """The next publication without its channel (binary framing); notices before it are skipped."""
+        while True:
+            message = self.message()
+            assert message.opcode != CLOSE, f"closed with {message.close_code}: {message.close_reason}"
+            if message.opcode == BINARY:
+                return message.payload[1:]
+
     def command(self, text: str) -> bytes:
         """Sends a command and returns its answer (binary framing)."""
         self.send_text(text)
