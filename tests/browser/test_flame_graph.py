@@ -194,7 +194,7 @@ DEEP = tuple(f"level{depth:02d}" for depth in range(60))
 
 def scrolls_truly(page: PanelPage, flame: Flame) -> None:
     """Turns the wheel up and down: each bar is where it has to be, and is what the pointer and a click hit."""
-    page.chromium.execute_script("document.querySelector('.flame').scrollIntoView({block: 'center'})")
+    page.chromium.execute_script("document.querySelector('.flame-scroll').scrollIntoView({block: 'center'})")
 
     def fine() -> bool:
         box = flame.box()
