@@ -17,10 +17,12 @@ from typing import Final
 
 from ..clock import time
 
-__all__ = ["LOOK", "Flooded", "Hoard"]
+__all__ = ["Flooded", "Hoard"]
 
-LOOK: Final = 0.25
-"""Seconds between two looks at it."""
+_LOOK: Final = 0.1
+"""Seconds between two looks at it, as long as nothing is wrong."""
+
+_LOOK_AGAIN: Final = 0.005
 
 # What may be in the kernel's buffers, and what a message's parts and heads add.
 _SLACK: Final = 16 * 1024 * 1024
@@ -44,6 +46,9 @@ class Hoard:
 
     Args:
         most: bytes that a message may have.
+
+    Attributes:
+        patience: seconds until the next look. A link of this machine brings half a gigabyte in a second.
     """
 
     def __init__(self, most: int) -> None:
@@ -52,6 +57,7 @@ class Hoard:
         self._mark = 0
         self._since = time.monotonic()
         self._suspect = False
+        self.patience = _LOOK
 
     def connected(self, descriptor: int | None) -> None:
         """Has a connection now, which is libzmq's; or none."""
@@ -63,6 +69,7 @@ class Hoard:
         self._mark = self._received() or 0
         self._since = time.monotonic()
         self._suspect = False
+        self.patience = _LOOK
 
     def check(self) -> None:
         """To be called while there is nothing to be taken.
@@ -76,6 +83,7 @@ class Hoard:
         if suspect and self._suspect:
             raise Flooded
         self._suspect = suspect
+        self.patience = _LOOK_AGAIN if suspect else _LOOK
 
     def _received(self) -> int | None:
         if self._descriptor is None:

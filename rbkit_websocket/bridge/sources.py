@@ -10,7 +10,7 @@ import zmq
 from ..curve import ClientKeys
 from ..local import LocalConnection, endpoint_path
 from ..local.wire import PUBLICATIONS
-from .hoard import LOOK, Hoard
+from .hoard import Hoard
 from .readiness import READ, Readiness
 from .zmqlink import Link, bridge_socket
 
@@ -109,7 +109,7 @@ class _ZmqSource:
         self._link.look()
         if not int(self._sub.get(zmq.EVENTS)) & zmq.POLLIN:
             self._hoard.check()
-            self._readiness.wait(LOOK)
+            self._readiness.wait(self._hoard.patience)
 
     def close(self) -> None:
         if self._sub.closed:

@@ -10,7 +10,7 @@ import zmq
 from ..curve import ClientKeys
 from ..local import LocalConnection, endpoint_path
 from ..local.wire import COMMANDS
-from .hoard import LOOK, Hoard
+from .hoard import Hoard
 from .readiness import READ, WRITE
 from .zmqlink import Link, bridge_socket
 
@@ -93,8 +93,6 @@ class _ZmqWire:
     final = False  # libzmq keeps trying
     events = READ
 
-    patience = LOOK
-
     def __init__(self, endpoint: str, keys: ClientKeys | None, most: int) -> None:
         self._req = bridge_socket(zmq.REQ, endpoint, keys, most)
         # There is one answer at a time, whatever the server sends unasked.
@@ -114,6 +112,10 @@ class _ZmqWire:
             self.close()
             raise
         self.descriptors = (self._req.FD, self._link.monitor.FD)
+
+    @property
+    def patience(self) -> float:
+        return self._hoard.patience
 
     @property
     def up(self) -> bool:
