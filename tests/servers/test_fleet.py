@@ -170,7 +170,7 @@ def chaos(kills: int, reloads: int) -> None:
             return (
                 len(listed) == 4
                 and sorted(listed.values()) == web.worker_pids()
-                and len(files) == 12
+                and len(files) == 8
                 and {path.stem.partition("-")[2] for path in files} == set(listed)
             )
 
