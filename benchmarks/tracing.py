@@ -17,6 +17,7 @@ import argparse
 import http.client
 import json
 import os
+import select
 import signal
 import socket
 import statistics
@@ -30,7 +31,9 @@ from contextlib import suppress
 from typing import Any
 
 import msgpack
-import zmq
+
+from rbkit_websocket.local import LocalConnection, endpoint_path
+from rbkit_websocket.local.wire import COMMANDS, PUBLICATIONS
 
 # -- the processes that are measured
 
@@ -92,17 +95,32 @@ def worker(heap: int) -> None:
 # -- measuring
 
 
+class Waiting:
+    """A connection to an embedded server's Unix socket that waits for messages."""
+
+    def __init__(self, path: str, purpose: bytes) -> None:
+        self._connection = LocalConnection(path, purpose)
+        self.send, self.close = self._connection.send, self._connection.close
+
+    def receive(self, seconds: float) -> bytes | None:
+        """The next message; None when none comes in time."""
+        deadline = time.monotonic() + seconds
+        while (message := self._connection.take()) is None:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or self._connection.over:
+                return None
+            select.select([self._connection.descriptor], [], [], remaining)
+            self._connection.look()
+        return message
+
+
 class Server:
-    """An embedded server's command socket, and a subscriber that takes everything."""
+    """An embedded server's commands, and a subscriber that takes everything."""
 
     def __init__(self, directory: str) -> None:
-        self._context = zmq.Context()
-        record = self._record(directory)
-        self.req = self._context.socket(zmq.REQ)
-        self.req.connect(record["req_endpoint"])
-        self._sub = self._context.socket(zmq.SUB)
-        self._sub.subscribe(b"")
-        self._sub.connect(record["pub_endpoint"])
+        path = endpoint_path(self._record(directory)["endpoint"]) or ""
+        self._commands = Waiting(path, COMMANDS)
+        self._publications = Waiting(path, PUBLICATIONS)
         self.events = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._take, daemon=True)
@@ -120,22 +138,22 @@ class Server:
         raise RuntimeError("the embedded server did not start")
 
     def ask(self, command: str) -> Any:
-        self.req.send_string(command)
-        answer = self.req.recv()
+        self._commands.send(command.encode())
+        if (answer := self._commands.receive(60)) is None:
+            raise RuntimeError(f"no answer to {command}")
         return None if answer == b"ok" else msgpack.unpackb(answer, raw=False, strict_map_key=False)
 
     def _take(self) -> None:
         while not self._ended.is_set():
-            if self._sub.poll(50):
-                message = msgpack.unpackb(self._sub.recv(), raw=False, strict_map_key=False)
+            if (data := self._publications.receive(0.05)) is not None:
+                message = msgpack.unpackb(data, raw=False, strict_map_key=False)
                 self.events += sum(event[0] in (0, 1) for event in message[2])
 
     def close(self) -> None:
         self._ended.set()
         self._thread.join()
-        for end in (self.req, self._sub):
-            end.close(linger=0)
-        self._context.term()
+        for end in (self._commands, self._publications):
+            end.close()
 
 
 def environment(directory: str, native: bool) -> dict[str, str]:
