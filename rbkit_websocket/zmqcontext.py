@@ -18,6 +18,7 @@ __all__ = ["new_context"]
 # Two for epoll, three for mailboxes, one for the first socket; the rest is for threads that open something just then.
 _DESCRIPTORS: Final = 32
 _THREADS: Final = 2
+_MAX_SOCKETS: Final = 32_768
 
 
 def new_context() -> zmq.Context[Any]:
@@ -32,5 +33,8 @@ def new_context() -> zmq.Context[Any]:
 
 def _start() -> zmq.Context[Any]:
     context: zmq.Context[Any] = zmq.Context()
+    # Before the first socket, which makes room for as many. A session has three (REQ and the two ends of its monitor),
+    # and 1023 would be all there are.
+    context.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
     context.socket(zmq.PAIR).close(0)  # the first socket starts the threads
     return context

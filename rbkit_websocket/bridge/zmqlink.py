@@ -29,8 +29,6 @@ _KEPT: Final = 256 * 1024 * 1024
 _FEWEST: Final = 2
 _MOST_WAITING: Final = 1000
 
-_MAX_SOCKETS: Final = 32_768
-
 
 def bridge_socket(kind: int, endpoint: str, keys: ClientKeys | None, most: int) -> zmq.Socket[bytes]:
     """A socket of this process's own context, to be connected to ``endpoint``, with CURVE if there are keys.
@@ -47,8 +45,6 @@ def bridge_socket(kind: int, endpoint: str, keys: ClientKeys | None, most: int) 
     context = _contexts.get(os.getpid())
     if context is None:
         made = new_context()
-        # A session has three sockets (REQ and the two ends of its monitor), and 1023 would be all there are.
-        made.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
         context = _contexts.setdefault(os.getpid(), made)
         if context is not made:
             made.term()  # another thread was faster

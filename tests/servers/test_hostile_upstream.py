@@ -112,6 +112,5 @@ def test_a_flood_takes_no_more_than_its_bounds(host: str, socket: str, flood: st
             client.upgrade(f"/?token={TOKEN}&frames={frames}")
         most = watch(meter, bridge.process)
         print(f"\n{host}, {socket}: {flood}: {meter.sent // MIB} MiB sent, {(most - before) // MIB} MiB kept")
-        # What a link of this machine brings between two looks comes on top.
-        assert most - before < 256 * MIB
+        assert most - before < 150 * MIB
         assert bridge.process.is_running()
