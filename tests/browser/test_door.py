@@ -48,7 +48,7 @@ def test_what_may_be_a_secret_does_not_stay_in_the_address_bar(chromium: Chrome)
 
 def test_where_cookies_are_blocked_the_page_says_so(bundle: None) -> None:
     blocked = {"profile.default_content_setting_values.cookies": 2}
-    with SERVERS["gunicorn-gevent"]("flask") as web, browser_with(**blocked) as chromium:
+    with browser_with(**blocked) as chromium, SERVERS["gunicorn-gevent"]("flask") as web:
         page = DashboardPage(chromium, web.url("/__rbkit__/", scheme="http")).open(TOKEN)
         page.wait(lambda: "has not kept the cookie" in page.text("[role=alert]"), "the reason")
         assert "The token is right" in page.text("[role=alert]")

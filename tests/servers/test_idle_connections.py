@@ -97,23 +97,11 @@ def test_a_request_that_does_not_go_on_ends_by_itself(gateway: Running) -> None:
 def test_a_gateway_with_few_descriptors_is_bounded_by_them(runtime_dir: Path) -> None:
     with StandIn("tcp://127.0.0.1:*", "tcp://127.0.0.1:*") as ruby:
         options = ["--pub-endpoint", ruby.pub_endpoint, "--req-endpoint", ruby.req_endpoint]
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
-        try:
-            context = running("gateway", "--bind", "127.0.0.1:0", "--token", TOKEN, *options)
-            process = context.__enter__()
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        try:
-            assert process.url
-            with crowd(process.port, 200, b""):
-                assert listing(process)
-                with connect(process.url) as client:
-                    assert client.command("ping") == b"ok"
-        finally:
-            context.__exit__(None, None, None)
+        arguments = ["gateway", "--bind", "127.0.0.1:0", "--token", TOKEN, *options]
+        with running(*arguments, descriptors=128) as process, crowd(process.port, 200, b""):
+            assert listing(process)
+            with connect(process.url) as client:
+                assert client.command("ping") == b"ok"
 
 
 def test_ports_of_which_one_was_taken_meanwhile_are_counted_again(tmp_path: Path) -> None:

@@ -28,11 +28,16 @@ def environment(arguments: Sequence[str]) -> dict[str, str]:
 
 
 class Running:
-    """A process of the command line, its output read line by line as it comes."""
+    """A process of the command line, its output read line by line as it comes.
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+    Args:
+        descriptors: how many it may have open.
+    """
+
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None, descriptors: int | None = None) -> None:
+        limit = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"] if descriptors is not None else []
         self.process = subprocess.Popen(
-            [*COMMAND, *arguments],
+            [*limit, *COMMAND, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -91,8 +96,8 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Running]:
-    process = Running(*arguments, env=env)
+def running(*arguments: str, env: dict[str, str] | None = None, descriptors: int | None = None) -> Iterator[Running]:
+    process = Running(*arguments, env=env, descriptors=descriptors)
     try:
         yield process
     finally:

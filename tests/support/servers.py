@@ -207,15 +207,19 @@ class Gunicorn:
         *,
         workers: int = 1,
         preload: bool = False,
-        graceful_timeout: int | None = None,
+        graceful_timeout: int = 10,
         options: Sequence[str] = (),
         **rest: Any,
     ) -> WebServer:
-        """Starts it; ``app`` is a factory of :mod:`support.apps`, or whatever gunicorn takes (``module:factory()``)."""
+        """Starts it; ``app`` is a factory of :mod:`support.apps`, or whatever gunicorn takes (``module:factory()``).
+
+        A worker loses a signal that comes while it boots, and gunicorn waits for as long as ``graceful_timeout``
+        (30 s if it is not told) before it kills the worker: here less than a test waits for the end.
+        """
         command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "-k", self.worker]
         command += ["--bind", "127.0.0.1:0", "--workers", str(workers), "--access-logfile", "-"]
         command += ["--preload"] if preload else []
-        command += ["--graceful-timeout", str(graceful_timeout)] if graceful_timeout is not None else []
+        command += ["--graceful-timeout", str(graceful_timeout)]
         rest.setdefault("stop_signal", self.stop_signal)
         target = app if ":" in app else f"support.apps:{app}()"
         return WebServer([*command, *self.options, *options, target], workers=workers, **rest)

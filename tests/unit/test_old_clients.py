@@ -116,7 +116,10 @@ def test_the_desktop_client_reads_the_size_of_every_object(method: str, monkeypa
             if len(published) == event[11]:
                 break
         peer.req.recv()
-    for objects in (pulled, published):
+    known = set(map(id, kept))
+    for everything in (pulled, published):
+        # Of a million objects some thousand, all along the dump, and the known ones.
+        objects = [*everything[:: 1 + len(everything) // 10_000], *(item for item in everything if item[3] in known)]
         seen = {item[3]: item for item in desktop_objects(b"".join(map(pack, objects)))}
         assert seen == {item[3]: item for item in objects}, "nothing of any object is behind a nil"
         for one in kept:
