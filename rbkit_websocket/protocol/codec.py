@@ -8,13 +8,82 @@ that is not UTF-8: such bytes become surrogate escapes.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 
 from ..errors import ProtocolError
 
-__all__ = ["Packer", "figure", "pack", "pack_map", "unpack"]
+__all__ = ["Packer", "figure", "is_too_much", "memory", "pack", "pack_map", "unpack"]
+
+_MOST_MEMORY: Final = 512 * 1024 * 1024
+"""Bytes that the values of one message may take: 64 MiB of a heap's objects and references take less."""
+
+# What each type takes in CPython at most, beside the bytes of a text: 8 for its place in a list, and the object.
+_PLACE: Final = 8
+_NUMBER: Final = _PLACE + 32
+_TEXT: Final = _PLACE + 64
+_LIST: Final = _PLACE + 56
+_MAP: Final = _PLACE + 64
+# A map that is not empty has a table, a half of it unused, as long as the two values of each entry have places.
+_TABLE: Final = 176
+_ENTRY: Final = 48
+
+_SAFE: Final = _MOST_MEMORY // (_MAP + _TABLE + _ENTRY)
+"""Bytes of a message whose values never take more, whatever they are: a look at each would take longer than reading."""
+
+
+def _steps() -> tuple[list[int], list[int], list[int]]:
+    """By the first byte of a value (https://github.com/msgpack/msgpack/blob/master/spec.md): its bytes without those
+    that a length tells; the bytes of that length; what it takes."""
+    size, width, cost = [1] * 256, [0] * 256, [_PLACE] * 256
+    for code in range(0x80, 0x90):
+        cost[code] = _MAP + (_TABLE + _ENTRY * (code & 15) if code & 15 else 0)
+    for code in range(0x90, 0xA0):
+        cost[code] = _LIST
+    for code in range(0xA0, 0xC0):
+        size[code], cost[code] = 1 + (code & 31), _TEXT
+    for code, more in zip(range(0xCA, 0xD4), (4, 8, 1, 2, 4, 8, 1, 2, 4, 8), strict=True):
+        size[code], cost[code] = 1 + more, _NUMBER
+    for code, more in zip(range(0xD4, 0xD9), (1, 2, 4, 8, 16), strict=True):
+        size[code], cost[code] = 2 + more, 2 * _TEXT
+    for codes, extra, takes in (((0xC4, 0xC5, 0xC6), 1, _TEXT), ((0xC7, 0xC8, 0xC9), 2, 2 * _TEXT)):
+        for code, bytes_ in zip(codes, (1, 2, 4), strict=True):
+            size[code], width[code], cost[code] = extra, bytes_, takes
+    for code, bytes_ in zip((0xD9, 0xDA, 0xDB), (1, 2, 4), strict=True):
+        size[code], width[code], cost[code] = 1, bytes_, _TEXT
+    for code, more, takes in ((0xDC, 2, _LIST), (0xDD, 4, _LIST), (0xDE, 2, _MAP), (0xDF, 4, _MAP)):
+        size[code], cost[code] = 1 + more, takes
+    return size, width, cost
+
+
+_SIZE, _WIDTH, _COST = _steps()
+
+
+def memory(data: bytes, most: int) -> int:
+    """About how many bytes the values in ``data`` take once they are read, told without reading them.
+
+    Args:
+        data: MessagePack, or anything else.
+        most: where to stop counting.
+    """
+    sizes, widths, costs = _SIZE, _WIDTH, _COST
+    at, taken, end = 0, 0, len(data)
+    while at < end and taken <= most:
+        code = data[at]
+        taken += costs[code]
+        if width := widths[code]:
+            at += width + int.from_bytes(data[at + 1 : at + 1 + width], "big")
+        elif code in (0xDE, 0xDF):
+            entries = int.from_bytes(data[at + 1 : at + sizes[code]], "big")
+            taken += _TABLE + _ENTRY * min(entries, end - at) if entries else 0
+        at += sizes[code]
+    return taken + end
+
+
+def is_too_much(data: bytes) -> bool:
+    """Whether the values of a message take so much more than its bytes that it is not to be read."""
+    return len(data) > _SAFE and memory(data, _MOST_MEMORY) > _MOST_MEMORY
 
 
 class Packer(msgpack.Packer):  # type: ignore[misc]
@@ -65,8 +134,10 @@ def unpack(data: bytes) -> Any:
     """The value in ``data``; maps may have keys of any type.
 
     Raises:
-        ProtocolError: ``data`` is not exactly one MessagePack value.
+        ProtocolError: ``data`` is not exactly one MessagePack value, or would take too much memory.
     """
+    if is_too_much(data):
+        raise ProtocolError(f"a message of {len(data)} bytes whose values take more than {_MOST_MEMORY >> 20} MiB")
     try:
         return msgpack.unpackb(data, raw=False, strict_map_key=False, unicode_errors="surrogateescape")
     except (ValueError, TypeError, msgpack.UnpackException) as error:  # TypeError: a list or map as key

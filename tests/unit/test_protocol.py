@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import tracemalloc
 import urllib.parse
 from typing import Any
 
@@ -11,9 +12,10 @@ import msgpack
 import pytest
 from support.standin import ALL_BYTES, RECORDINGS, StandIn, snapshot
 
+from rbkit_websocket.client.publications import thinned
 from rbkit_websocket.errors import ProtocolError
-from rbkit_websocket.protocol import constants, envelope
-from rbkit_websocket.protocol.codec import Packer, pack, unpack
+from rbkit_websocket.protocol import codec, constants, envelope
+from rbkit_websocket.protocol.codec import Packer, memory, pack, unpack
 from rbkit_websocket.protocol.constants import EventType, Field
 from rbkit_websocket.protocol.messages import decode_answer, decode_publication
 
@@ -363,3 +365,76 @@ def test_the_stand_in_speaks_the_old_types() -> None:
 
 def test_integers_in_an_extensions_answer_are_what_they_are() -> None:
     assert decode_answer(pack({"threads": {1: "worker", 15: "other"}})) == {"threads": {1: "worker", 15: "other"}}
+
+
+MIB = 1024 * 1024
+# Short values that take ten times as much and more once they are read, and what hides them.
+EXPANDING = {
+    "empty maps": b"\xdd" + MIB.to_bytes(4, "big") + b"\x80" * MIB,
+    "maps of nothing": b"\x9f" * 100 + b"\x81\xc0\xc0" * MIB,
+    "empty lists behind a text": b"\xdb" + MIB.to_bytes(4, "big") + b"x" * MIB + b"\x90" * MIB,
+    "short texts": b"\xa2ab" * MIB,
+    "numbers": b"\xcd\x40\x00" * MIB,
+    "events": b"\x82\x00\x07\x02\xdd" + MIB.to_bytes(4, "big") + b"\x81\x00\x02" * MIB,
+}
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "_MOST_MEMORY", 16 * MIB)
+    monkeypatch.setattr(codec, "_SAFE", 16 * MIB // 296)
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("name", EXPANDING)
+def test_a_message_that_takes_much_more_than_its_bytes_is_not_read(name: str) -> None:
+    data = EXPANDING[name]
+    for read in (unpack, decode_publication):
+        with pytest.raises(ProtocolError, match="more than 16 MiB"):
+            read(data)
+    assert thinned(data, [2]) is data, "nothing is looked for in it"
+
+
+def test_a_client_refuses_what_would_take_gigabytes() -> None:
+    with pytest.raises(ProtocolError, match=r"67108864 bytes whose values take more than 512 MiB"):
+        unpack(b"\xdd" + (64 * MIB - 5).to_bytes(4, "big") + b"\x80" * (64 * MIB - 5))
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_long_messages_of_real_servers_are_read() -> None:
+    objects = [
+        {4: number * 8, 5: f"Class{number % 50}", 6: [2**40 + number * 8 + step for step in range(8)], 7: "/a/path.py"}
+        for number in range(12_000)
+    ]
+    message = pack({0: 5, 1: 1.0, 2: objects})
+    assert len(message) > MIB
+    assert unpack(message)[2] == objects
+    numbers = list(range(2**40, 2**40 + 300_000))
+    assert unpack(pack(numbers)) == numbers
+    assert unpack(pack(["x" * (15 * MIB)])) == ["x" * (15 * MIB)]
+
+
+def test_what_is_estimated_is_no_less_than_what_is_taken() -> None:
+    for data in (b"\x80", b"\x81\xc0\xc0", b"\x85" + bytes(range(10)), b"\x90", b"\xa2ab", b"\xcd\x40\x00"):
+        tracemalloc.start()
+        try:
+            values = unpack(b"\xdd" + (10_000).to_bytes(4, "big") + data * 10_000)
+            taken = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        assert len(values) == 10_000
+        assert taken < memory(data * 10_000, 1 << 40) * 1.02, data
+
+
+def test_every_type_is_stepped_over() -> None:
+    """Behind each value stands the next: together they take what they take one by one."""
+    sizes = (0, 1, 2, 4, 8, 16, 31, 32, 255, 256, 65_535, 65_536)
+    values: list[Any] = [None, True, 1, 200, 60_000, 2**31, 2**63, -1, -100, -30_000, -(2**31), -(2**63), 1.5]
+    values += [kind * size for size in sizes for kind in ("x", b"x", [7])]
+    values += [msgpack.ExtType(5, b"x" * size) for size in sizes] + [dict.fromkeys(range(size)) for size in sizes]
+    packed = [msgpack.packb(value) for value in values] + [msgpack.packb(1.5, use_single_float=True)]
+    single = [memory(data, 1 << 40) for data in packed]
+    assert min(single) > 0
+    assert memory(b"".join(packed), 1 << 40) == sum(single)
+    for data in packed:  # cut off anywhere: no error of this one
+        memory(data[:-1], 1 << 40)
