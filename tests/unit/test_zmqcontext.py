@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.program import run
 
-# libzmq gives a context 1023 sockets unless it is told otherwise before its first one, and then ignores what it is told.
+# libzmq gives a context 1023 sockets unless it is told otherwise before its first one; later it does not listen.
 PROGRAM = """
 import resource, zmq
 from rbkit_websocket import zmqcontext
