@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from .config import Settings
 from .curve import ClientKeys
 from .errors import ConfigurationError, NoSuchServer, RbkitError, RuntimeDirectoryError, ServerStartError
 from .stderr import say
-from .tokenfile import generated_token
+from .tokenfile import generated_token, has_token
 
 __all__ = ["Endpoints", "Runtime", "application_url"]
 
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 _PATIENCE: Final = 0.5
 # Seconds between two looks at the token's file.
 _LOOK_EVERY: Final = 1.0
+# Beyond that, until a file is taken for one that nobody puts back; and between two looks meanwhile.
+_SLACK: Final = 0.5
+_POLL: Final = 0.02
 _PLACEHOLDER: Final = "<address of this application>"
 
 
@@ -104,7 +108,9 @@ class Runtime:
             if token is False and settings.authorize is None:
                 log.warning("rbkit: token=False, so whoever reaches this application can profile it and read its heap")
             elif token is None and settings.authorize is None:
-                token, path, created = generated_token(self.directory(), settings.name)
+                directory = self.directory()
+                _wait_for_siblings(directory, settings.name)
+                token, path, created = generated_token(directory, settings.name)
                 self._token = token
                 if created:
                     self._announce(token, path, dict(environ or {}))
@@ -239,6 +245,23 @@ class Runtime:
         # Printed, not logged: log files are kept and read by others.
         if not say("\n".join(f"rbkit: {line}" for line in lines)):
             log.info("rbkit: the token is in %s", path)
+
+
+def _wait_for_siblings(directory: Path, application: str) -> None:
+    """Where the token's file is gone while workers run that hold the token: until one of them has put it back.
+
+    Raises:
+        RuntimeDirectoryError: the directory cannot be read.
+    """
+    if has_token(directory, application):
+        return
+    if not any(record.pid != os.getpid() for record in discovery.listing(directory, application)):
+        return
+    # They look once a second. An event, which gevent may have patched: other requests go on meanwhile.
+    never = threading.Event()
+    deadline = time.monotonic() + _LOOK_EVERY + _SLACK
+    while not has_token(directory, application) and time.monotonic() < deadline:
+        never.wait(_POLL)
 
 
 def _local(endpoint: str) -> Endpoints:

@@ -12,9 +12,14 @@ from .discovery import application_key, new_id
 from .errors import RuntimeDirectoryError
 from .plainfile import read_plain
 
-__all__ = ["generated_token"]
+__all__ = ["generated_token", "has_token"]
 
 _MAX_TOKEN: Final = 1024  # bytes; ours have 32
+
+
+def has_token(directory: Path, application: str) -> bool:
+    """Whether the application's token file is there, whatever is in it."""
+    return os.path.lexists(_path(directory, application))
 
 
 def generated_token(directory: Path, application: str, held: str | None = None) -> tuple[str, Path, bool]:
@@ -26,7 +31,7 @@ def generated_token(directory: Path, application: str, held: str | None = None) 
     Raises:
         RuntimeDirectoryError: the file is not the user's own, or open to others.
     """
-    path = directory / f"{application_key(application)}.token"
+    path = _path(directory, application)
     draft = directory / f"{application_key(application)}-{new_id()}.tmp"
     try:
         if os.path.lexists(path):
@@ -45,6 +50,10 @@ def generated_token(directory: Path, application: str, held: str | None = None) 
     finally:
         _remove(draft)
     return token, path, True
+
+
+def _path(directory: Path, application: str) -> Path:
+    return directory / f"{application_key(application)}.token"
 
 
 def _remove(draft: Path) -> None:
