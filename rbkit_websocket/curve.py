@@ -11,13 +11,14 @@ import stat
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
-
-import zmq
-from zmq.auth import load_certificate
-from zmq.utils import z85
+from typing import TYPE_CHECKING, Final
 
 from .errors import ConfigurationError
+
+# Late, in all that follows: an application without keys does not load ZeroMQ, which interpreters beside the first one
+# of a process cannot at all.
+if TYPE_CHECKING:
+    import zmq
 
 __all__ = ["ClientKeys", "ServerKeys", "check_available", "write_key_pair"]
 
@@ -101,6 +102,8 @@ class ServerKeys:
     def is_authorized(self, client_key: bytes) -> bool:
         """Whether a client's public key (32 bytes) is in the directory now: read each time, so a key that is added or
         removed counts from the next connection on."""
+        from zmq.utils import z85
+
         wanted = z85.encode(client_key)
         for path in self.authorized.glob(f"*{_PUBLIC}"):
             try:
@@ -116,6 +119,8 @@ def check_available() -> None:
     Raises:
         ConfigurationError: libzmq was built without CURVE.
     """
+    import zmq
+
     if not zmq.has("curve"):
         raise ConfigurationError("this libzmq was built without CURVE; install the pyzmq wheel from PyPI")
 
@@ -126,6 +131,8 @@ def write_key_pair(directory: Path, name: str) -> tuple[Path, Path]:
     Raises:
         ConfigurationError: a file of that name is there already, or the directory cannot be written.
     """
+    import zmq
+
     check_available()
     public, secret = zmq.curve_keypair()
     paths = directory / f"{name}{_PUBLIC}", directory / f"{name}{_SECRET}"
@@ -148,6 +155,9 @@ def write_key_pair(directory: Path, name: str) -> tuple[Path, Path]:
 
 
 def _load(path: Path) -> tuple[bytes, bytes | None]:
+    from zmq.auth import load_certificate
+    from zmq.utils import z85
+
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode) or facts.st_size > _MAX_FILE:
         raise ValueError("no regular file of a key's size")  # reading a FIFO, say, would wait for ever

@@ -52,6 +52,7 @@ def test_importing_the_middleware_patches_and_starts_nothing() -> None:
         "assert len(os.listdir('/proc/self/task')) == 1, 'building the middleware starts nothing'\n"
         "assert handlers == [signal.getsignal(number) for number in signal.valid_signals()]\n"
         "assert not os.listdir(os.environ['RBKIT_RUNTIME_DIR'])\n"
+        "assert not {'zmq', 'gevent'} & set(sys.modules), 'nor loads what an application may never need'\n"
     )
     run_in_private_directory(script)
 

@@ -9,11 +9,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from support.embeddedpeer import Peer
 from support.native import REASON
 from support.ports import free_port
+from support.program import run
 from support.waiting import scaled, wait_until
 
 from rbkit_websocket.protocol.constants import EventType
@@ -157,3 +159,26 @@ def test_alone_everything_is_seen(native: str) -> None:
         assert {"MainThread"} <= {thread["name"] for thread in stacks["threads"]}
         stats = peer.subscribe().event(lambda event: event[0] == EventType.GC_STATS)[2]
         assert stats["threads"] >= 1
+
+
+APPLICATION = """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+
+failed = interpreters.run_string(interpreters.create(), '''
+from rbkit_websocket import RbkitWebsocket
+application = RbkitWebsocket(lambda environ, start_response: [b"hello"])
+for _ in range(2):
+    print(*application({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, print), flush=True)
+''')
+assert not failed, failed
+print("done", flush=True)
+"""
+
+
+def test_an_application_in_such_an_interpreter_runs_on_unwatched(runtime_dir: Path) -> None:
+    result = run(APPLICATION)
+    assert result.stdout.split() == ["b'hello'", "b'hello'", "done"], result.stderr
+    assert "could not start. The application runs on, but cannot be watched" in result.stderr
