@@ -74,11 +74,12 @@ def test_clock_and_waits_are_chosen_on_the_page_alone(chromium: Chrome) -> None:
         page.press("Table")
         page.wait(lambda: "burn_cpu" in functions(page), "the function that computes")
         page.wait_for("of one core")
-        assert "nap" not in functions(page)
+        # Not its wait; what it does before and after takes a little, and on a busy machine now and then a turn.
+        assert functions(page).get("nap", 0) < 10
 
         look_at(page, "wall time")
         page.wait_for("Wall time of threads, idle ones left out:")
-        assert "nap" not in functions(page)
+        assert functions(page).get("nap", 0) < 10
         tick(page, "waiting requests too")
         page.wait_for("and of waiting requests:")
 

@@ -37,11 +37,18 @@ def assert_serves(web: WebServer, prefix: str, route: str) -> None:
         web.get(f"{prefix}/nowhere")
     with connect_rbkit(web.url(f"{prefix}/any/path"), token=TOKEN) as session:
         assert unpack(session.command("handshake"))[2]["pid"] in web.worker_pids()
-        visitor = threading.Thread(target=web.get, args=(f"{prefix}/users/42",))
+        seen = threading.Event()
+
+        def visit() -> None:
+            while not seen.is_set():
+                web.get(f"{prefix}/users/42")
+
+        visitor = threading.Thread(target=visit)
         visitor.start()
         try:
             wait_until(lambda: f"GET {prefix}{route}" in requests(session.command("stacks")), "the request's name")
         finally:
+            seen.set()
             visitor.join()
     with RawClient(web.port) as client:
         assert client.request(upgrade_request(f"{prefix}/users/7?token=wrong")).status == 401

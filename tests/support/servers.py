@@ -46,8 +46,28 @@ _LATE_EXIT = re.compile(
 )
 
 
+_CRASHES = frozenset(
+    -getattr(signal, name) for name in ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP")
+)
+# What masters say of a worker: gunicorn, uWSGI.
+_CRASHED_WORKER = re.compile(r"was sent SIG(?:ABRT|BUS|FPE|ILL|SEGV|SYS|TRAP)|!!! uWSGI process \d+ got Segmentation")
+
+
+def crash(exit_code: int | None, log: str) -> str:
+    """What tells that an interpreter of a server has crashed; empty when nothing does.
+
+    Args:
+        exit_code: of the server's own process, negative for a signal.
+        log: what it has written.
+    """
+    if exit_code in _CRASHES:
+        return f"the server was ended by {signal.Signals(-exit_code).name}"
+    found = _CRASHED_WORKER.search(log) or re.search(r"Fatal Python error: .*", log)
+    return found[0] if found else ""
+
+
 class WebServer:
-    """A running web server; a context manager that ends it and reads its log for tracebacks.
+    """A running web server; a context manager that ends it and reads its log for crashes and tracebacks.
 
     Args:
         command: what to run.
@@ -176,6 +196,8 @@ class WebServer:
             self._remove()
             if kind is not None:
                 print(f"--- log of {self.process.args}\n{log}---")
+        crashed = crash(self.process.returncode, log)
+        assert not crashed, f"{crashed}:\n{log}"
         if kind is None and self.check_log:
             assert "Traceback" not in _LATE_EXIT.sub("", log), f"a traceback in the server's log:\n{log}"
 
