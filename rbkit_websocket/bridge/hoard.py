@@ -17,7 +17,7 @@ from typing import Final
 
 from ..clock import time
 
-__all__ = ["Flooded", "Hoard"]
+__all__ = ["Flooded", "GivenUp", "Hoard"]
 
 _LOOK: Final = 0.1
 """Seconds between two looks at it, as long as nothing is wrong."""
@@ -39,6 +39,13 @@ class Flooded(Exception):
 
     def __str__(self) -> str:
         return "the Rbkit server sends without end (option max_server_message)"
+
+
+class GivenUp(Flooded):
+    """A server has sent more than a message may have, or what is no ZeroMQ: libzmq has given it up for good."""
+
+    def __str__(self) -> str:
+        return "the Rbkit server sent a longer message than max_server_message allows, or no ZeroMQ"
 
 
 class Hoard:

@@ -150,7 +150,7 @@ class Requests:
                 self._flying = self._deadline = None
                 self._answer(reply)
                 return True
-            if self._wire.losses != self._losses:
+            if self._wire.losses != self._losses and not self._wire.undecided:
                 return self._give_up(1011, "the Rbkit server went away with a command in flight")
         elif self._wire.up:
             self._deadline = None

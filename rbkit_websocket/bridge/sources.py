@@ -44,7 +44,7 @@ class Source(Protocol):
         """Until there may be more.
 
         Raises:
-            Flooded: the server sends without end and without a whole message.
+            Flooded: the server sends without end and without a whole message, or what is given up for good.
         """
 
     def close(self) -> None:

@@ -29,6 +29,7 @@ class Wire(Protocol):
         problem: why the server does not want us; None when it is only absent.
         losses: how often the server has been lost. One that came back between two looks is up, but knows nothing of
             what the one before it was asked.
+        undecided: the server has been lost, and a look will soon tell if that is for good.
     """
 
     @property
@@ -41,6 +42,8 @@ class Wire(Protocol):
     def problem(self) -> str | None: ...
     @property
     def losses(self) -> int: ...
+    @property
+    def undecided(self) -> bool: ...
 
     @property
     def patience(self) -> float | None:
@@ -58,7 +61,7 @@ class Wire(Protocol):
         """Takes the news in; the descriptors are quiet afterwards and may be waited for.
 
         Raises:
-            Flooded: the server sends without end and without a whole answer.
+            Flooded: the server sends without end and without a whole answer, or what is given up for good.
         """
 
     def send(self, command: bytes) -> bool:
@@ -133,6 +136,10 @@ class _ZmqWire:
     def losses(self) -> int:
         return self._link.losses
 
+    @property
+    def undecided(self) -> bool:
+        return self._link.undecided
+
     def look(self) -> None:
         self._link.look()
         if not int(self._req.get(zmq.EVENTS)) & zmq.POLLIN:
@@ -163,6 +170,7 @@ class _ZmqWire:
 
 class _LocalWire:
     final = True  # a server that has gone comes back at another path, if at all
+    undecided = False
     patience = None
 
     def __init__(self, path: str) -> None:

@@ -8,9 +8,10 @@ from typing import Final
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from ..clock import time
 from ..curve import ClientKeys
 from ..zmqcontext import new_context
-from .hoard import Hoard
+from .hoard import GivenUp, Hoard
 
 __all__ = ["Link", "bridge_socket"]
 
@@ -29,6 +30,9 @@ _KEPT: Final = 256 * 1024 * 1024
 _FEWEST: Final = 2
 _MOST_WAITING: Final = 1000
 
+# libzmq's thread tells of a new attempt right after the loss. Without one it has given up the peer, and never says so.
+_DECIDED_IN: Final = 1.0
+
 
 def bridge_socket(kind: int, endpoint: str, keys: ClientKeys | None, most: int) -> zmq.Socket[bytes]:
     """A socket of this process's own context, to be connected to ``endpoint``, with CURVE if there are keys.
@@ -36,7 +40,7 @@ def bridge_socket(kind: int, endpoint: str, keys: ClientKeys | None, most: int) 
     The context stays for the life of the process: making one starts two threads.
 
     Args:
-        most: bytes that a part of a message may have. libzmq hangs up on whoever claims more, and tries again.
+        most: bytes that a part of a message may have. libzmq hangs up on whoever claims more, for good.
 
     Raises:
         NoRoom: there is no context yet, and the process has too few descriptors or threads left for one.
@@ -96,29 +100,43 @@ class Link:
         self._keys = keys
         # Attempts in a row that the peer ended in the midst of the handshake, without a word.
         self._hung_up = 0
+        # When the peer was lost, as long as it is not tried again.
+        self._lost: float | None = None
         self.monitor: zmq.Socket[bytes] = socket.get_monitor_socket(self._EVENTS)
         self.up = False
         self.refused = False
         self.problem: str | None = None
         self.losses = 0
 
+    @property
+    def undecided(self) -> bool:
+        """Whether the peer has been lost, and it is not known yet if it will be tried again."""
+        return self._lost is not None
+
     def look(self) -> None:
-        """Reads the monitor's news."""
+        """Reads the monitor's news.
+
+        Raises:
+            GivenUp: the peer has been lost and is not tried again, because of what it has sent.
+        """
         while True:
             try:
                 message = self.monitor.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                break
             news = parse_monitor_message(message)
             if news["event"] == zmq.EVENT_CONNECTED:
                 self._hoard.connected(news["value"])
             else:
                 self._take(news["event"])
+        if self._lost is not None and time.monotonic() - self._lost > _DECIDED_IN:
+            raise GivenUp
 
     def _take(self, event: int) -> None:
         if event in (zmq.EVENT_DISCONNECTED, zmq.EVENT_CLOSED):
             self._hoard.connected(None)
         self.losses += event == zmq.EVENT_DISCONNECTED
+        self._lost = time.monotonic() if event == zmq.EVENT_DISCONNECTED else None
         self.up = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
         told = event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH)
         if self.up or told or event == zmq.EVENT_CLOSED:  # the last: nobody listens there

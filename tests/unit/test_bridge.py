@@ -31,11 +31,14 @@ class Listener:
     outbox: Any = None
     text = False
 
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
     def send_text(self, text: str) -> None:
         pass
 
     def give_up(self, reason: str) -> None:
-        pass
+        self.reasons.append(reason)
 
 
 Bind = Callable[[int, str], Any]
@@ -114,6 +117,53 @@ def test_a_publisher_is_found_although_the_loop_was_blocked_past_the_time_out(bi
         assert feed.wait_connected(0.5)
     finally:
         feed.leave(listener)
+
+
+def test_sessions_are_told_of_a_publication_over_the_bound(bind: Bind) -> None:
+    publisher = bind(zmq.XPUB, "tcp://127.0.0.1:*")
+    endpoint = publisher.last_endpoint.decode()
+    first, second = Listener(), Listener()
+    feed = Feed.join(endpoint, first, None, 100_000)
+    try:
+        assert feed.wait_connected(scaled(5))
+        wait(lambda: publisher.poll(0))  # the subscription
+        publisher.send(bytes(100_001))
+        wait(lambda: first.reasons)
+        assert "max_server_message" in first.reasons[0]
+    finally:
+        feed.leave(first)
+    again = Feed.join(endpoint, second, None, 100_000)
+    try:
+        assert again.wait_connected(scaled(5))
+        assert not second.reasons
+    finally:
+        again.leave(second)
+
+
+def test_a_session_is_told_of_an_answer_over_the_bound(bind: Bind) -> None:
+    router = bind(zmq.ROUTER, "tcp://127.0.0.1:*")
+    failed: list[tuple[int, str]] = []
+    requests = Requests(
+        router.last_endpoint.decode(),
+        Outbox(),  # type: ignore[arg-type]
+        lambda answer: None,
+        lambda code, reason: failed.append((code, reason)),
+        command_timeout=60,
+        connect_timeout=2,
+        max_commands=64,
+        max_answer=100_000,
+    )
+    try:
+        assert requests.connect() is None
+        requests.submit(b"handshake")
+        wait(lambda: router.poll(0))
+        *head, _ = router.recv_multipart()
+        router.send_multipart([*head, bytes(100_001)])
+        wait(lambda: failed)
+        assert failed[0][0] == 1011
+        assert "max_server_message" in failed[0][1]
+    finally:
+        requests.close()
 
 
 def test_a_refused_feed_is_tried_anew_by_the_next_session(bind: Bind) -> None:
