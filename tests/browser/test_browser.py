@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,6 +129,46 @@ def test_a_page_logs_in_and_uses_binary_frames(chromium: Chrome) -> None:
         assert first[0] == ord("0")
         assert first[1] & 0xF0 == 0x80, "a MessagePack map"
         chromium.get("about:blank")
+
+
+OPEN = """
+const done = arguments[1];
+const socket = new WebSocket(arguments[0], ["rbkit"]);
+socket.onopen = () => socket.send("handshake");
+socket.onmessage = ({data}) => { socket.close(); done(unescape(data).slice(0, 1)); };
+socket.onclose = ({code}) => done(code);
+"""
+
+
+@pytest.mark.parametrize(
+    ("env", "code"),
+    [
+        pytest.param({"RBKIT_TOKEN": None, "TEST_AUTHORIZE": "/"}, "0", id="authorize"),
+        pytest.param({"RBKIT_TOKEN": "false"}, "0", id="no token"),
+        pytest.param({}, 1006, id="cookie"),  # it is there, and not sent from another site
+    ],
+)
+@pytest.mark.usefixtures("bundle")
+def test_a_page_of_an_allowed_origin_is_let_in_without_a_token(
+    chromium: Chrome, tmp_path: Path, env: dict[str, str | None], code: str | int
+) -> None:
+    file = tmp_path / "page.html"
+    file.write_text("<p>Its origin is null.")
+    with SERVERS["gunicorn-gevent"]("plain", env={"TEST_BARE": "1"}) as tools:
+        origin = f"http://localhost:{tools.port}"
+        env = {"RBKIT_FRAMES": "text", "RBKIT_ALLOWED_ORIGINS": f"{origin},null", **env}
+        with SERVERS["gunicorn-gevent"]("plain", env=env) as web:
+            if code == 1006:
+                DashboardPage(chromium, web.url("/__rbkit__/", scheme="http")).open(TOKEN).wait_for_state("Live")
+            for page, expected in (
+                (f"{origin}/old-client", code),
+                (file.as_uri(), code),
+                (f"http://127.0.0.1:{tools.port}/old-client", 1006),
+            ):
+                chromium.get(page)
+                assert chromium.execute_async_script(OPEN, web.url("/")) == expected, page
+            chromium.get("about:blank")
+            chromium.delete_all_cookies()
 
 
 def test_a_page_of_another_origin_is_refused(chromium: Chrome) -> None:
