@@ -10,6 +10,7 @@ it an ``authorize`` that lets in whoever asks for that path's prefix, ``TEST_BAR
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import sys
@@ -26,6 +27,7 @@ from rbkit_websocket.routes import flask_route
 Body = tuple[str, bytes]
 
 LEAK: list[Leaked] = []
+CROWD: list[Any] = []
 
 
 class Leaked:
@@ -280,6 +282,31 @@ def streaming() -> Any:
             ended.set()
             return [b"ended"]
         return stream()
+
+    return middleware(application)
+
+
+def crowded() -> Any:
+    """``/crowd`` leaves 4345 greenlets behind that wait, ``/interpreter`` another interpreter."""
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if path not in ("/crowd", "/interpreter"):
+            return _views(environ, start_response)
+        body = b""
+        if path == "/crowd":
+            import gevent
+            from gevent.event import Event
+
+            never = Event()
+            CROWD.extend(gevent.spawn(lambda: never.wait()) for _ in range(4345))
+            gevent.sleep(0)
+            body = b"%d" % len(CROWD)
+        else:
+            name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
+            importlib.import_module(name).create()
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        return [body]
 
     return middleware(application)
 

@@ -66,6 +66,7 @@ export function BusyCard({ store }: { store: CpuStore }) {
         {store.timed.value ? percent(now) : count(Math.round((now * 1e6) / ONE_SAMPLE_US))}{" "}
         <span class="soft">{store.timed.value ? "of one core" : "samples a second"}, last 5 s</span>
       </p>
+      {store.unseen.value && <p class="soft">Without what is not seen: {clean(store.unseen.value)}.</p>}
       <BusyChart store={store} clock={by} at={at} busy={busy} height={92} />
     </>
   );

@@ -44,7 +44,7 @@ export function CpuPanel({ view }: { view: CpuView }) {
 }
 
 function Problems({ view }: { view: CpuView }) {
-  const { problem, lostUs } = view.store;
+  const { problem, lostUs, unseen } = view.store;
   return (
     <>
       {problem.value && (
@@ -52,6 +52,7 @@ function Problems({ view }: { view: CpuView }) {
           {clean(problem.value)}
         </p>
       )}
+      {unseen.value && <p class="notice warn">Not sampled: {clean(unseen.value)}.</p>}
       {lostUs.value > 0 && (
         <p class="notice warn">
           {duration(lostUs.value)} were sampled but not kept for this page: it could not ask in time.

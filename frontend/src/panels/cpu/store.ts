@@ -48,6 +48,8 @@ export class CpuStore {
   readonly watching: Signal<readonly Watching[]> = signal([]);
   /** Weight that was sampled but not kept for us. */
   readonly lostUs = signal(0);
+  /** What of the process is not sampled at the moment, in the server's words; empty for nothing. */
+  readonly unseen = signal("");
   readonly threads: Signal<ReadonlyMap<number, string>> = signal(new Map());
   readonly problem: Signal<string | null> = signal(null);
   readonly busy = signal(false);
@@ -196,6 +198,7 @@ export class CpuStore {
       if (server !== this.#server) {
         // Another process: its stacks are not this one's.
         this.#cursor = null;
+        this.unseen.value = "";
         this.clear();
       }
     });
@@ -241,6 +244,7 @@ export class CpuStore {
       this.both.value = answer.both;
       if (answer.watching) this.watching.value = [...this.watching.peek(), answer.watching].slice(-COST_ANSWERS);
       if (!this.busy.peek()) this.#follow(answer.clock, answer.both);
+      this.unseen.value = answer.unseen;
       this.intervalUs.value = answer.intervalUs;
       this.effectiveIntervalUs.value = answer.effectiveIntervalUs;
       if (!first) this.lostUs.value += answer.lostUs;

@@ -11,6 +11,7 @@ export function greenletCards(store: TaskStore): Card[] {
     if (!store.link.has("stacks")) return <p class="soft">This server does not tell.</p>;
     const tasks = store.tasks.value;
     if (!tasks) return <p class="soft">{clean(store.problem.value) || "Asking…"}</p>;
+    const leftOut = store.leftOut.value;
     const serving = new Set(tasks.filter((task) => task.request && task.kind === "greenlet"));
     const threads = tasks.filter((task) => task.request && task.kind === "thread");
     const requests = serving.size ? [...serving] : threads;
@@ -18,11 +19,14 @@ export function greenletCards(store: TaskStore): Card[] {
     return (
       <dl class="card-facts">
         <dt>Requests now</dt>
-        <dd>{count(requests.length)}</dd>
+        <dd>
+          {leftOut.greenlets + leftOut.threads > 0 && "≥ "}
+          {count(requests.length)}
+        </dd>
         <dt>Oldest</dt>
         <dd>{ages.length ? duration(Math.max(...ages) * 1e6) : "–"}</dd>
         <dt>Greenlets</dt>
-        <dd>{count(tasks.filter((task) => task.kind === "greenlet").length)}</dd>
+        <dd>{count(tasks.filter((task) => task.kind === "greenlet").length + leftOut.greenlets)}</dd>
       </dl>
     );
   };

@@ -72,6 +72,18 @@ export function readStacks(answer: Packed): Task[] {
   return [...greenlets, ...threads];
 }
 
+/** How many threads and greenlets there are beyond those in an answer to `stacks`. */
+export interface LeftOut {
+  readonly threads: number;
+  readonly greenlets: number;
+}
+
+export const NONE_LEFT_OUT: LeftOut = { threads: 0, greenlets: 0 };
+
+export function readLeftOut(answer: Packed): LeftOut {
+  return { threads: number(answer.threads_left_out) ?? 0, greenlets: number(answer.greenlets_left_out) ?? 0 };
+}
+
 /** How old a task is: the request that it serves, where it serves one. A connection's age says nothing of that. */
 export function ageOf(task: Task): number | null {
   return task.request ? task.requestAge : task.age;

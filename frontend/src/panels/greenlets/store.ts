@@ -5,7 +5,15 @@ import { CommandError, type Link } from "../../connection/link.ts";
 import { type Poll, poll } from "../../connection/poll.ts";
 import { type WaitWish, waitsOf } from "../../connection/waits.ts";
 import { text } from "../../protocol/codec.ts";
-import { type Blocked, readBlocked, readStacks, type Task } from "./reading.ts";
+import {
+  type Blocked,
+  type LeftOut,
+  NONE_LEFT_OUT,
+  readBlocked,
+  readLeftOut,
+  readStacks,
+  type Task,
+} from "./reading.ts";
 
 const PERIOD_MS = 2000;
 
@@ -14,6 +22,8 @@ export class TaskStore {
   readonly blocked: Signal<Blocked | null> = signal(null);
   /** What of the process is not among the tasks, in the server's words; empty for nothing. */
   readonly unseen = signal("");
+  /** How many there are besides the tasks, which a server lists so many of. */
+  readonly leftOut: Signal<LeftOut> = signal(NONE_LEFT_OUT);
   /** Why there is nothing to show; empty when there is. */
   readonly problem = signal("");
   readonly blockedProblem = signal("");
@@ -27,6 +37,7 @@ export class TaskStore {
     this.waits = waitsOf(link);
     link.onConnect(() => {
       this.tasks.value = this.blocked.value = null;
+      this.leftOut.value = NONE_LEFT_OUT;
       this.problem.value = this.blockedProblem.value = this.unseen.value = "";
     });
   }
@@ -51,6 +62,7 @@ export class TaskStore {
         const answer = await this.link.ask("stacks");
         batch(() => {
           this.tasks.value = readStacks(answer);
+          this.leftOut.value = readLeftOut(answer);
           this.unseen.value = text(answer.unseen) ?? "";
         });
       });

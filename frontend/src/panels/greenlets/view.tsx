@@ -93,7 +93,14 @@ function Tasks({ store }: { store: TaskStore }) {
   const shown = useSignal<Shown | null>(null);
   const filter = useSignal("");
   const tasks = store.tasks.value;
+  const leftOut = store.leftOut.value;
   const numbers = Object.fromEntries(SHOWN.map(([kind]) => [kind, tasks?.filter(FITS[kind]).length ?? 0]));
+  // How many there are; of requests no more than what is listed is known.
+  const all: Record<Shown, string> = {
+    requests: `${leftOut.greenlets + leftOut.threads ? "≥ " : ""}${count(numbers.requests ?? 0)}`,
+    greenlets: count((numbers.greenlets ?? 0) + leftOut.greenlets),
+    threads: count((numbers.threads ?? 0) + leftOut.threads),
+  };
   // Requests are what one comes for; without any, all that lives. Then it stays, or the list would jump.
   useEffect(() => {
     if (tasks && !shown.value)
@@ -109,7 +116,7 @@ function Tasks({ store }: { store: TaskStore }) {
         <Segments
           label="What is listed"
           value={kind}
-          choices={SHOWN.map(([one, words]) => [one, `${words} ${count(numbers[one] ?? 0)}`] as const)}
+          choices={SHOWN.map(([one, words]) => [one, `${words} ${all[one]}`] as const)}
           onChoose={(one) => {
             shown.value = one;
           }}
@@ -118,6 +125,8 @@ function Tasks({ store }: { store: TaskStore }) {
       </header>
       {store.problem.value && <p class="notice bad inset">{clean(store.problem.value)}</p>}
       {store.unseen.value && <p class="inside soft">{clean(store.unseen.value)}</p>}
+      {leftOut.greenlets > 0 && <LeftOutWords of={leftOut.greenlets} what="greenlets" />}
+      {leftOut.threads > 0 && <LeftOutWords of={leftOut.threads} what="threads" />}
       {!tasks && !store.problem.value && <p class="empty">Asking…</p>}
       {tasks && !groups.length && (
         <p class="empty">
@@ -133,6 +142,15 @@ function Tasks({ store }: { store: TaskStore }) {
         <p class="inside soft">{count(groups.length - MOST)} more groups; filter to see them.</p>
       )}
     </section>
+  );
+}
+
+function LeftOutWords({ of, what }: { of: number; what: string }) {
+  return (
+    <p class="inside soft">
+      {count(of)} {what} are not listed: the server looks at those that run and at a part of the others, evenly chosen.
+      What is counted below is of those it has looked at.
+    </p>
   );
 }
 

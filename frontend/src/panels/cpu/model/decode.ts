@@ -41,6 +41,8 @@ export interface ProfileAnswer {
   readonly intervalUs: number;
   readonly effectiveIntervalUs: number;
   readonly lostUs: number;
+  /** What of the process is not sampled, in the server's words; empty for nothing. */
+  readonly unseen: string;
   /** null where the server does not tell. */
   readonly watching: Watching | null;
   readonly threads: ReadonlyMap<number, string>;
@@ -84,6 +86,7 @@ export function readProfile(answer: Packed, history: History): ProfileAnswer {
     intervalUs: number(answer.interval_us) ?? 0,
     effectiveIntervalUs: number(answer.effective_interval_us) ?? 0,
     lostUs: number(answer.lost_us) ?? 0,
+    unseen: name(answer.unseen) ?? "",
     watching: watchingOf(answer.watching),
     threads,
     delta: stacks.length ? { since, until: number(answer.until) ?? since, samples, stacks } : null,
