@@ -5,13 +5,16 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any, Final
 
 from ..clock import time
 from ..loaded import loaded
 from .base import Host
+from .frames import current_frames
 
-__all__ = ["EventLoop", "GreenletRegistry", "begun", "find_greenlets", "hub_thread", "is_gevents", "is_hub"]
+__all__ = ["EventLoop", "GreenletRegistry", "begun", "find_greenlets", "hub_thread", "is_gevents", "is_hub", "runs"]
 
 # Looking through the heap may take this share of the time between two looks.
 _SHARE: Final = 0.01
@@ -67,6 +70,30 @@ def is_gevents(greenlet: Any) -> bool:
 def begun(greenlet: Any) -> bool:
     """Whether it runs or has been switched away from. gevent's own truth value counts those that are only scheduled."""
     return bool(sys.modules["greenlet"].greenlet.__bool__(greenlet))
+
+
+def runs(greenlet: Any, thread: int | None) -> bool:
+    """Whether a greenlet is what its thread runs.
+
+    One that has begun and has no frame is, but for one whose own function is compiled (``gevent.spawn(event.wait)``):
+    it has none where it waits either. That runs while its thread has no frame; what it calls in Python meanwhile is
+    not told from what another greenlet runs.
+    """
+    if greenlet.gr_frame is not None or greenlet.dead or not begun(greenlet):
+        return False
+    return not _is_compiled(greenlet) or (current_frames() or {}).get(thread or 0) is None
+
+
+def _is_compiled(greenlet: Any) -> bool:
+    function: Any = greenlet._run if is_gevents(greenlet) else None
+    while type(function) in (MethodType, partial):
+        function = function.__func__ if type(function) is MethodType else function.func
+    kind = type(function)
+    if function is None or kind is FunctionType or issubclass(kind, type):
+        return False
+    # Looked for as the interpreter does, which asks no __getattr__.
+    call = next((vars(cls)["__call__"] for cls in type.mro(kind) if "__call__" in vars(cls)), None)
+    return type(call) is not FunctionType
 
 
 def hub_thread(greenlet: Any) -> int | None:
@@ -168,8 +195,7 @@ class GreenletRegistry:
         """The greenlet that a thread runs, as something that stands for it alone; None for one that is not known."""
         for reference in list(self._known):
             greenlet = reference()
-            # One that has begun and has no frame runs.
-            if greenlet is not None and greenlet.gr_frame is None and not greenlet.dead and begun(greenlet):
+            if greenlet is not None and runs(greenlet, thread):
                 found = hub_thread(greenlet) == thread and not is_hub(greenlet)
                 self.release([greenlet])
                 if found:

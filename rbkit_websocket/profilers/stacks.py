@@ -9,10 +9,11 @@
 ``greenlets``      list of ``{"id": int, "name": str, "thread": int or None, "state": str, "waiting_on": str or None,
                    "age": float or None, "request": str or None, "request_age": float or None, "stack": stack}``;
                    ``state`` is ``running`` (its thread's current one, be it blocked in C), ``waiting`` or ``new`` (not
-                   begun yet); ``waiting_on`` is, judged by the innermost frames, ``socket``, ``sleep``, ``zeromq``,
-                   ``threadpool``, ``hub`` (the event loop itself), ``lock`` (whatever another greenlet has to release:
-                   lock, event, queue, join) or None; ``age`` is seconds since it was spawned, None for raw greenlets
-                   and for those spawned before the server started
+                   begun yet); one whose own function is compiled (``gevent.spawn(event.wait)``) has no frames, and
+                   waits unless its thread has none either; ``waiting_on`` is, judged by the innermost frames,
+                   ``socket``, ``sleep``, ``zeromq``, ``threadpool``, ``hub`` (the event loop itself), ``lock``
+                   (whatever another greenlet has to release: lock, event, queue, join) or None; ``age`` is seconds
+                   since it was spawned, None for raw greenlets and for those spawned before the server started
 ``…_left_out``     int: ``threads_left_out`` and ``greenlets_left_out``, how many there are besides, where there are
                    more than 2000. Greenlets that run are in here; of the others some are left out evenly
 ``unseen``         str or None: what of the process is not in here, for people: other interpreters than the
@@ -49,7 +50,7 @@ from ..protocol.codec import pack, pack_map
 from .base import CALLBACKS, Host, array_header, class_name, code_label, code_line, thread_facts
 from .depth import KEPT, LONGEST, omitted
 from .frames import current_frames, unseen
-from .greenlets import GreenletRegistry, begun, hub_thread, is_gevents, is_hub
+from .greenlets import GreenletRegistry, begun, hub_thread, is_gevents, is_hub, runs
 from .requests import REQUESTS
 
 __all__ = ["innermost_frames", "stack_of", "stack_of_code", "stacks"]
@@ -192,8 +193,8 @@ def _choose(
     evenly = {int(index * step) for index in range(MOST)}
     chosen = []
     for index, (greenlet, since) in enumerate(found):
-        running = greenlet.gr_frame is None and begun(greenlet)
-        if index in evenly or running or id(greenlet) in context.mains or is_hub(greenlet):
+        kept = index in evenly or runs(greenlet, context.thread(greenlet))
+        if kept or id(greenlet) in context.mains or is_hub(greenlet):
             chosen.append((greenlet, since))
         yield from slices.pause()
     return chosen
@@ -267,10 +268,11 @@ def _describe(greenlet: Any, since: float | None, context: _Context) -> dict[str
             waiting_on = "lock"
     elif not begun(greenlet):
         state = "new"
-    else:
-        # One that has begun and has no frame is the one that its thread runs.
+    elif runs(greenlet, thread):
         state = "running"
         stack, request = _running(thread or 0, context.lines)
+    else:
+        state, waiting_on = "waiting", "lock"
     return {
         "id": id(greenlet),
         "name": "main" if is_main else _name(greenlet, not is_raw),

@@ -260,6 +260,24 @@ def test_greenlets_are_listed_with_what_they_wait_on(run: Any) -> None:
     assert found["Greenlet: sleeper"]["stack"][-1][0] == "sleeper"
 
 
+def test_greenlets_whose_own_function_is_compiled_wait_and_do_not_run(run: Any) -> None:
+    _, peer = run("""
+        from gevent.event import Event
+        from gevent.queue import Queue
+        event, queue = Event(), Queue()
+        waiting = [gevent.spawn(event.wait), gevent.spawn(queue.get)]
+        waiting.append(gevent.spawn(waiting[0].join))
+        gevent.sleep(0)
+        print(address.endpoint, flush=True)
+        stdin_line()
+    """)
+    # None of them has a frame of Python.
+    found = [greenlet for greenlet in peer.map("stacks")["greenlets"] if greenlet["name"] == "Greenlet"]
+    assert [greenlet["state"] for greenlet in found] == ["waiting"] * 3
+    assert [greenlet["waiting_on"] for greenlet in found] == ["lock"] * 3
+    assert [greenlet["stack"] for greenlet in found] == [[]] * 3
+
+
 def test_concurrent_greenlets_get_one_server_and_a_gevent_fork_another(run: Any) -> None:
     process, _ = run("""
         stop_server()
@@ -538,7 +556,11 @@ def block(seconds):
     gevent.spawn(request, f"/slow/{seconds}", culprit).join()
 print(address.endpoint, flush=True)
 while line := stdin_line().strip():
-    if line == "many":
+    if line == "parked":
+        from gevent.event import Event
+        parked = [gevent.spawn(Event().wait) for _ in range(50)]
+        gevent.sleep(0)
+    elif line == "many":
         def short():
             native_sleep(0.04)
         gevent.joinall([gevent.spawn(short) for _ in range(10)])
@@ -585,8 +607,12 @@ def test_blocked_names_the_culprit_while_it_blocks_and_afterwards(run: Any) -> N
     assert answer["total"] == pytest.approx(1.8, abs=0.2)
 
 
-def test_many_short_greenlets_in_a_row_are_nobodys_block(run: Any) -> None:
+@pytest.mark.parametrize("beside", ["nobody", "some that have no frame"])
+def test_many_short_greenlets_in_a_row_are_nobodys_block(run: Any, beside: str) -> None:
     process, peer = run(BLOCKING)
+    if beside != "nobody":
+        say(process, "parked")
+        assert line_of(process) == "free"
     peer.subscribe()
     wait_until(lambda: peer.map("blocked")["limit"] == 0.1, "the subscription")
     say(process, "many")
