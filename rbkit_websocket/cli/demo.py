@@ -15,7 +15,7 @@ import click
 
 from ..clock import time
 from ..errors import ConnectionClosed
-from .demo_process import DemoProcess
+from .demo_process import DemoProcess, DemoStopped
 
 __all__ = ["command"]
 
@@ -36,7 +36,11 @@ def command(port: int, seconds: float | None, no_load: bool) -> None:
     """
     token = secrets.token_urlsafe(18)
     with _Stop() as stop, ExitStack() as stack:
-        server = stack.enter_context(DemoProcess(port, f"rbkit-demo-{os.getpid()}", token))
+        server = DemoProcess(port, f"rbkit-demo-{os.getpid()}", token, lambda: stop.asked)
+        try:
+            stack.enter_context(server)
+        except DemoStopped:
+            return
         url = f"ws://127.0.0.1:{server.port}/?token={quote(token, safe='')}"
         click.echo(f"application http://127.0.0.1:{server.port}/")
         from ..dashboard import bundle  # with what serves it, which the other subcommands do not need

@@ -8,18 +8,21 @@ import selectors
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from types import TracebackType
 from typing import IO, Any, Final
 
 from .. import discovery
+from ..clock import time
 from ..errors import RbkitError
 from .text import clean
 
-__all__ = ["DemoError", "DemoProcess"]
+__all__ = ["DemoError", "DemoProcess", "DemoStopped"]
 
 START_TIMEOUT: Final = 30.0
 STOP_TIMEOUT: Final = 3.0
+_LOOK: Final = 0.1
 # Not by -m: that looks in the working directory first, which is a checkout for whoever follows its README, and the
 # sources there have no extensions.
 _SERVER: Final = (
@@ -30,6 +33,10 @@ _SERVER: Final = (
 
 class DemoError(RbkitError):
     """The demo's application cannot run; the text says why and what to do."""
+
+
+class DemoStopped(RbkitError):
+    """The demo has been told to end before its application ran."""
 
 
 def _environment() -> dict[str, str]:
@@ -47,13 +54,16 @@ class DemoProcess:
         port: TCP port of 127.0.0.1, or 0 for a free one; after entering, the real one.
         name: name of the application.
         token: its token, which travels by the pipe: other users can read command lines.
+        unwanted: whether to end instead of waiting for it to serve.
 
     Raises:
+        DemoStopped: it has not been waited for.
         DemoError: Flask is missing, the port is taken, or the process ended early.
     """
 
-    def __init__(self, port: int, name: str, token: str) -> None:
+    def __init__(self, port: int, name: str, token: str, unwanted: Callable[[], bool] = lambda: False) -> None:
         self.port = port
+        self._unwanted = unwanted
         self._wishes = {"name": name, "token": token}
         self._process: subprocess.Popen[str]
         self._log: IO[bytes]
@@ -109,7 +119,13 @@ class DemoProcess:
             pass  # it has failed already: its log says how
         with selectors.DefaultSelector() as selector:
             selector.register(stdout, selectors.EVENT_READ)
-            if not selector.select(START_TIMEOUT):
+            deadline = time.monotonic() + START_TIMEOUT
+            # In pieces: a signal does not end the waiting.
+            while not selector.select(_LOOK):
+                if self._unwanted():
+                    raise DemoStopped
+                if time.monotonic() < deadline:
+                    continue
                 raise DemoError(f"the demo's server did not start within {START_TIMEOUT:g} s: {self._last_words()}")
         line = stdout.readline()
         if not line:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from click.testing import CliRunner
 from support.clientpeer import answer, collection, peer
-from support.waiting import wait_until
+from support.waiting import scaled, wait_until
 from websockets.sync.server import ServerConnection
 
 from rbkit_websocket import ConnectionClosed, connect
 from rbkit_websocket.cli import demo_load, demo_process, main
 from rbkit_websocket.cli.demo_app import create_app, edit_distance, euro, sieve
 from rbkit_websocket.cli.demo_load import PATHS, Load, RequestCounter
-from rbkit_websocket.cli.demo_process import DemoError, DemoProcess
+from rbkit_websocket.cli.demo_process import DemoError, DemoProcess, DemoStopped
 from rbkit_websocket.cli.monitor import Collector, Monitor
 from rbkit_websocket.cli.view import Heap
 from rbkit_websocket.model import Frame
@@ -188,6 +189,18 @@ def test_a_server_that_ends_early_is_reported_with_its_last_words(instead_of_pyt
     instead_of_python("import sys; sys.exit('it\\x1b[2J broke')")
     with pytest.raises(DemoError, match=r"ended with code 1: it\?\[2J broke"), DemoProcess(0, "x", "t"):
         pass
+
+
+def test_a_start_that_is_not_wanted_any_more_is_not_awaited(instead_of_python):
+    instead_of_python("import time; time.sleep(60)")
+    asked = threading.Event()
+    timer = threading.Timer(0.3, asked.set)
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(DemoStopped), DemoProcess(0, "x", "t", asked.is_set):
+        pass
+    timer.join()
+    assert time.monotonic() - began < scaled(5)
 
 
 def test_a_server_that_does_not_start_is_given_up(monkeypatch, instead_of_python):
