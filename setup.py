@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 WANTED = os.environ.get("RBKIT_NATIVE", "").strip().lower()
 # Each source with the headers it includes from beside it.
 SOURCES = {
-    "rbkit_websocket.profilers._native": [
+    "rbkit_websocket.native._native": [
         "_native.c",
         "_compat.h",
         "_native_ask.h",
@@ -24,7 +24,7 @@ SOURCES = {
         "_native_walk.h",
         "_pack.h",
     ],
-    "rbkit_websocket.profilers._heap": [
+    "rbkit_websocket.native._heap": [
         "_heap.c",
         "_compat.h",
         "_gc_lists.h",
@@ -37,7 +37,7 @@ SOURCES = {
         "_heap_walk.h",
         "_pack.h",
     ],
-    "rbkit_websocket.profilers._trace": [
+    "rbkit_websocket.native._trace": [
         "_trace.c",
         "_compat.h",
         "_gc_lists.h",

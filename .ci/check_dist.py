@@ -9,14 +9,14 @@ import sys
 import tarfile
 import zipfile
 
-DASHBOARD = tuple(f"rbkit_websocket/dashboard/static/{name}" for name in ("index.html", "app.js", "app.css"))
+DASHBOARD = tuple(f"rbkit_websocket/http/dashboard/static/{name}" for name in ("index.html", "app.js", "app.css"))
 REQUIRED = {
     ".whl": (
         "rbkit_websocket/py.typed",
         "rbkit_websocket/middleware.py",
-        "rbkit_websocket/profilers/_native.pyi",
-        "rbkit_websocket/profilers/_heap.pyi",
-        "rbkit_websocket/profilers/_trace.pyi",
+        "rbkit_websocket/native/_native.pyi",
+        "rbkit_websocket/native/_heap.pyi",
+        "rbkit_websocket/native/_trace.pyi",
         *DASHBOARD,
         "entry_points.txt",
     ),
@@ -26,30 +26,30 @@ REQUIRED = {
         "LICENSE",
         "setup.cfg",
         "rbkit_websocket/py.typed",
-        "rbkit_websocket/profilers/_compat.h",
-        "rbkit_websocket/profilers/_gc_lists.h",
-        "rbkit_websocket/profilers/_native.c",
-        "rbkit_websocket/profilers/_native.pyi",
-        "rbkit_websocket/profilers/_native_ask.h",
-        "rbkit_websocket/profilers/_native_fold.h",
-        "rbkit_websocket/profilers/_native_frames.h",
-        "rbkit_websocket/profilers/_native_store.h",
-        "rbkit_websocket/profilers/_native_walk.h",
-        "rbkit_websocket/profilers/_trace.c",
-        "rbkit_websocket/profilers/_trace_census.h",
-        "rbkit_websocket/profilers/_trace_table.h",
-        "rbkit_websocket/profilers/_trace.pyi",
-        "rbkit_websocket/profilers/_heap.c",
-        "rbkit_websocket/profilers/_heap_child.h",
-        "rbkit_websocket/profilers/_heap_pack.h",
-        "rbkit_websocket/profilers/_heap_places.h",
-        "rbkit_websocket/profilers/_heap_roots.h",
-        "rbkit_websocket/profilers/_heap_tables.h",
-        "rbkit_websocket/profilers/_heap_types.h",
-        "rbkit_websocket/profilers/_heap_walk.h",
-        "rbkit_websocket/profilers/_gc_lists.h",
-        "rbkit_websocket/profilers/_pack.h",
-        "rbkit_websocket/profilers/_heap.pyi",
+        "rbkit_websocket/native/_compat.h",
+        "rbkit_websocket/native/_gc_lists.h",
+        "rbkit_websocket/native/_native.c",
+        "rbkit_websocket/native/_native.pyi",
+        "rbkit_websocket/native/_native_ask.h",
+        "rbkit_websocket/native/_native_fold.h",
+        "rbkit_websocket/native/_native_frames.h",
+        "rbkit_websocket/native/_native_store.h",
+        "rbkit_websocket/native/_native_walk.h",
+        "rbkit_websocket/native/_trace.c",
+        "rbkit_websocket/native/_trace_census.h",
+        "rbkit_websocket/native/_trace_table.h",
+        "rbkit_websocket/native/_trace.pyi",
+        "rbkit_websocket/native/_heap.c",
+        "rbkit_websocket/native/_heap_child.h",
+        "rbkit_websocket/native/_heap_pack.h",
+        "rbkit_websocket/native/_heap_places.h",
+        "rbkit_websocket/native/_heap_roots.h",
+        "rbkit_websocket/native/_heap_tables.h",
+        "rbkit_websocket/native/_heap_types.h",
+        "rbkit_websocket/native/_heap_walk.h",
+        "rbkit_websocket/native/_gc_lists.h",
+        "rbkit_websocket/native/_pack.h",
+        "rbkit_websocket/native/_heap.pyi",
         *DASHBOARD,
         "build_backend.py",
         "frontend/.npmrc",
@@ -63,7 +63,7 @@ REQUIRED = {
         "examples/flask_app.py",
     ),
 }
-EXTENSIONS = tuple(f"rbkit_websocket/profilers/{name}." for name in ("_native", "_heap", "_trace"))
+EXTENSIONS = tuple(f"rbkit_websocket/native/{name}." for name in ("_native", "_heap", "_trace"))
 FORBIDDEN = ("__pycache__", ".pyc", ".venv", "node_modules", ".git/")
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import msgpack
 import zmq
 
-from rbkit_websocket.profilers import snapshot
+from rbkit_websocket.profilers.heap import snapshot
 from rbkit_websocket.server import Server
 
 RSS = 1 << 30

@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from rbkit_websocket.profilers.native import NativeSampler
+from rbkit_websocket.profilers.cpu.native import NativeSampler
 from rbkit_websocket.server.originals import AppThread, make_host
 
 TURN = 0.04

@@ -32,8 +32,8 @@ from typing import Any
 
 import msgpack
 
-from rbkit_websocket.local import LocalConnection, endpoint_path
-from rbkit_websocket.local.wire import COMMANDS, PUBLICATIONS
+from rbkit_websocket.transport import LocalConnection, endpoint_path
+from rbkit_websocket.transport.wire import COMMANDS, PUBLICATIONS
 
 # -- the processes that are measured
 
@@ -318,7 +318,7 @@ def measure(load: str, rounds: int, seconds: float, heap: int, only: str) -> Non
 
 def census(heap: int) -> None:
     """Its share of the time, and its longest slice."""
-    from rbkit_websocket.profilers.census import Census
+    from rbkit_websocket.profilers.memory.census import Census
     from rbkit_websocket.server.originals import AppThread, make_host
 
     ballast = [[number] for number in range(heap)]

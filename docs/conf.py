@@ -5,7 +5,7 @@ from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
 from rbkit_websocket import __version__
-from rbkit_websocket.profilers.gcstats import KEYS
+from rbkit_websocket.profilers.process.gcstats import KEYS
 
 project = "rbkit_websocket"
 author = "The rbkit_websocket contributors"

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { build, context } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const out = process.env.RBKIT_DASHBOARD_OUT ?? join(here, "..", "rbkit_websocket", "dashboard", "static");
+const out = process.env.RBKIT_DASHBOARD_OUT ?? join(here, "..", "rbkit_websocket", "http", "dashboard", "static");
 
 // Each file src/workers/NAME.ts becomes NAME.js beside app.js: new Worker("NAME.js").
 const workers = (await readdir(join(here, "src", "workers"), { recursive: false }).catch(() => []))

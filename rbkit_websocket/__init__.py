@@ -46,11 +46,11 @@ if TYPE_CHECKING:
     )
     from .middleware import RbkitWebsocket, ensure_started
     from .server import start_profiling, start_server, stop_server
-    from .websocket import close_sessions
+    from .websocket.keeper import close_sessions
 
 _HOME = {
     "RbkitWebsocket": ".middleware",
-    "close_sessions": ".websocket",
+    "close_sessions": ".websocket.keeper",
     "connect": ".client",
     "ensure_started": ".middleware",
     "start_profiling": ".server",

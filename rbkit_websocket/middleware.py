@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Any, Literal
 from weakref import WeakSet
 
-from .config import Settings, is_enabled
-from .dashboard import pages, respond_at_mount
-from .handshake import is_ours
-from .loaded import loaded
-from .profilers.requests import REQUESTS, track
-from .responses import StartResponse
-from .runtime import Runtime
+from .http.pages import pages, respond_at_mount
+from .http.responses import StartResponse
+from .http.runtime import Runtime
+from .options import Settings, is_enabled
+from .profilers.requests.tracker import REQUESTS, track
+from .system.loaded import loaded
+from .websocket.handshake import is_ours
 
 __all__ = ["RbkitWebsocket", "ensure_started"]
 
@@ -68,7 +68,7 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
     the application's own return value.
 
     All options are keywords; None means ``RBKIT_<OPTION>`` of the environment, else the default. docs/options.rst
-    describes each; :class:`~rbkit_websocket.config.Settings` has the defaults.
+    describes each; :class:`~rbkit_websocket.options.Settings` has the defaults.
 
     Args:
         app: the WSGI application.
@@ -96,7 +96,7 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
         if is_ours(environ):
             entry.start(environ)
             # Late, since it imports gevent: that is for servers that get WebSockets, not for everyone who imports us.
-            from .upgrade import serve
+            from .http.upgrade import serve
 
             return serve(environ, start_response, entry.runtime)
         if environ.get("PATH_INFO") in ours:
@@ -172,7 +172,8 @@ def _looking_after(runtime: Runtime, app: WSGIApplication) -> WSGIApplication:
 def _import_ahead() -> None:
     """What serves requests, where gevent is here already: at the first one no descriptor may be left to import with."""
     if loaded("gevent") is not None:
-        from . import server, upgrade  # noqa: F401
+        from . import server  # noqa: F401
+        from .http import upgrade  # noqa: F401
 
 
 def ensure_started() -> None:

@@ -30,7 +30,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from .profilers.names import ROUTE, fold
+from .profilers.requests.request_names import ROUTE, fold
 
 __all__ = ["DjangoRoute", "FalconRoute", "bottle_route", "flask_route", "pyramid_route"]
 

@@ -7,15 +7,15 @@ from functools import partial
 
 import zmq
 
-from ..config import Settings
-from ..curve import ClientKeys
 from ..errors import NoRoom
+from ..options import Settings
 from ..protocol import envelope
+from ..transport.curve import ClientKeys
 from ..websocket.session import Session
+from .commands import NOT_RUNNING, Requests
 from .feed import Feed
 from .framing import binary_frame, text_pieces
 from .hoard import Flooded
-from .requests import NOT_RUNNING, Requests
 
 __all__ = ["Bridge"]
 

@@ -18,9 +18,9 @@ import gevent
 from gevent.event import AsyncResult
 from gevent.hub import Hub
 
-from ..curve import ClientKeys
 from ..protocol import envelope
 from ..protocol.counter import Gaps
+from ..transport.curve import ClientKeys
 from ..websocket.hubs import call_in
 from ..websocket.outbox import Outbox
 from ..websocket.turns import give_way

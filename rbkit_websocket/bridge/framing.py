@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..protocol import envelope
-from ..websocket.hardened import HardenedWebSocket, frame_header
+from ..websocket.frames import HardenedWebSocket, frame_header
 
 __all__ = ["binary_frame", "binary_head", "text_pieces"]
 

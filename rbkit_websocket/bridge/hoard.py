@@ -15,7 +15,7 @@ from _socket import socket as Socket  # noqa: N812 - a class, under its usual na
 from socket import IPPROTO_TCP
 from typing import Final
 
-from ..clock import time
+from ..system.clock import time
 
 __all__ = ["Flooded", "GivenUp", "Hoard"]
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import zmq
 
-from ..clock import time
-from ..curve import ClientKeys
 from ..errors import NoRoom, ProtocolError
 from ..protocol.messages import decode_answer
+from ..system.clock import time
+from ..transport.curve import ClientKeys
 from .hoard import Flooded
 from .readiness import Readiness
 from .wires import Wire, command_wire

@@ -7,9 +7,9 @@ from typing import Final, Protocol
 
 import zmq
 
-from ..curve import ClientKeys
-from ..local import LocalConnection, endpoint_path
-from ..local.wire import PUBLICATIONS
+from ..transport import LocalConnection, endpoint_path
+from ..transport.curve import ClientKeys
+from ..transport.wire import PUBLICATIONS
 from .hoard import Hoard
 from .readiness import READ, Readiness
 from .zmqlink import Link, bridge_socket

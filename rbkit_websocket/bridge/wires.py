@@ -7,9 +7,9 @@ from typing import Final, Protocol
 
 import zmq
 
-from ..curve import ClientKeys
-from ..local import LocalConnection, endpoint_path
-from ..local.wire import COMMANDS
+from ..transport import LocalConnection, endpoint_path
+from ..transport.curve import ClientKeys
+from ..transport.wire import COMMANDS
 from .hoard import Hoard
 from .readiness import READ, WRITE
 from .zmqlink import Link, bridge_socket

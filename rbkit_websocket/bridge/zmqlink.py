@@ -8,9 +8,9 @@ from typing import Final
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from ..clock import time
-from ..curve import ClientKeys
-from ..zmqcontext import new_context
+from ..system.clock import time
+from ..transport.curve import ClientKeys
+from ..transport.zmqcontext import new_context
 from .hoard import GivenUp, Hoard
 
 __all__ = ["Link", "bridge_socket"]

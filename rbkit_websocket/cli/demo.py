@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 import click
 
-from ..clock import time
 from ..errors import ConnectionClosed
+from ..system.clock import time
 from .demo_process import DemoProcess, DemoStopped
 
 __all__ = ["command"]
@@ -43,7 +43,7 @@ def command(port: int, seconds: float | None, no_load: bool) -> None:
             return
         url = f"ws://127.0.0.1:{server.port}/?token={quote(token, safe='')}"
         click.echo(f"application http://127.0.0.1:{server.port}/")
-        from ..dashboard import bundle  # with what serves it, which the other subcommands do not need
+        from ..http.dashboard import bundle  # with what serves it, which the other subcommands do not need
 
         missing = "" if bundle.names() else "  (not in this installation: open it to see how to get it)"
         click.echo(f"dashboard   http://127.0.0.1:{server.port}/__rbkit__/#token={quote(token, safe='')}{missing}")

@@ -9,7 +9,7 @@ import threading
 from types import TracebackType
 from typing import Final
 
-from ..clock import time
+from ..system.clock import time
 
 __all__ = ["Load", "RequestCounter"]
 

@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import IO, Any, Final
 
-from .. import discovery
-from ..clock import time
 from ..errors import RbkitError
+from ..fleet import records as discovery
+from ..system.clock import time
 from .text import clean
 
 __all__ = ["DemoError", "DemoProcess", "DemoStopped"]

@@ -70,7 +70,7 @@ def command(
     from gevent import monkey
 
     monkey.patch_all()
-    from .gateway_server import serve
+    from ..gateway.server import serve
 
     chosen: str | Literal[False] | None = False if no_token else token
     serve(

@@ -26,7 +26,7 @@ def command(name: str, directory: Path) -> None:
     Each side of a link needs a pair of its own. Put the .key of every client (a gateway, say) into the server's
     curve_authorized_keys_dir, and the .key of the server where the client's curve_server_key_file points to.
     """
-    from ..curve import write_key_pair  # imports ZeroMQ
+    from ..transport.curve import write_key_pair  # imports ZeroMQ
 
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
         raise ConfigurationError(f"{name!r}: a name is letters, digits, '.', '-' and '_'; it becomes a file's name")

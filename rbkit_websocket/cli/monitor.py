@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..client import Client
-from ..clock import time
 from ..model import Profile, profile_from_answer
 from ..protocol.constants import EventType
 from ..protocol.messages import Event
+from ..system.clock import time
 from .table import hottest
 from .view import Heap, View
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from ..clock import time
 from ..errors import ClientError, CommandFailed, CommandTimeout, ConfigurationError, ConnectionClosed, RbkitError
 from ..protocol import envelope
 from ..protocol.messages import Event, decode_answer, decode_publication, named
+from ..system.clock import time
 from .address import parse_url
 from .connection import Connection, open_connection
 from .publications import Publications, thinned

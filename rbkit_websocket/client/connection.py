@@ -16,9 +16,9 @@ from typing import Any, Final
 import websocket
 from websocket import ABNF
 
-from ..clock import time
 from ..errors import ClientError, ConnectionClosed, ConnectionRefused
 from ..protocol.constants import SUBPROTOCOL
+from ..system.clock import time
 from .address import Address
 from .frames import Frames, TooLong
 from .opening import Opening, reach

@@ -12,7 +12,7 @@ import websocket
 from websocket._http import connect as _connect
 from websocket._http import proxy_info
 
-from ..clock import time
+from ..system.clock import time
 from .address import Address
 
 __all__ = ["Opening", "reach"]

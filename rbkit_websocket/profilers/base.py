@@ -14,9 +14,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
-from ..clock import time
 from ..protocol.codec import pack
 from ..protocol.constants import EventType
+from ..system.clock import time
 
 __all__ = [
     "CALLBACKS",

@@ -15,7 +15,7 @@ from itertools import chain, starmap
 from types import FrameType
 from typing import Any
 
-from .extension import NativeUnavailable, native_module
+from ..native.loader import NativeUnavailable, native_module
 
 __all__ = ["current_frames", "unseen"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .embedded import Address, current_server, ensure_embedded, start_profiling, start_server, stop_server
+from .api import Address, current_server, ensure_embedded, start_profiling, start_server, stop_server
 from .server import Server
 
 __all__ = [

@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
-from ..clock import time
-from ..curve import ServerKeys
-from ..unpatched import original
+from ..system.clock import time
+from ..system.unpatched import original
+from ..transport.curve import ServerKeys
 from .door import Door
 
 __all__ = ["Channels", "Sender"]

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
-from ..clock import time
-from ..profilers.snapshot import usual_method
-from ..profilers.stacks import stacks
-from ..profilers.tracing import MAX_PATTERNS, good_pattern
+from ..profilers.greenlets.stacks import stacks
+from ..profilers.heap.snapshot import usual_method
+from ..profilers.memory.traced_objects import MAX_PATTERNS, good_pattern
 from ..protocol.codec import pack
 from ..protocol.constants import OK, PROTOCOL_VERSION, EventType, Field
-from ..started import process_name
+from ..system.clock import time
+from ..system.started import process_name
 from .jobs import collect_garbage, snapshot
 from .snapshots import HANDLERS as SNAPSHOT_HANDLERS
 from .status import status

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, Final
 
-from ..clock import time
 from ..errors import NoRoom, ProtocolError
-from ..headroom import require_descriptors
-from ..local.wire import COMMANDS, OK, PUBLICATIONS, REFUSED, Splitter, head
+from ..system.clock import time
+from ..system.headroom import require_descriptors
+from ..transport.wire import COMMANDS, OK, PUBLICATIONS, REFUSED, Splitter, head
 
 __all__ = ["Door"]
 

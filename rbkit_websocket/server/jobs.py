@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING, Final
 
-from ..clock import time
-from ..profilers.heap import dump_event
-from ..profilers.snapshot import SnapshotRefused
+from ..profilers.heap.python_walk import dump_event
+from ..profilers.heap.snapshot import SnapshotRefused
 from ..protocol.codec import pack
 from ..protocol.constants import OK
+from ..system.clock import time
 from .publisher import Pace
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final
 
-from ..clock import time
-from ..loaded import loaded
 from ..profilers.base import Host, QuietCollector
-from ..profilers.greenlets import EventLoop
-from ..unpatched import original
+from ..profilers.greenlets.registry import EventLoop
+from ..system.clock import time
+from ..system.loaded import loaded
+from ..system.unpatched import original
 
 __all__ = ["AppThread", "make_host", "tell"]
 

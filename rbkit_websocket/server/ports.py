@@ -13,8 +13,8 @@ from typing import Any, Final
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from ..clock import time
-from ..headroom import descriptors_left
+from ..system.clock import time
+from ..system.headroom import descriptors_left
 
 __all__ = ["Ports"]
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, Literal
 
-from ..clock import time
-from ..profilers.aggregate import CpuProfiler
 from ..profilers.base import Host, Profiler, event
-from ..profilers.census import Census
-from ..profilers.gcstats import GcWatch, gc_stats
-from ..profilers.greenlets import GreenletRegistry
-from ..profilers.memory import MemoryProfile
-from ..profilers.requests import REQUESTS
-from ..profilers.tracing import ObjectTracer
+from ..profilers.cpu.aggregate import CpuProfiler
+from ..profilers.greenlets.registry import GreenletRegistry
+from ..profilers.memory.census import Census
+from ..profilers.memory.profile import MemoryProfile
+from ..profilers.memory.traced_objects import ObjectTracer
+from ..profilers.process.gcstats import GcWatch, gc_stats
+from ..profilers.requests.tracker import REQUESTS
 from ..protocol.codec import figure
 from ..protocol.constants import GC_STATS_INTERVAL, EventType
+from ..system.clock import time
 from .publisher import Publisher
 from .wishes import Wishes
 

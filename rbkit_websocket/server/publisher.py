@@ -6,10 +6,10 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from ..clock import time
 from ..profilers.base import array_header
 from ..protocol.codec import pack
 from ..protocol.constants import COLLECTION_INTERVAL, COLLECTION_SIZE, EventType
+from ..system.clock import time
 
 __all__ = ["Pace", "Publisher"]
 

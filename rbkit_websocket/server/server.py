@@ -17,14 +17,14 @@ from functools import partial
 from typing import Any, Final
 
 from .. import __version__
-from ..clock import time
-from ..curve import ServerKeys
 from ..errors import NoRoom, ServerStartError
-from ..headroom import require_descriptors, require_threads
 from ..profilers.base import Host, QuietCollector
-from ..profilers.blocked import LoopWatch
+from ..profilers.greenlets.blocked import LoopWatch
 from ..protocol.codec import pack
-from ..started import title
+from ..system.clock import time
+from ..system.headroom import require_descriptors, require_threads
+from ..system.started import title
+from ..transport.curve import ServerKeys
 from . import commands
 from .channels import Channels, Sender
 from .originals import AppThread, make_host, tell
@@ -50,7 +50,7 @@ class Server:
         req: ZeroMQ endpoints to take commands on; empty for none.
         path: of a Unix socket to do both on, without libzmq, in a directory of the user's own; None for none.
         curve: the keys of its TCP endpoints; None: they are open. What is a file is guarded by the file system.
-        server_id: its identity, see :func:`rbkit_websocket.discovery.new_id`.
+        server_id: its identity, see :func:`rbkit_websocket.fleet.records.new_id`.
         application: what people call the application.
         linger: seconds that profilers which a command started go on without subscribers.
         snapshot_rate: bytes a second of a heap snapshot.

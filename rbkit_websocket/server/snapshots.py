@@ -36,11 +36,11 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Final
 
-from ..clock import time
 from ..profilers.base import array_header
-from ..profilers.dumpfile import directories
-from ..profilers.snapshot import Snapshot, SnapshotRefused
+from ..profilers.heap.dumpfile import directories
+from ..profilers.heap.snapshot import Snapshot, SnapshotRefused
 from ..protocol.codec import pack_map
+from ..system.clock import time
 
 if TYPE_CHECKING:
     from .server import Server
@@ -57,7 +57,7 @@ class Snapshots:
 
     Args:
         server: the server.
-        fork, pause: see :class:`~rbkit_websocket.profilers.snapshot.Snapshot`.
+        fork, pause: see :class:`~rbkit_websocket.profilers.heap.snapshot.Snapshot`.
         runtime_dir: a directory of our own, in case there is no other place for a file.
     """
 

@@ -20,10 +20,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from .. import sessions
-from ..profilers.procfs import SELF_STATUS, fields
-from ..profilers.requests import REQUESTS
-from ..profilers.stacks import innermost_frames
+from ..fleet import sessions
+from ..profilers.greenlets.stacks import innermost_frames
+from ..profilers.process.procfs import SELF_STATUS, fields
+from ..profilers.requests.tracker import REQUESTS
 
 if TYPE_CHECKING:
     from .server import Server

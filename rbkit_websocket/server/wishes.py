@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Generic, TypeVar
 
-from ..clock import time
+from ..system.clock import time
 
 __all__ = ["Wishes"]
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import zmq
 
-from ..clock import time
-from ..curve import ServerKeys
-from ..zmqcontext import new_context
+from ..system.clock import time
+from ..transport.curve import ServerKeys
+from ..transport.zmqcontext import new_context
 from .door import MAX_COMMAND
 from .ports import Ports
 

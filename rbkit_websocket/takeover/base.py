@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from gevent.socket import socket
 
-from ..loaded import loaded
+from ..system.loaded import loaded
 
 __all__ = ["BufferedTakeover", "StartResponse", "Takeover", "gunicorn_worker", "worker_leaving"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..serving import CherootRequest, find
+from .serving import CherootRequest, find
 from .threaded import ThreadTakeover, read_ahead
 
 __all__ = ["Cheroot"]

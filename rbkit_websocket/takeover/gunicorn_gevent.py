@@ -11,8 +11,8 @@ from typing import Any
 
 from gevent.socket import socket
 
-from ..serving import GunicornRequest, find
 from .base import BufferedTakeover
+from .serving import GunicornRequest, find
 
 __all__ = ["GunicornGevent", "pipelined"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..loaded import loaded
+from ..system.loaded import loaded
 from .base import gunicorn_worker
 from .gunicorn_gevent import pipelined
 from .threaded import ThreadTakeover

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..loaded import loaded
-from ..serving import find
+from ..system.loaded import loaded
+from .serving import find
 
 __all__ = ["close_behind_answer"]
 

@@ -15,8 +15,8 @@ import socketserver
 from collections.abc import Callable
 from typing import Any
 
-from ..serving import HttpServerRequest, find
 from .base import StartResponse
+from .serving import HttpServerRequest, find
 from .threaded import ThreadTakeover, read_ahead
 
 __all__ = ["HttpServer"]

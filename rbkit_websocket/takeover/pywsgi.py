@@ -12,8 +12,8 @@ from typing import Any
 from gevent.pywsgi import Input
 from gevent.socket import socket
 
-from ..serving import PywsgiRequest, find
 from .base import Takeover
+from .serving import PywsgiRequest, find
 
 __all__ = ["Pywsgi"]
 

@@ -12,9 +12,9 @@ import re
 import sys
 from typing import Any, Final
 
-from ..loaded import loaded
-from ..serving import find
+from ..system.loaded import loaded
 from .base import gunicorn_worker
+from .serving import find
 
 __all__ = ["hidden", "reason"]
 

@@ -19,7 +19,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
 from gevent.socket import socket
 
-from ..headroom import with_room
+from ..system.headroom import with_room
 from .base import BufferedTakeover, StartResponse, worker_leaving
 
 __all__ = ["ThreadTakeover", "read_ahead"]

@@ -12,8 +12,8 @@ import functools
 from importlib import import_module
 from typing import Any
 
-from ..handshake import is_ours
-from ..loaded import loaded
+from ..system.loaded import loaded
+from ..websocket.handshake import is_ours
 from .pywsgi import Pywsgi
 
 __all__ = ["PywsgiWebSocketHandler", "install"]

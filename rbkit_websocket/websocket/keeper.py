@@ -16,7 +16,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
 from gevent.monkey import get_original
 
-from ..clock import time
+from ..system.clock import time
 from .hubs import call_in
 from .session import LEAVING_TIMEOUT, Session
 

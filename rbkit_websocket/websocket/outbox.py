@@ -20,7 +20,7 @@ import gevent
 from gevent.event import Event
 from gevent.socket import socket, wait_write
 
-from ..clock import time
+from ..system.clock import time
 from .turns import Turn
 
 __all__ = ["Outbox"]

@@ -14,8 +14,8 @@ from typing import Final
 from gevent.event import Event
 from gevent.socket import socket
 
-from ..clock import time
-from .hardened import Closed, HardenedWebSocket, encode_close, encode_frame
+from ..system.clock import time
+from .frames import Closed, HardenedWebSocket, encode_close, encode_frame
 from .outbox import Outbox
 from .turns import TURN, Turn
 

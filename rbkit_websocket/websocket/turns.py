@@ -12,7 +12,7 @@ from typing import Any, Final
 import gevent
 from gevent.hub import Hub, Waiter
 
-from ..clock import time
+from ..system.clock import time
 
 __all__ = ["TURN", "Turn", "give_way"]
 

@@ -66,7 +66,7 @@ def downloads(chromium: webdriver.Chrome, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def bundle() -> None:
     """The built dashboard; without it these tests skip, except in CI."""
-    from rbkit_websocket.dashboard import bundle
+    from rbkit_websocket.http.dashboard import bundle
 
     if not (bundle.FOLDER / "index.html").exists():
         if os.environ.get("CI"):

@@ -20,7 +20,7 @@ from support.rawclient import RawClient, RbkitConnection, connect_rbkit, upgrade
 from support.servers import ALL, SERVERS, TOKEN, WebServer
 from support.waiting import scaled, wait_until
 
-from rbkit_websocket.discovery import application_key
+from rbkit_websocket.fleet.records import application_key
 from rbkit_websocket.protocol.messages import decode_answer, decode_publication
 
 STARTED = ["--config", gunicorn_started.__file__]

@@ -23,7 +23,7 @@ from support.tcpserver import TcpServer
 from support.waiting import scaled, wait_until
 
 from rbkit_websocket import ConnectionClosed, connect
-from rbkit_websocket.curve import write_key_pair
+from rbkit_websocket.transport.curve import write_key_pair
 
 TOKEN = "long-enough-for-this"
 

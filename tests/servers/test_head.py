@@ -12,7 +12,8 @@ import pytest
 from support.rawclient import RawClient, upgrade_request
 from support.servers import SELF_REFUSING, TOKEN, WebServer
 
-from rbkit_websocket.dashboard import bundle, pages
+from rbkit_websocket.http.dashboard import bundle
+from rbkit_websocket.http.pages import pages
 
 from .conftest import target
 

@@ -17,7 +17,7 @@ import pytest
 from support.embeddedpeer import Peer
 from support.waiting import scaled, wait_until
 
-from rbkit_websocket.profilers import snapshot
+from rbkit_websocket.profilers.heap import snapshot
 
 OBJECTS = int(os.environ.get("RBKIT_TEST_HEAP_OBJECTS", "300000"))
 MOST_GROWTH = 100 << 20

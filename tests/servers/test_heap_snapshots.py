@@ -19,7 +19,7 @@ import rbkit_websocket
 from rbkit_websocket.client import Client
 from rbkit_websocket.errors import CommandFailed
 from rbkit_websocket.model import Heap, diff
-from rbkit_websocket.profilers import snapshot
+from rbkit_websocket.profilers.heap import snapshot
 from rbkit_websocket.protocol.constants import EventType
 
 WORKERS = {"gevent": SERVERS["gunicorn-gevent"], "gthread": THREADED["gunicorn-gthread"]}

@@ -20,7 +20,7 @@ from support.tcpserver import TcpServer
 from support.waiting import scaled, wait_until
 
 from rbkit_websocket import ConnectionClosed, ConnectionRefused, connect
-from rbkit_websocket.curve import write_key_pair
+from rbkit_websocket.transport.curve import write_key_pair
 
 TOKEN = "long-enough-for-this"
 PORTS = (5555, 5556)

@@ -30,8 +30,8 @@ CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 WORKER = """
 import json, os, sys
-from rbkit_websocket import discovery
-from rbkit_websocket.config import Settings
+from rbkit_websocket.fleet import records as discovery
+from rbkit_websocket.options import Settings
 from rbkit_websocket.server import ensure_embedded
 settings = Settings(name="shop")
 endpoints = ensure_embedded(settings)

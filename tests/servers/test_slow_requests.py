@@ -15,7 +15,7 @@ from support.rawclient import RbkitConnection, connect_rbkit
 from support.servers import SERVERS, THREADED, TOKEN, WebServer
 from support.waiting import wait_until
 
-from rbkit_websocket.discovery import Record, listing
+from rbkit_websocket.fleet.records import Record, listing
 
 
 def records(web: WebServer, workers: int) -> list[Record]:

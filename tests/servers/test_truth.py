@@ -14,7 +14,7 @@ from support.native import REASON
 from support.servers import SERVERS, THREADED, WebServer
 from support.waiting import wait_until
 
-from rbkit_websocket.discovery import listing
+from rbkit_websocket.fleet.records import listing
 
 REQUESTS = 4
 

@@ -11,7 +11,7 @@ from support.rawclient import RawClient, upgrade_request
 from support.servers import SELF_REFUSING, UNSUPPORTED, WebServer
 from support.waiting import wait_until
 
-from rbkit_websocket.takeover import refusal
+from rbkit_websocket.takeover.registry import refusal
 
 from .conftest import target
 

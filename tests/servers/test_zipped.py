@@ -12,7 +12,7 @@ from support.rawclient import connect_rbkit
 from support.servers import SERVERS, TOKEN
 
 import rbkit_websocket
-from rbkit_websocket.dashboard import bundle
+from rbkit_websocket.http.dashboard import bundle
 from rbkit_websocket.protocol.messages import decode_answer
 
 PACKAGE = Path(rbkit_websocket.__file__).parent

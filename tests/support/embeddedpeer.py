@@ -12,7 +12,7 @@ import msgpack
 import pytest
 import zmq
 
-from rbkit_websocket.profilers.aggregate import CpuProfiler
+from rbkit_websocket.profilers.cpu.aggregate import CpuProfiler
 
 from .waiting import scaled, wait_until
 

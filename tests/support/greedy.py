@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rbkit_websocket import RbkitWebsocket
-from rbkit_websocket.unpatched import original
+from rbkit_websocket.system.unpatched import original
 
 _stopped = False
 

@@ -14,8 +14,8 @@ from typing import Any
 import msgpack
 
 from rbkit_websocket.profilers.base import class_name
-from rbkit_websocket.profilers.dumpfile import DumpFile, directories, open_unnamed
-from rbkit_websocket.profilers.snapshot import native
+from rbkit_websocket.profilers.heap.dumpfile import DumpFile, directories, open_unnamed
+from rbkit_websocket.profilers.heap.snapshot import native
 
 from .waiting import wait_until
 

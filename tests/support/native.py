@@ -16,7 +16,7 @@ import pytest
 
 from rbkit_websocket import RbkitWebsocket
 from rbkit_websocket.profilers.base import Host
-from rbkit_websocket.profilers.native import NativeSampler, NativeUnavailable, native_module
+from rbkit_websocket.profilers.cpu.native import NativeSampler, NativeUnavailable, native_module
 from rbkit_websocket.server.originals import AppThread, make_host
 
 from .waiting import scaled

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from rbkit_websocket.profilers.tracer import TracerUnavailable, trace_module
+from rbkit_websocket.profilers.memory.exact_tracer import TracerUnavailable, trace_module
 
 from .native import python
 
@@ -27,7 +27,7 @@ native = pytest.mark.skipif(bool(REASON), reason=f"no native tracing: {REASON}")
 
 # In a process of its own: where the tracer does what nobody expects, that one ends, and says where.
 PROBE = """
-from rbkit_websocket.profilers.tracer import _references_fail, trace_module
+from rbkit_websocket.profilers.memory.exact_tracer import _references_fail, trace_module
 print(_references_fail(trace_module()), end="")
 """
 TRUE_MECHANISMS = [mechanism for mechanism in MECHANISMS if mechanism == _trace.HOOKS or not python(PROBE)]

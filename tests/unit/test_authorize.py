@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rbkit_websocket.authorize import Gate
 from rbkit_websocket.errors import Rejected
+from rbkit_websocket.http.gate import Gate
 
 TOKEN = "open-sesame+&%="
 

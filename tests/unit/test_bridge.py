@@ -12,8 +12,8 @@ import zmq
 from support.ports import free_port
 from support.waiting import scaled
 
+from rbkit_websocket.bridge.commands import Requests
 from rbkit_websocket.bridge.feed import Feed
-from rbkit_websocket.bridge.requests import Requests
 from rbkit_websocket.bridge.zmqlink import bridge_socket
 
 # time.sleep is not patched in the tests' process: it blocks the event loop, as an application's own code may.

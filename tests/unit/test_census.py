@@ -16,7 +16,7 @@ from support.tracing import _trace, native
 from support.waiting import scaled, wait_until
 
 from rbkit_websocket.profilers.base import Host, class_name
-from rbkit_websocket.profilers.census import SHARE, SHORTEST_INTERVAL, Census
+from rbkit_websocket.profilers.memory.census import SHARE, SHORTEST_INTERVAL, Census
 
 HERE = __name__
 
@@ -268,7 +268,7 @@ def test_frozen_objects_are_counted_or_said_to_be_left_out(census: Census) -> No
 def test_a_census_that_is_disturbed_all_the_time_says_so(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     census = Census(host)
     good = complete(census)
-    monkeypatch.setattr("rbkit_websocket.profilers.census.SLICE_USEC", 1)
+    monkeypatch.setattr("rbkit_websocket.profilers.memory.census.SLICE_USEC", 1)
     census.switch(False)
     census.switch(True)
 

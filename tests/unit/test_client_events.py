@@ -16,12 +16,7 @@ from support.waiting import scaled, wait_until
 from websockets.exceptions import ConnectionClosed as PeerConnectionClosed
 from websockets.sync.server import ServerConnection
 
-from rbkit_websocket import (
-    ConfigurationError,
-    ConnectionClosed,
-    ConnectionRefused,
-    connect,
-)
+from rbkit_websocket import ConfigurationError, ConnectionClosed, ConnectionRefused, connect
 from rbkit_websocket.protocol.constants import EventType
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"

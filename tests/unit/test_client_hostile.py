@@ -60,7 +60,7 @@ CLIENT = """
 import json, re
 from pathlib import Path
 from rbkit_websocket import connect
-from rbkit_websocket.clock import time
+from rbkit_websocket.system.clock import time
 import websocket
 url, seconds = URL, SECONDS
 def highest(): return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024

@@ -7,10 +7,7 @@ import pytest
 from support.clientpeer import collection
 from support.standin import RECORDINGS
 
-from rbkit_websocket import (
-    ConfigurationError,
-    connect,
-)
+from rbkit_websocket import ConfigurationError, connect
 from rbkit_websocket.client.address import parse_url
 from rbkit_websocket.client.publications import Publications, thinned
 from rbkit_websocket.protocol.counter import Gaps, message_counter

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from rbkit_websocket.config import Settings, check_port, default_name, is_enabled
 from rbkit_websocket.errors import ConfigurationError
+from rbkit_websocket.options import Settings, check_port, default_name, is_enabled
 
 ENDPOINTS = {"pub_endpoint": "tcp://10.0.0.1:5555", "req_endpoint": "tcp://10.0.0.1:5556"}
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from rbkit_websocket.profilers.culprits import by_line
+from rbkit_websocket.profilers.greenlets.culprits import by_line
 
 APP = "/srv/shop/views.py"
 LIBRARY = "/venv/lib/python3.11/site-packages/requests/api.py"

@@ -12,7 +12,7 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 from rbkit_websocket import RbkitWebsocket
-from rbkit_websocket.dashboard import bundle
+from rbkit_websocket.http.dashboard import bundle
 
 SCRIPT = b"console.log('the dashboard');" * 40
 

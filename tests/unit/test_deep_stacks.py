@@ -14,10 +14,10 @@ from support.embeddedpeer import profile_of
 from support.native import REASON, middleware, native_host, request
 from support.waiting import scaled, wait_until
 
-from rbkit_websocket.profilers.aggregate import CpuProfiler
-from rbkit_websocket.profilers.cpu import walk
+from rbkit_websocket.profilers.cpu.aggregate import CpuProfiler
+from rbkit_websocket.profilers.cpu.sampler import walk
 from rbkit_websocket.profilers.frames import current_frames
-from rbkit_websocket.profilers.stacks import stack_of
+from rbkit_websocket.profilers.greenlets.stacks import stack_of
 
 # Before Python 3.11 a call of Python's takes the C stack as well.
 DEPTHS = [200, 600, 3000] + [30_000] * (sys.version_info >= (3, 11))

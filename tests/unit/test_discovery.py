@@ -18,10 +18,11 @@ from pathlib import Path
 import pytest
 from support.waiting import scaled
 
-from rbkit_websocket import discovery, liveness
-from rbkit_websocket.discovery import Record, application_key, find, listing, runtime_directory
 from rbkit_websocket.errors import RuntimeDirectoryError
-from rbkit_websocket.tokenfile import generated_token
+from rbkit_websocket.fleet import liveness
+from rbkit_websocket.fleet import records as discovery
+from rbkit_websocket.fleet.records import Record, application_key, find, listing, runtime_directory
+from rbkit_websocket.fleet.tokenfile import generated_token
 
 APP = "shop"
 
@@ -320,7 +321,7 @@ def test_a_record_with_values_of_other_kinds_hides_no_other(directory: Path, cha
 
 def test_a_record_is_never_read_half_written(directory: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from rbkit_websocket.discovery import Record\n"
+        "import sys; from pathlib import Path; from rbkit_websocket.fleet.records import Record\n"
         "import os\n"
         "d = Path(sys.argv[1]); n = 0\n"
         "print(flush=True)\n"
@@ -380,7 +381,7 @@ def test_a_token_that_is_held_is_put_back_and_gives_way_to_one_that_is_there(dir
 
 def test_workers_that_race_get_one_token_and_one_makes_it(directory: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from rbkit_websocket.tokenfile import generated_token\n"
+        "import sys, time; from pathlib import Path; from rbkit_websocket.fleet.tokenfile import generated_token\n"
         "print(flush=True); input()\n"
         "print(*generated_token(Path(sys.argv[1]), 'shop'))\n"
     )
@@ -562,7 +563,7 @@ PRELUDE = f"""
 import os, socket, sys
 from collections.abc import Iterator
 from pathlib import Path
-from rbkit_websocket.discovery import *
+from rbkit_websocket.fleet.records import *
 from rbkit_websocket.errors import RuntimeDirectoryError
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 def attempt(action):

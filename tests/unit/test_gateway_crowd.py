@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rbkit_websocket.cli.gateway_connections import Crowd
+from rbkit_websocket.gateway.connections import Crowd
 
 
 def test_nobody_leaves_while_there_is_room() -> None:

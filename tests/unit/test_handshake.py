@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rbkit_websocket.errors import Rejected
-from rbkit_websocket.handshake import accept_headers, is_ours, query, validate
+from rbkit_websocket.websocket.handshake import accept_headers, is_ours, query, validate
 
 GOOD = {
     "REQUEST_METHOD": "GET",

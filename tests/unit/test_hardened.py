@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from support.rawclient import close_payload, encode
 
-from rbkit_websocket.websocket.hardened import (
+from rbkit_websocket.websocket.frames import (
     MAX_FRAGMENTS,
     Closed,
     HardenedWebSocket,

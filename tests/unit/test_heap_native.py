@@ -28,7 +28,7 @@ from support.touchy import EvilKey, Forbidden, Touchy
 from support.waiting import scaled, wait_until
 
 from rbkit_websocket.profilers.base import class_name
-from rbkit_websocket.profilers.snapshot import native
+from rbkit_websocket.profilers.heap.snapshot import native
 
 pytestmark = pytest.mark.skipif(native is None, reason="the extension module _heap has not been built")
 
@@ -297,7 +297,7 @@ def test_signals_are_as_they_were_in_the_parent() -> None:
 def test_the_child_dies_with_its_parent() -> None:
     result = run("""
         import os
-        from rbkit_websocket.profilers import _heap
+        from rbkit_websocket.native import _heap
         pid, reports, _ = _heap.fork_dump(os.open("/tmp", os.O_TMPFILE | os.O_RDWR), 300, 30.0)
         print(pid, flush=True)
         os._exit(0)
@@ -356,7 +356,7 @@ def test_a_child_that_somebody_else_has_reaped_counts_as_gone() -> None:
 def test_the_interpreters_hooks_around_a_fork_do_not_run() -> None:
     result = run("""
         import os, time
-        from rbkit_websocket.profilers import _heap
+        from rbkit_websocket.native import _heap
         os.register_at_fork(before=lambda: print("before"), after_in_child=lambda: print("child"))
         pid, reports, _ = _heap.fork_dump(os.open("/tmp", os.O_TMPFILE | os.O_RDWR))
         while not _heap.reap(pid):

@@ -17,9 +17,9 @@ from rbkit_websocket.bridge import probe
 from rbkit_websocket.bridge.feed import Feed
 from rbkit_websocket.bridge.sources import publications
 from rbkit_websocket.errors import ProtocolError
-from rbkit_websocket.local import LocalConnection
-from rbkit_websocket.local.wire import COMMANDS, Splitter, head
 from rbkit_websocket.server.server import Server
+from rbkit_websocket.transport import LocalConnection
+from rbkit_websocket.transport.wire import COMMANDS, Splitter, head
 
 
 def message(text: bytes) -> bytes:

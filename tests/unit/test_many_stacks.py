@@ -12,8 +12,8 @@ PROGRAM = """
 import json, sys, threading, time
 import gevent, msgpack
 from gevent.event import Event
-from rbkit_websocket.profilers.greenlets import GreenletRegistry
-from rbkit_websocket.profilers.stacks import stacks
+from rbkit_websocket.profilers.greenlets.registry import GreenletRegistry
+from rbkit_websocket.profilers.greenlets.stacks import stacks
 from rbkit_websocket.server.originals import AppThread, make_host
 
 greenlets, threads = int(sys.argv[1]), int(sys.argv[2])

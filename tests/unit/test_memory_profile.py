@@ -17,7 +17,7 @@ from support.native import python
 from support.tracing import native
 from support.waiting import scaled, wait_until
 
-from rbkit_websocket.profilers.gcstats import KEYS
+from rbkit_websocket.profilers.process.gcstats import KEYS
 from rbkit_websocket.server import Server
 
 CREATED, DESTROYED = 0, 1
@@ -291,7 +291,7 @@ def test_a_forked_child_is_not_traced() -> None:
 import gc, os, sys, threading, time, warnings
 warnings.simplefilter("ignore")
 import rbkit_websocket
-from rbkit_websocket.profilers import _trace as trace
+from rbkit_websocket.native import _trace as trace
 class Thing: pass
 server = rbkit_websocket.start_profiling(None, None, enable_cpu_profiling=False)
 while not trace.status()["mechanism"]: time.sleep(0.01)

@@ -17,8 +17,8 @@ import pytest
 from support.native import drained, middleware, native, python, request, spin
 from support.waiting import scaled, wait_until
 
-from rbkit_websocket.profilers.native import NativeSampler, default_signal
-from rbkit_websocket.profilers.requests import REQUESTS
+from rbkit_websocket.profilers.cpu.native import NativeSampler, default_signal
+from rbkit_websocket.profilers.requests.tracker import REQUESTS
 
 pytestmark = [native, pytest.mark.usefixtures("way")]
 
@@ -148,8 +148,8 @@ PROGRAM = """
 import faulthandler, sys, threading, time
 faulthandler.enable()
 from rbkit_websocket import RbkitWebsocket
-from rbkit_websocket.profilers.requests import REQUESTS
-from rbkit_websocket.profilers.native import NativeSampler
+from rbkit_websocket.profilers.requests.tracker import REQUESTS
+from rbkit_websocket.profilers.cpu.native import NativeSampler
 from rbkit_websocket.server.originals import AppThread, make_host
 sampler = NativeSampler(make_host(AppThread()))
 sampler._native.use_signal(WAY == "signal")
@@ -206,7 +206,7 @@ import _xxsubinterpreters as sub
 inner = sub.create() if not hasattr(sub, 'new_config') else sub.create('legacy')
 done = sub.run_string(inner, '''
 try:
-    from rbkit_websocket.profilers import _native
+    from rbkit_websocket.native import _native
     import threading
     _native.start(1000000, threading.get_ident(), 0, set(), (lambda: 0).__code__)
 except (RuntimeError, ImportError) as error:

@@ -19,9 +19,9 @@ from support.embeddedpeer import unpack
 from support.native import drained, names, native
 from support.waiting import scaled
 
-from rbkit_websocket.profilers import fold
-from rbkit_websocket.profilers.fold import folding
-from rbkit_websocket.profilers.native import NativeSampler
+from rbkit_websocket.profilers.cpu import fold
+from rbkit_websocket.profilers.cpu.fold import folding
+from rbkit_websocket.profilers.cpu.native import NativeSampler
 
 pytestmark = native
 
@@ -261,7 +261,7 @@ def test_a_shorter_interval_counts_at_once(sampler: NativeSampler) -> None:
 
 
 def test_a_second_sampler_is_refused(sampler: NativeSampler) -> None:
-    from rbkit_websocket.profilers.aggregate import CpuProfiler
+    from rbkit_websocket.profilers.cpu.aggregate import CpuProfiler
 
     sampler.start()
     profiler = CpuProfiler(sampler._host)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.native import drained, middleware, native, native_host, needs_signal, request, spin
 
-from rbkit_websocket.profilers.native import NativeSampler, default_signal
+from rbkit_websocket.profilers.cpu.native import NativeSampler, default_signal
 
 pytestmark = [native, pytest.mark.usefixtures("way")]
 

@@ -50,7 +50,7 @@ def test_a_thousand_starts_and_stops_leave_nothing(mechanism: int) -> None:
 
 PROGRAM = """
 import gc, os, sys, threading
-from rbkit_websocket.profilers import _trace as trace
+from rbkit_websocket.native import _trace as trace
 class Thing:
     def __init__(self, other=None):
         self.other = other

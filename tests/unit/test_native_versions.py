@@ -10,8 +10,8 @@ from support.native import native, python
 from support.ports import free_port
 from support.tracing import MECHANISMS
 
-from rbkit_websocket.profilers.native import native_module
-from rbkit_websocket.profilers.tracer import trace_module
+from rbkit_websocket.profilers.cpu.native import native_module
+from rbkit_websocket.profilers.memory.exact_tracer import trace_module
 
 pytestmark = native
 
@@ -21,7 +21,7 @@ TESTED = (3, 10) <= sys.version_info[:2] <= (3, 13) and FINAL
 
 
 def test_private_ways_are_open_on_tested_versions_alone() -> None:
-    from rbkit_websocket.profilers import _heap
+    from rbkit_websocket.native import _heap
 
     trace = trace_module()
     by_behaviour = (trace.CAN_HOOK, trace.CAN_REFTRACE)
@@ -85,7 +85,7 @@ def test_every_command_leaves_the_process_alive_and_says_what_it_does() -> None:
 
 STRANGE_EVENTS = """
 import ctypes
-from rbkit_websocket.profilers.tracer import trace_module
+from rbkit_websocket.profilers.memory.exact_tracer import trace_module
 
 trace = trace_module()
 trace.start(trace.REFERENCES, ("*",), 64, False)

@@ -16,7 +16,7 @@ from support.embeddedpeer import Peer, unpack
 from support.oldclients import desktop_objects, read_in_browser
 from support.waiting import scaled, wait_until
 
-from rbkit_websocket.profilers import snapshot
+from rbkit_websocket.profilers.heap import snapshot
 from rbkit_websocket.protocol.codec import figure, pack
 from rbkit_websocket.server import Server
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rbkit_websocket.profilers.base import code_label
-from rbkit_websocket.profilers.owners import called_on_owner
+from rbkit_websocket.profilers.cpu.owners import called_on_owner
 
 
 class Nosy(type):

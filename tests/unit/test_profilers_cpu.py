@@ -15,14 +15,14 @@ import pytest
 from support.embeddedpeer import profile_of, unpack
 from support.waiting import scaled, wait_until
 
-from rbkit_websocket.profilers import aggregate
-from rbkit_websocket.profilers.aggregate import CpuProfiler
 from rbkit_websocket.profilers.base import Host, array_header, code_line
-from rbkit_websocket.profilers.cpu import CpuSampler, Sample
-from rbkit_websocket.profilers.fold import PlainStack
-from rbkit_websocket.profilers.gcstats import GcWatch
-from rbkit_websocket.profilers.requests import track
-from rbkit_websocket.profilers.watching import Watching
+from rbkit_websocket.profilers.cpu import aggregate
+from rbkit_websocket.profilers.cpu.aggregate import CpuProfiler
+from rbkit_websocket.profilers.cpu.fold import PlainStack
+from rbkit_websocket.profilers.cpu.sampler import CpuSampler, Sample
+from rbkit_websocket.profilers.cpu.watching import Watching
+from rbkit_websocket.profilers.process.gcstats import GcWatch
+from rbkit_websocket.profilers.requests.tracker import track
 from rbkit_websocket.server.originals import AppThread, make_host
 
 
@@ -331,7 +331,7 @@ def test_our_own_threads_are_not_seen(profiler: CpuProfiler) -> None:
     profiler.start()
     burn(0.1)
     profile = profile_of(profiler)
-    assert all("profilers/cpu.py" not in frame[2] for frame in profile["frames"])
+    assert all("profilers/cpu/sampler.py" not in frame[2] for frame in profile["frames"])
 
 
 def test_start_and_stop_are_idempotent_and_leave_no_thread(host: Host) -> None:

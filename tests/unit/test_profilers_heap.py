@@ -13,12 +13,13 @@ import pytest
 from support.embeddedpeer import unpack
 from support.touchy import Forbidden, Touchy
 
-from rbkit_websocket.profilers import gcstats, objects, procfs
 from rbkit_websocket.profilers.base import Host, class_name
-from rbkit_websocket.profilers.gcstats import KEYS, GcWatch, gc_stats
-from rbkit_websocket.profilers.greenlets import GreenletRegistry
-from rbkit_websocket.profilers.heap import HeapDump
-from rbkit_websocket.profilers.objects import ObjectWatch
+from rbkit_websocket.profilers.greenlets.registry import GreenletRegistry
+from rbkit_websocket.profilers.heap.python_walk import HeapDump
+from rbkit_websocket.profilers.memory import fallback_tracer as objects
+from rbkit_websocket.profilers.memory.fallback_tracer import ObjectWatch
+from rbkit_websocket.profilers.process import gcstats, procfs
+from rbkit_websocket.profilers.process.gcstats import KEYS, GcWatch, gc_stats
 from rbkit_websocket.server.originals import AppThread, make_host
 
 

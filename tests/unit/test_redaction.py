@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from rbkit_websocket.redaction import hide, redact
+from rbkit_websocket.http.redaction import hide, redact
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,13 @@ from support.native import native
 from support.waiting import wait_until
 
 from rbkit_websocket import RbkitWebsocket, middleware
-from rbkit_websocket.profilers import names
-from rbkit_websocket.profilers.aggregate import CpuProfiler
 from rbkit_websocket.profilers.base import Host
-from rbkit_websocket.profilers.cpu import walk
-from rbkit_websocket.profilers.names import Names
-from rbkit_websocket.profilers.native import native_module
-from rbkit_websocket.profilers.requests import REQUESTS, Request
+from rbkit_websocket.profilers.cpu.aggregate import CpuProfiler
+from rbkit_websocket.profilers.cpu.native import native_module
+from rbkit_websocket.profilers.cpu.sampler import walk
+from rbkit_websocket.profilers.requests import request_names as names
+from rbkit_websocket.profilers.requests.request_names import Names
+from rbkit_websocket.profilers.requests.tracker import REQUESTS, Request
 from rbkit_websocket.server.originals import AppThread, make_host
 
 ENDPOINTS: dict[str, Any] = {

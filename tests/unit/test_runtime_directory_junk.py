@@ -16,18 +16,18 @@ from pathlib import Path
 import pytest
 from support.waiting import scaled
 
-from rbkit_websocket import discovery
-from rbkit_websocket.curve import ServerKeys, write_key_pair
-from rbkit_websocket.discovery import Record, application_key, find, listing
 from rbkit_websocket.errors import RuntimeDirectoryError
-from rbkit_websocket.tokenfile import generated_token
+from rbkit_websocket.fleet import records as discovery
+from rbkit_websocket.fleet.records import Record, application_key, find, listing
+from rbkit_websocket.fleet.tokenfile import generated_token
+from rbkit_websocket.transport.curve import ServerKeys, write_key_pair
 
 APP = "shop"
 
 LISTING = """
 import sys
 from pathlib import Path
-from rbkit_websocket import discovery
+from rbkit_websocket.fleet import records as discovery
 for record in discovery.listing(Path(sys.argv[1]), "shop"):
     print(record.id)
 discovery.sweep(Path(sys.argv[1]))
@@ -211,7 +211,7 @@ def test_a_directory_that_has_gone_lists_nothing(directory: Path) -> None:
 OUT_OF_DESCRIPTORS = """
 import os, resource, sys
 from pathlib import Path
-from rbkit_websocket import discovery
+from rbkit_websocket.fleet import records as discovery
 from rbkit_websocket.errors import RuntimeDirectoryError
 directory = Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))

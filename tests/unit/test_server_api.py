@@ -17,17 +17,10 @@ from support.embeddedpeer import Peer
 from support.ports import free_port
 from support.waiting import wait_until
 
-from rbkit_websocket import discovery
-from rbkit_websocket.config import Settings
 from rbkit_websocket.errors import ConfigurationError, RuntimeDirectoryError, ServerStartError
-from rbkit_websocket.server import (
-    Server,
-    current_server,
-    ensure_embedded,
-    start_profiling,
-    start_server,
-    stop_server,
-)
+from rbkit_websocket.fleet import records as discovery
+from rbkit_websocket.options import Settings
+from rbkit_websocket.server import Server, current_server, ensure_embedded, start_profiling, start_server, stop_server
 
 CANNOT_START = (
     "Rbkit server couldn't bind to socket, check if it is already running. Profiling data will not be available.\n"
@@ -262,7 +255,7 @@ def test_a_directory_that_is_open_to_others_is_refused(runtime_dir: Path) -> Non
 def test_what_a_killed_process_left_is_gone_after_the_next_start(runtime_dir: Path) -> None:
     code = (
         "import sys\n"
-        "from rbkit_websocket.config import Settings\n"
+        "from rbkit_websocket.options import Settings\n"
         "from rbkit_websocket.server import ensure_embedded\n"
         "ensure_embedded(Settings(name='shop'))\n"
         "print('up', flush=True)\n"
@@ -282,7 +275,7 @@ def test_what_a_killed_process_left_is_gone_after_the_next_start(runtime_dir: Pa
 
 def test_a_process_that_ends_by_itself_stops_its_server(runtime_dir: Path) -> None:
     code = (
-        "from rbkit_websocket.config import Settings\n"
+        "from rbkit_websocket.options import Settings\n"
         "from rbkit_websocket.server import ensure_embedded, current_server\n"
         "ensure_embedded(Settings(name='shop'))\n"
         "current_server().process_incoming_request('start_cpu_profiling')\n"
@@ -296,7 +289,7 @@ def test_a_process_that_ends_by_itself_stops_its_server(runtime_dir: Path) -> No
 def test_a_forked_child_has_no_server_and_can_start_its_own(runtime_dir: Path) -> None:
     code = (
         "import gc, json, os, sys, time\n"
-        "from rbkit_websocket.config import Settings\n"
+        "from rbkit_websocket.options import Settings\n"
         "from rbkit_websocket.server import current_server, ensure_embedded, stop_server\n"
         "settings = Settings(name='shop')\n"
         "parent = ensure_embedded(settings)\n"
@@ -343,7 +336,7 @@ def test_a_forked_child_has_no_server_and_can_start_its_own(runtime_dir: Path) -
 def test_a_child_of_a_process_that_only_imported_us_cleans_up_at_its_end(runtime_dir: Path) -> None:
     code = (
         "import os, sys\n"
-        "from rbkit_websocket.config import Settings\n"
+        "from rbkit_websocket.options import Settings\n"
         "from rbkit_websocket.server import ensure_embedded\n"
         "pid = os.fork()\n"
         "if pid: sys.exit(os.waitpid(pid, 0)[1])\n"

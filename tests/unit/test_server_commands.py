@@ -19,7 +19,7 @@ from support.embeddedpeer import Peer, unpack
 from support.waiting import scaled, wait_until
 
 from rbkit_websocket.server import Server
-from rbkit_websocket.started import process_name
+from rbkit_websocket.system.started import process_name
 
 GC_START, GC_END_M, GC_END_S, DUMP, STATS, CPU = 2, 3, 4, 5, 6, 9
 

@@ -7,9 +7,9 @@ from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from rbkit_websocket.redaction import redact
-from rbkit_websocket.serving import HttpServerRequest, find
-from rbkit_websocket.takeover import claim, close_behind_answer, refusal
+from rbkit_websocket.http.redaction import redact
+from rbkit_websocket.takeover.registry import claim, close_behind_answer, refusal
+from rbkit_websocket.takeover.serving import HttpServerRequest, find
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 

@@ -17,11 +17,12 @@ from support.embeddedpeer import Peer, unpack
 from support.program import run
 from support.waiting import wait_until
 
-from rbkit_websocket.profilers import dumpfile, room, snapshot
-from rbkit_websocket.profilers.dumpfile import DumpFile, open_unnamed
-from rbkit_websocket.profilers.heap import HeapDump
-from rbkit_websocket.profilers.room import Needs, shortage
-from rbkit_websocket.profilers.snapshot import Snapshot
+from rbkit_websocket.profilers.heap import dumpfile, snapshot
+from rbkit_websocket.profilers.heap import fork_room as room
+from rbkit_websocket.profilers.heap.dumpfile import DumpFile, open_unnamed
+from rbkit_websocket.profilers.heap.fork_room import Needs, shortage
+from rbkit_websocket.profilers.heap.python_walk import HeapDump
+from rbkit_websocket.profilers.heap.snapshot import Snapshot
 from rbkit_websocket.server import Server, snapshots
 
 MIB = 1 << 20
@@ -379,8 +380,8 @@ def test_a_system_that_tells_nothing_is_trusted(tmp_path: Path) -> None:
 def test_a_limit_of_the_address_space_refuses_a_child() -> None:
     script = """
         import resource
-        from rbkit_websocket.profilers.procfs import fields
-        from rbkit_websocket.profilers.room import needs, shortage
+        from rbkit_websocket.profilers.process.procfs import fields
+        from rbkit_websocket.profilers.heap.fork_room import needs, shortage
         from pathlib import Path
         size = fields(Path("/proc/self/status"))["VmSize"]
         resource.setrlimit(resource.RLIMIT_AS, (size + (4 << 20), resource.RLIM_INFINITY))

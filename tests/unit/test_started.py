@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.embeddedpeer import Peer
 
-from rbkit_websocket.started import command_line, process_name, title
+from rbkit_websocket.system.started import command_line, process_name, title
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ EMBEDDED = """
     del sys.modules["__main__"]
 
     from rbkit_websocket import RbkitWebsocket, start_server, stop_server
-    from rbkit_websocket.config import Settings
+    from rbkit_websocket.options import Settings
     from rbkit_websocket.server import ensure_embedded
 
     assert stop_server() is False

@@ -11,7 +11,7 @@ from typing import Any
 import gevent
 import pytest
 
-from rbkit_websocket.takeover import refusal
+from rbkit_websocket.takeover.registry import refusal
 from rbkit_websocket.takeover.threaded import read_ahead
 from rbkit_websocket.websocket.hubs import call_in
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from support.waiting import scaled
 
-from rbkit_websocket import discovery
-from rbkit_websocket.config import Settings
-from rbkit_websocket.discovery import Record
-from rbkit_websocket.liveness import process_start
-from rbkit_websocket.runtime import Runtime
-from rbkit_websocket.tokenfile import generated_token
+from rbkit_websocket.fleet import records as discovery
+from rbkit_websocket.fleet.liveness import process_start
+from rbkit_websocket.fleet.records import Record
+from rbkit_websocket.fleet.tokenfile import generated_token
+from rbkit_websocket.http.runtime import Runtime
+from rbkit_websocket.options import Settings
 
 APP = "shop"
 HELD = "what-the-siblings-hold"

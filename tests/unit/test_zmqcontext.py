@@ -7,7 +7,7 @@ from support.program import run
 # libzmq gives a context 1023 sockets unless it is told otherwise before its first one; later it does not listen.
 PROGRAM = """
 import resource, zmq
-from rbkit_websocket import zmqcontext
+from rbkit_websocket.transport import zmqcontext
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 65536, hard))
 context = zmqcontext.new_context()

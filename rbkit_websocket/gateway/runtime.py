@@ -1,0 +1,115 @@
+"""The servers behind a gateway: chosen by name, listed with what they say of themselves, changed while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from ..bridge.probe import Status, ask_status
+from ..errors import NoSuchServer
+from ..http.runtime import Endpoints, Runtime
+from ..options import Settings
+from ..websocket.session import Session
+from .serverlist import NamedServer
+
+__all__ = ["GatewayRuntime"]
+
+# Seconds for all servers together: they may be a continent away.
+_PATIENCE: Final = 1.0
+
+
+class GatewayRuntime(Runtime):
+    """What the sessions of a gateway need.
+
+    Args:
+        settings: of the gateway.
+        servers: at least one; names are unique.
+
+    Attributes:
+        named: the servers now.
+    """
+
+    def __init__(self, settings: Settings, servers: Sequence[NamedServer]) -> None:
+        super().__init__(settings)
+        self.named = tuple(servers)
+        self._sessions: dict[Session, Endpoints] = {}
+
+    def replace(self, servers: Sequence[NamedServer]) -> None:
+        """Other servers from now on. Sessions of those that have left or changed are closed with 1001."""
+        before = self.named
+        self.named = tuple(servers)
+        names = {_endpoints(server): server.name for server in before}
+        # Several names may stand for one server: it stays as long as one of them does.
+        stay = {_endpoints(server) for server in self.named if server in before}
+        for session, endpoints in tuple(self._sessions.items()):
+            name = names.get(endpoints)
+            if name is not None and endpoints not in stay:
+                left = name not in {server.name for server in self.named}
+                verb = "has left" if left else "has changed in"
+                session.close(1001, f"server {name!r} {verb} the gateway's list{'' if left else '; connect again'}")
+
+    def own_endpoints(self) -> Endpoints:
+        """Of whoever names no server: the first that answers, or else is there."""
+        if len(self.named) > 1:
+            asked = list(zip(self.named, self._ask(), strict=True))
+            for found in ("answered", "reachable"):
+                for server, status in asked:
+                    if getattr(status, found) and server in self.named:  # there may be others by now
+                        return _endpoints(server)
+        return _endpoints(self.named[0])
+
+    def endpoints(self, server_id: str | None) -> Endpoints:
+        """The server of that name.
+
+        Raises:
+            NoSuchServer: there is none.
+        """
+        if not server_id:
+            return self.own_endpoints()
+        for server in self.named:
+            if server.name == server_id:
+                return _endpoints(server)
+        raise NoSuchServer(server_id, self.settings.mount)
+
+    def servers(self) -> list[dict[str, Any]]:
+        """All of them, in the order given. ``alive`` is whether it answered within a second, ``problem`` why not."""
+        return [
+            {
+                "id": server.name,
+                "name": server.name,
+                "pid": status.number("pid"),
+                "application": status.text("application"),
+                "started": status.number("started"),
+                "alive": status.answered,
+                "rss": status.number("rss"),
+                "requests": status.number("requests"),
+                "sessions": status.number("sessions"),
+                "problem": _problem(status),
+            }
+            for server, status in zip(self.named, self._ask(), strict=True)
+        ]
+
+    def _ask(self) -> Any:
+        return ask_status([(server.req, server.keys) for server in self.named], _PATIENCE)
+
+    @contextmanager
+    def using(self, endpoints: Endpoints, session: Session) -> Iterator[None]:
+        """Knows which session is whose, so that :meth:`replace` can end it."""
+        self._sessions[session] = endpoints
+        try:
+            yield
+        finally:
+            del self._sessions[session]
+
+
+def _problem(status: Status) -> str | None:
+    if status.answered:
+        return None
+    if status.reachable:
+        return f"does not answer within {_PATIENCE:g} s: it is busy, with a snapshot say, or stuck"
+    return status.problem or "not reachable"
+
+
+def _endpoints(server: NamedServer) -> Endpoints:
+    return Endpoints(server.pub, server.req, server.keys)

@@ -1,0 +1,1 @@
+"""Where a CPU sample is taken, added up and packed."""

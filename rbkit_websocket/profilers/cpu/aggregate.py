@@ -1,0 +1,468 @@
+"""CPU samples, kept twice: aggregated for those who poll, and as protocol events for those who subscribe.
+
+``cpu_profile [cursor]`` answers with one map of string keys. Every sample weighs time *and* CPU time, so which of them
+is looked at is the choice of whoever looks, and so is whether waiting requests are:
+
+===========================  ==========================================================================================
+``cursor``                   int: what to send next time, to get what comes after this answer
+``running``                  bool: whether the sampler is on
+``clock``                    ``"cpu"`` or ``"wall"``: what ``weight_us`` is, and what published samples are worth;
+                             chosen by ``use_cpu_time`` and ``use_wall_time``, by one client for all. For old readers
+``interval_us``              int: the interval in force, the shortest that is asked for
+``effective_interval_us``    int: how far two looks at the process are really apart
+``since``, ``until``         float: wall-clock milliseconds, what the answer covers
+``samples``                  int: how many samples it adds up
+``wall_us``                  int: microseconds of all threads, the sum of ``wall_us`` of the stacks that do not wait
+``cpu_us``                   int: microseconds of CPU time that all threads have used, the sum of the stacks' ``cpu_us``
+``waiting_us``               int: microseconds of parked greenlets, the sum of ``wall_us`` of the stacks that wait
+``weight_us``                int: the sum of the stacks' ``weight_us``
+``lost_us``                  int: of ``wall_us`` and ``waiting_us``, what was sampled since the cursor and is no longer
+                             kept (5 minutes are, or less where stacks are very many)
+``watching``                 ``{"since": float, "until": float, "server_us": int, "sampler_us": int,
+                             "application_us": int}``: what it has cost to watch, see below
+``frames``                   list of ``[name, label, file, first_line, line]``: str, str, str, int, int
+``stacks``                   list of ``{"wall_us": int, "cpu_us": int, "weight_us": int, "waiting": bool, "count": int,
+                             "thread": int, "request": str or None, "frames": [index into frames, ...]}``, innermost
+                             frame first, those of the most ``wall_us`` first
+``threads``                  map of thread identity (int) to name (str), of the threads in ``stacks``
+``unseen``                   str or None: what of the process is not sampled at the moment, for people: the threads of
+                             other interpreters than the application's
+===========================  ==========================================================================================
+
+A stack with ``waiting`` is one of a greenlet of a request that was parked there, sampled while ``wait_profile`` is on
+for any client; it has no CPU time, and its time is no thread's: many greenlets wait at once. All others are what
+threads were at, a thread that waits (for a lock, for its event loop) among them, with some ``wall_us`` and no
+``cpu_us``. ``weight_us`` of a waiting stack is 0 where ``clock`` is ``cpu``.
+
+``watching`` is microseconds of CPU time from ``since`` to ``until`` (wall-clock milliseconds), whoever asks; the
+difference of two answers is the cost in between. ``server_us`` was used by the embedded server's thread, ``sampler_us``
+by the sampler's own threads, ``application_us`` in the application's threads: looks, the noting of switches and
+collections, and, as far as samples tell, sessions, pages and callbacks of this package.
+
+Without a cursor it covers everything kept. Cursors count the microseconds sampled so far, so that any number of clients
+poll with their own without knowing of one another, and a lost stretch is known exactly. A cursor of a server that has
+ended is answered with everything kept.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Iterable, Sequence
+from types import CodeType
+from typing import Any, Final
+
+from ...protocol.codec import pack, pack_map
+from ...protocol.constants import Field
+from ...system.clock import time
+from ..base import Host, Profiler, array_header, code_label, thread_facts
+from ..frames import unseen
+from ..greenlets.registry import GreenletRegistry
+from ..greenlets.stacks import innermost_frames
+from ..greenlets.wait_profile import WaitSampler
+from ..requests.tracker import REQUESTS, Request
+from .fold import AnyStack, Entry, folding
+from .native import NativeSampler, NativeUnavailable
+from .owners import called_on_owner
+from .sampler import Clock, CpuSampler, Held, Sample
+from .watching import Watching
+
+__all__ = ["CpuProfiler"]
+
+RETENTION: Final = 300.0
+BUCKET: Final = 1.0
+# A stack of 30 frames takes about half a KiB, so these are some MiB. An entry is a stack in a request in a second, and
+# takes some 120 bytes.
+MAX_STACKS: Final = 10_000
+MAX_ENTRIES: Final = 200_000
+# What the protocol's clients were written for; they draw each event.
+PUBLISHED_PER_SECOND: Final = 1000
+# A thread that nobody could look at for 5 s (an extension that held the interpreter) is worth no more than this.
+_MAX_REPEATS: Final = 5000
+# To list all stacks may take one part in so many of the time.
+_ADOPTING: Final = 100
+# Of native stacks as packed bytes, some KiB each.
+_MAX_BODIES: Final = 1000
+
+_DOUBLE: Final = struct.Struct(">d")
+
+
+class _Bucket:
+    """What was sampled in about a second."""
+
+    __slots__ = ("before", "cpu", "drained", "samples", "since", "sums", "until", "waiting", "wall")
+
+    def __init__(self, before: int) -> None:
+        self.before = before  # the time sampled before this bucket: its cursor
+        self.since = self.until = time.time() * 1000
+        self.wall = self.cpu = self.waiting = 0
+        self.samples = 0
+        # By stack, request and whether it waits: time, CPU time and count.
+        self.sums: dict[tuple[AnyStack, str | None, bool], list[int]] = {}
+        self.drained: list[Sequence[Entry]] = []  # as the native sampler gives them, which has added them up
+
+    def add(self, stack: AnyStack, name: str | None, wall: int, cpu: int, count: int, waiting: bool) -> None:
+        """Adds to one of the sums."""
+        total = self.sums.setdefault((stack, name, waiting), [0, 0, 0])
+        total[0] += wall
+        total[1] += cpu
+        total[2] += count
+
+    @property
+    def after(self) -> int:
+        """The time sampled before its end."""
+        return self.before + self.wall + self.waiting
+
+    def close(self) -> None:
+        """What came in many parts becomes one: most of it is the same stacks."""
+        if len(self.drained) > 1:
+            parts, self.drained = self.drained, []
+            for part in parts:
+                for entry in part:
+                    self.add(*entry)
+            # As a list of entries again: less than half the memory, and nothing to make for each who asks.
+            self.drained, self.sums = self.parts(), {}
+
+    def __len__(self) -> int:
+        """How many entries."""
+        return len(self.sums) + sum(map(len, self.drained))
+
+    def parts(self) -> list[Sequence[Entry]]:
+        """All of it, as it is folded."""
+        sums: list[Entry] = [
+            (stack, name, wall, cpu, count, waiting) for (stack, name, waiting), (wall, cpu, count) in self.sums.items()
+        ]
+        return [*self.drained, sums]
+
+    def stacks(self) -> set[AnyStack]:
+        """Those in here."""
+        return {entry[0] for part in self.parts() for entry in part}
+
+
+class CpuProfiler(Profiler):
+    """The sampler with its memory. All methods are called by the server's thread.
+
+    Args:
+        host: the process.
+        signum: the signal of the native sampler; None: its default, 0: none.
+        registry: the process's greenlets.
+    """
+
+    def __init__(self, host: Host, signum: int | None = None, registry: GreenletRegistry | None = None) -> None:
+        self._host = host
+        self._registry = registry or GreenletRegistry(host)
+        self._watching = Watching()
+        self.sampler: CpuSampler | NativeSampler
+        self._no_native = ""
+        try:
+            self.sampler = NativeSampler(host, signum)
+        except NativeUnavailable as reason:
+            self._fall_back(reason)
+        self.waits = WaitSampler(host, self._registry)
+        self._adopt_at: float | None = None
+        self.next_clock: Clock = "cpu"
+        self._clock: Clock = "cpu"
+        self._buckets: deque[_Bucket] = deque()
+        self._entries = 0  # in those
+        self._current = _Bucket(0)
+        self._folding = folding()
+        self._stacks: dict[tuple[int, ...], AnyStack] = {}
+        self._natives: set[AnyStack] = set()
+        self._names: dict[int, str] = {}
+        self._events = _Events()
+        self._raw = False
+        self._unsent: list[Sample] = []
+        self._lost = 0
+
+    @property
+    def running(self) -> bool:  # type: ignore[override]
+        return self.sampler.running
+
+    @property
+    def clock(self) -> Clock:
+        """What published samples are worth; of the next start where none runs."""
+        return self._clock if self.running else self.next_clock
+
+    def choose_clock(self) -> None:
+        """Samples are published from now on by the clock that has been asked for."""
+        self._clock = self.next_clock
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether nothing has to be fetched more often than a bucket is filled."""
+        return isinstance(self.sampler, NativeSampler) and not self.waits.polls
+
+    @property
+    def native(self) -> str:
+        """``yes``, or ``no`` and why not: what the handshake says."""
+        if isinstance(self.sampler, NativeSampler):
+            refusal = self.sampler.refusal
+            return "yes" if refusal is None else f"no: {refusal}; a native thread looks 190 times a second"
+        return f"no: {self._no_native}; a Python thread samples at 100 Hz"
+
+    def _fall_back(self, reason: NativeUnavailable) -> None:
+        self._no_native = str(reason)
+        sampler = CpuSampler(self._host)
+        if hasattr(self, "sampler"):
+            sampler.interval_usec = self.sampler.interval_usec
+        self.sampler = sampler
+
+    def start(self) -> None:
+        if not self.running:
+            self._close_bucket()
+            self.choose_clock()
+            # Tracked first, so that none is missed; noted before the first look, since a thread at rest gets no other.
+            REQUESTS.want(self, True)
+            self._adopt()
+            self._adopt_at = time.monotonic()  # once more: a greenlet may have been between two of its places
+            try:
+                self.sampler.start()
+            except NativeUnavailable as reason:
+                self._fall_back(reason)
+                self.sampler.start()
+            self._current = _Bucket(self._current.before)
+
+    def _adopt(self) -> None:
+        """Has those requests noted that began before the sampler did, and again for as long as there are any."""
+        began = time.monotonic()
+        with innermost_frames(self._host, self._registry) as frames:
+            any_left = REQUESTS.adopt(frames)
+        now = time.monotonic()
+        self._adopt_at = now + max(BUCKET, (now - began) * _ADOPTING) if any_left else None
+
+    def stop(self) -> None:
+        if self.running:
+            self.sampler.stop()
+            REQUESTS.want(self, False)
+            self._adopt_at = None
+            self._collect()
+            self._close_bucket()
+
+    def catch_up(self) -> None:
+        """To be called as soon as this thread may run: takes a look that is overdue, where that is up to us."""
+        self.sampler.catch_up()
+
+    def held(self) -> Held | None:
+        """The last time that the main thread has let nobody in for long, as far as samples tell."""
+        return self.sampler.held() if self.running else None
+
+    def interval(self) -> dict[str, int]:
+        """The interval asked for and how far two looks are really apart, in microseconds."""
+        return {
+            "interval_us": self.sampler.interval_usec,
+            "effective_interval_us": self.sampler.effective_interval_usec,
+        }
+
+    def drain(self, audience: bool) -> Iterable[bytes]:
+        self._raw = audience
+        full = (time.time() * 1000 - self._current.since) / 1000 >= BUCKET
+        if full or audience or not self.adds_up:
+            self._collect()
+        if full:
+            self._close_bucket()
+        samples, self._unsent = self._unsent, []
+        return self._events.pack(samples, self.sampler.interval_usec, self._clock)
+
+    def _collect(self) -> None:
+        """Takes what the sampler has; what is for subscribers waits for the next :meth:`drain`."""
+        if self._adopt_at is not None and time.monotonic() >= self._adopt_at:
+            self._adopt()
+        if isinstance(self.sampler, NativeSampler):
+            totals, samples, lost = self.sampler.drain(self._clock if self._raw else None)
+            self._add_drained(totals)
+            self._lost += lost
+        else:
+            samples = self.sampler.take()
+            self._feed(samples)
+        looked, measured, lost = self.waits.take(self.running)
+        self._feed(looked)
+        self._add_drained(measured, waiting=True)
+        self._lost += lost
+        if self._raw:
+            self._unsent += samples
+
+    def profile(self, cursor: int | None = None) -> bytes:
+        """The answer of ``cpu_profile``, packed; see this module's docstring."""
+        self._collect()
+        self._close_bucket()
+        end = self._current.before
+        first = self._buckets[0].before if self._buckets else end
+        if cursor is None or cursor > end:
+            cursor = first
+        buckets = [bucket for bucket in self._buckets if bucket.before >= cursor]
+        wall, cpu, waiting = (
+            sum(getattr(bucket, sampled) for bucket in buckets) for sampled in ("wall", "cpu", "waiting")
+        )
+        by_cpu = self.clock == "cpu"
+        frames, stacks, threads = self._folding.fold([part for bucket in buckets for part in bucket.parts()], by_cpu)
+        answer = {
+            "cursor": end,
+            "running": self.running,
+            "clock": self.clock,
+            **self.interval(),
+            "since": buckets[0].since if buckets else self._current.since,
+            "until": buckets[-1].until if buckets else self._current.since,
+            "samples": sum(bucket.samples for bucket in buckets),
+            "wall_us": wall,
+            "cpu_us": cpu,
+            "waiting_us": waiting,
+            "weight_us": cpu if by_cpu else wall + waiting,
+            "lost_us": end - cursor - wall - waiting,
+            "watching": self._watching.figures(self.sampler.cost()),
+            "threads": {ident: self._names.get(ident, f"thread {ident}") for ident in sorted(threads)},
+            "unseen": unseen(),
+        }
+        return pack_map(answer, frames=frames, stacks=stacks)
+
+    def _feed(self, samples: list[Sample]) -> None:
+        if not samples:
+            return
+        if len(self._names) > MAX_STACKS:
+            self._names.clear()
+        self._names.update((ident, facts.name) for ident, facts in thread_facts(self._host).items())
+        bucket = self._current
+        if not bucket.samples:
+            bucket.since = samples[0].milliseconds
+        for sample in samples:
+            key = (sample.thread, *map(id, sample.stack[0::2]), *sample.stack[1::2])
+            stack = self._stacks.get(key)
+            if stack is None:
+                # It holds the code objects, so their identities stay theirs for as long as the key is here.
+                stack = self._stacks[key] = self._folding.stack(sample.thread, sample.stack)
+            name = sample.request.name if sample.request is not None else None
+            wall, cpu = round(sample.wall), round(sample.cpu)
+            bucket.add(stack, name, wall, cpu, 1, sample.waiting)
+            self._watching.add([(stack, cpu)])
+            bucket.cpu += cpu
+            if sample.waiting:
+                bucket.waiting += wall
+            else:
+                bucket.wall += wall
+        bucket.samples += len(samples)
+        bucket.until = samples[-1].milliseconds
+
+    def _add_drained(self, totals: Sequence[Entry], *, waiting: bool = False) -> None:
+        if not totals:
+            return
+        self._names.update((ident, facts.name) for ident, facts in thread_facts(self._host).items())
+        bucket = self._current
+        bucket.drained.append(totals)
+        # No loop of Python's for each: there may be thousands a second.
+        stacks, _, walls, cpus, counts, _ = zip(*totals, strict=True)
+        self._natives.update(stacks)
+        self._watching.add(zip(stacks, cpus, strict=True))
+        if waiting:
+            bucket.waiting += sum(walls)
+        else:
+            bucket.wall += sum(walls)
+        bucket.cpu += sum(cpus)
+        bucket.samples += sum(counts)
+        bucket.until = time.time() * 1000
+
+    def _close_bucket(self) -> None:
+        bucket = self._current
+        self._current = _Bucket(bucket.after + self._overrun())
+        if bucket.samples:
+            bucket.close()
+            self._buckets.append(bucket)
+            self._entries += len(bucket)
+        while self._buckets and self._current.since - self._buckets[0].since > RETENTION * 1000:
+            self._drop_oldest()
+        while len(self._buckets) > 1 and self._entries > MAX_ENTRIES:
+            self._drop_oldest()
+        while len(self._stacks) + len(self._natives) > MAX_STACKS and self._buckets:
+            for _ in range((len(self._buckets) + 1) // 2):
+                self._drop_oldest()
+            kept = set().union(*(bucket.stacks() for bucket in self._buckets))
+            self._stacks = {key: stack for key, stack in self._stacks.items() if stack in kept}
+            self._natives &= kept
+
+    def _drop_oldest(self) -> None:
+        self._entries -= len(self._buckets.popleft())
+
+    def _overrun(self) -> int:
+        """Weight that the sampler had to drop since it was last asked."""
+        lost, self._lost = self._lost, 0
+        if isinstance(self.sampler, CpuSampler):
+            lost += round(self.sampler.lost_usec)
+            self.sampler.lost_usec = 0.0
+        return lost
+
+
+class _Events:
+    """Samples as ``cpu_sample`` events, each worth one interval: heavy samples are repeated, light ones thinned."""
+
+    def __init__(self) -> None:
+        self._carried: dict[int, float] = {}
+        self._packed: dict[int, tuple[CodeType, bytes]] = {}
+        self._bodies: dict[Any, bytes] = {}
+        self._requests: dict[str, bytes] = {}
+
+    def pack(self, samples: list[Sample], interval: int, clock: Clock) -> list[bytes]:
+        """The events of these samples; what is left of an interval is carried over to the thread's next sample."""
+        events: list[bytes] = []
+        if len(self._packed) > MAX_STACKS:
+            self._packed.clear()
+            self._requests.clear()
+        if len(self._carried) > MAX_STACKS:
+            self._carried.clear()
+        for sample in samples:
+            # With many threads the cap is shared among them.
+            worth = max(float(interval), sample.threads * 1e6 / PUBLISHED_PER_SECOND)
+            weight = sample.cpu if clock == "cpu" else sample.wall
+            whole, rest = divmod(self._carried.get(sample.thread, 0.0) + weight, worth)
+            self._carried[sample.thread] = rest
+            if repeats := min(int(whole), _MAX_REPEATS):
+                body = self._body(sample)
+                spread = worth / 1000
+                events.extend(
+                    b"\x83\x00\x09\x01\xcb" + _DOUBLE.pack(sample.milliseconds - spread * back) + body
+                    for back in range(repeats - 1, -1, -1)
+                )
+        return events
+
+    def _body(self, sample: Sample) -> bytes:
+        """The payload's key and value."""
+        if isinstance(sample.stack, tuple):
+            return b"\x02" + self._frames(sample.thread, sample.stack[0::2], sample.request)
+        # A native stack is one object for all its samples.
+        key = (sample.stack, sample.request.name if sample.request is not None else None)
+        body = self._bodies.get(key)
+        if body is None:
+            if len(self._bodies) >= _MAX_BODIES:
+                self._bodies.clear()
+            body = b"\x02" + self._frames(sample.thread, sample.stack.codes, sample.request)
+            self._bodies[key] = body
+        return body
+
+    def _frames(self, ident: int, codes: tuple[CodeType, ...], request: Request | None) -> bytes:
+        heads = []
+        for code in codes:
+            known = self._packed.get(id(code))
+            if known is None:
+                # The code object is kept beside its bytes, so that its identity stays its own.
+                known = self._packed[id(code)] = (code, _frame_head(code))
+            heads.append(known[1])
+        if request is not None:
+            # The outermost frame, so that every client shows a flame for each endpoint.
+            heads.append(self._request_head(request.name))
+        # Each of them ends with the thread: they are joined by it.
+        return array_header(len(heads)) + pack(ident).join((*heads, b""))
+
+    def _request_head(self, name: str) -> bytes:
+        head = self._requests.get(name)
+        if head is None:
+            head = self._requests[name] = _packed_head(name, name, "", 0)
+        return head
+
+
+def _frame_head(code: CodeType) -> bytes:
+    """All of a protocol frame but its last value, the thread."""
+    label = code_label(code)
+    return _packed_head(code.co_name, label, code.co_filename, code.co_firstlineno, int(called_on_owner(code, label)))
+
+
+def _packed_head(name: str, label: str, file: str, line: int, singleton: int = 0) -> bytes:
+    keys = (Field.METHOD_NAME, Field.LABEL, Field.FILE, Field.LINE, Field.SINGLETON_METHOD)
+    pairs = zip(keys, (name, label, file, line, singleton), strict=True)
+    return b"\x86" + b"".join(pack(int(key)) + pack(value) for key, value in pairs) + pack(int(Field.THREAD_ID))

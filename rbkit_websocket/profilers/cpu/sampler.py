@@ -1,0 +1,306 @@
+"""The CPU sampler in pure Python: a native thread that looks at every thread's stack up to 100 times a second.
+
+It runs only while profiling is on. A sample weighs what both clocks say, not one tick: the time since the thread's last
+sample, and the CPU time that the thread has used since. So the sums are right however late the sampler wakes up, which
+it does while somebody else holds the interpreter.
+
+What it sees: Python frames of native threads. Under gevent the main thread's stack is that of the greenlet that runs;
+an idle worker's samples sit in ``Hub.run``. CPU time is known of threads whose kernel id ``threading`` knows (main
+thread and ``threading.Thread``); that of others counts as none.
+
+Whoever of our threads is let in first after a call in C that has kept the interpreter's lock takes the look that is due
+(:meth:`CpuSampler.catch_up`): the application goes on between one of them and the next.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import deque
+from typing import Any, Final, Literal, NamedTuple
+
+from ...system.clock import time
+from ..base import CALLBACKS, Host, cpu_clock, named_code, thread_facts
+from ..depth import KEPT, LONGEST, omitted
+from ..frames import current_frames
+from ..requests.tracker import REQUESTS, Request
+
+__all__ = ["MINIMUM_PERIOD_USEC", "CpuSampler", "Held", "Sample", "walk"]
+
+MINIMUM_PERIOD_USEC: Final = 10_000
+"""100 Hz. A Python thread that wants more gets no more, or slows the application by several per cent."""
+_MAX_WAITING: Final = 20_000
+# Seconds after which somebody else takes a look in the sampler's place.
+_LATE: Final = 0.005
+# Seconds from which on a main thread that lets nobody in is remembered for those who want to know what blocks.
+_LONG: Final = 0.05
+
+COLLECTOR: Final = named_code("(garbage collection)")
+"""Stands for a collection, where a stack has the code of a function."""
+
+Clock = Literal["cpu", "wall"]
+
+
+class Sample(NamedTuple):
+    """One look at one thread."""
+
+    milliseconds: float
+    thread: int
+    stack: Any
+    """Code, instruction, code, instruction, ... innermost first; of the native sampler its own kind of stack."""
+    wall: float
+    """Microseconds since the thread's last sample."""
+    cpu: float
+    """Microseconds of CPU that it has used since."""
+    threads: int
+    """How many threads this look found."""
+    request: Request | None = None
+    """What the stack belongs to."""
+    waiting: bool = False
+    """A parked greenlet, which takes no thread's time."""
+
+
+class Held(NamedTuple):
+    """For some time the main thread has let nobody look at it."""
+
+    began: float
+    """Seconds of the monotonic clock."""
+    ended: float
+    codes: tuple[Any, ...]
+    """Where it was seen when it did; innermost first."""
+    instructions: tuple[int, ...]
+    request: Request | None
+
+
+class _Run:
+    """One run of the sampler's thread. A later run gets another, so a late thread cannot take its orders."""
+
+    def __init__(self, host: Host) -> None:
+        self.alarm = host.allocate_lock()
+        self.alarm.acquire()
+        self.done = host.allocate_lock()
+        self.done.acquire()
+        self.looking = host.allocate_lock()
+        self.looker = _Looker(host)
+        self.due = 0.0
+
+
+class CpuSampler:
+    """Takes samples; :meth:`take` gives what waits. Started, stopped and read by one thread, the server's."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._run: _Run | None = None
+        self._waiting: deque[Sample] = deque()
+        self.interval_usec = 1000
+        self.lost_usec = 0.0
+        self._spent = 0.0
+        self.failure: BaseException | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._run is not None
+
+    @property
+    def effective_interval_usec(self) -> int:
+        """How far two looks are apart: the interval, or 10 ms if that is longer."""
+        return max(self.interval_usec, MINIMUM_PERIOD_USEC)
+
+    def start(self) -> None:
+        if self._run is not None:
+            return
+        self.failure = None
+        run = _Run(self._host)
+        gc.callbacks.insert(0, run.looker.on_collection)
+        self._host.start_new_thread(self._main, (run,))
+        self._run = run
+        REQUESTS.want(self, True)
+
+    def stop(self) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            REQUESTS.want(self, False)
+            _ignore_collections(run)
+            run.alarm.release()
+            run.done.acquire(True, 1.0)
+
+    def forget(self) -> None:
+        """In a forked child there is no thread of ours: nothing is waited for."""
+        if self._run is not None:
+            _ignore_collections(self._run)
+        self._run = None
+        REQUESTS.forget()
+
+    def take(self) -> list[Sample]:
+        """The samples since the last call, oldest first."""
+        taken = []
+        while self._waiting:
+            taken.append(self._waiting.popleft())
+        return taken
+
+    def _main(self, run: _Run) -> None:
+        ident = self._host.get_ident()
+        self._host.own.add(ident)
+        try:
+            next_look, spent = time.monotonic(), time.thread_time()
+            while True:
+                now = time.monotonic()
+                run.due = next_look = max(next_look + self.effective_interval_usec / 1e6, now)
+                # The alarm is an original lock: waiting for it is a sleep that stop() ends.
+                if run.alarm.acquire(True, next_look - now):
+                    return
+                with self._host.quiet(), run.looking:
+                    self._put(run.looker.look())
+                self._spent += time.thread_time() - spent
+                spent = time.thread_time()
+        except Exception as error:  # noqa: BLE001 - nobody is above us; the server's thread logs it
+            self.failure = error
+        finally:
+            self._host.own.discard(ident)
+            run.done.release()
+
+    def catch_up(self) -> None:
+        """Takes a look that is overdue; called by the server's thread as soon as it may run."""
+        run = self._run
+        if run is None or time.monotonic() < run.due + _LATE or not run.looking.acquire(False):
+            return
+        try:
+            run.due = time.monotonic() + self.effective_interval_usec / 1e6
+            self._put(run.looker.look())
+        finally:
+            run.looking.release()
+
+    def cost(self) -> tuple[int, int]:
+        """Microseconds of CPU time that its own thread has used, and that it has cost the application's."""
+        return round(self._spent * 1e6), 0
+
+    def held(self) -> Held | None:
+        """The last time that the main thread has let nobody in for long."""
+        return self._run.looker.held if self._run is not None else None
+
+    def _put(self, samples: list[Sample]) -> None:
+        for sample in samples:
+            if len(self._waiting) >= _MAX_WAITING:
+                self.lost_usec += self._waiting.popleft().wall
+            self._waiting.append(sample)
+
+
+class _Seen(NamedTuple):
+    """What a look has found of one thread."""
+
+    wall: float
+    cpu: float | None
+    stack: tuple[Any, ...] = ()
+    request: Request | None = None
+
+
+class _Looker:
+    """One look after the other, and what each thread's clocks said at the last one. One thread at a time."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.held: Held | None = None
+        # Of collections since the last look: time and CPU time by thread, and when one began.
+        self._collected: dict[int, tuple[float, float]] = {}
+        self._collects: tuple[int, float, float] | None = None
+        self._kernel_ids: dict[int, int] = {}
+        self._fresh = False
+        self._looked = time.monotonic()
+        self._per_thread = sys.platform == "linux"
+        self._refresh()
+        self._last = {ident: _Seen(self._looked, self._cpu_time(ident)) for ident in current_frames() or ()}
+
+    def look(self) -> list[Sample]:
+        now, stamp = time.monotonic(), time.time() * 1000
+        elapsed, self._looked = now - self._looked, now
+        frames = current_frames() or {}  # nothing is sampled while it may not be asked
+        self._fresh = False
+        seen: dict[int, _Seen] = {}
+        samples = []
+        number = sum(ident not in self._host.own for ident in frames)
+        for ident, frame in frames.items():
+            if ident in self._host.own:
+                continue
+            cpu = self._cpu_time(ident)
+            # A thread that was not there before began after the last look, so all it has used counts.
+            last = self._last.get(ident) or _Seen(now - elapsed, max(0.0, cpu - elapsed) if cpu is not None else None)
+            if last.stack and cpu is not None and cpu == last.cpu:
+                stack, request = last.stack, last.request  # it has not run, so it is where it was
+            else:
+                stack, request = walk(frame)
+            seen[ident] = _Seen(now, cpu, stack, request)
+            if ident == self._host.main_ident and now - last.wall >= _LONG:
+                self.held = Held(last.wall, now, stack[0::2], stack[1::2], request)
+            used = max(0.0, cpu - last.cpu) if cpu is not None and last.cpu is not None else 0.0
+            wall = now - last.wall
+            if frame.f_code in CALLBACKS and frame.f_locals.get("phase") == "stop":
+                self._collection_ended(ident, now, cpu)  # it has, and waits for us before it may say so itself
+            if (collected := self._collected.pop(ident, None)) is not None:
+                part = min(collected[0], wall), min(collected[1], used)
+                wall, used = wall - part[0], used - part[1]
+                inner = (COLLECTOR, 0, *(stack if len(stack) < 2 * LONGEST else stack[2:]))
+                samples.append(Sample(stamp, ident, inner, part[0] * 1e6, part[1] * 1e6, number, request))
+            samples.append(Sample(stamp, ident, stack, wall * 1e6, used * 1e6, number, request))
+        self._last = seen
+        return samples
+
+    def on_collection(self, phase: str, _info: dict[str, int]) -> None:
+        """For ``gc.callbacks``: the collector has no frame, so its time would stand under whatever ran next."""
+        ident, now, used = self._host.get_ident(), time.monotonic(), time.thread_time()
+        if phase == "start":
+            self._collects = ident, now, used
+        else:
+            self._collection_ended(ident, now, used)
+
+    def _collection_ended(self, ident: int, now: float, used: float | None) -> None:
+        begun = self._collects
+        if begun is None or begun[0] != ident:
+            return
+        self._collects = None
+        wall, cpu = self._collected.get(ident, (0.0, 0.0))
+        self._collected[ident] = wall + now - begun[1], cpu + (max(0.0, used - begun[2]) if used is not None else 0.0)
+
+    def _refresh(self) -> None:
+        self._fresh = True
+        self._kernel_ids = {
+            ident: facts.native_id for ident, facts in thread_facts(self._host).items() if facts.native_id is not None
+        }
+
+    def _cpu_time(self, ident: int) -> float | None:
+        """Seconds of CPU that a thread has used; None when it cannot be told."""
+        if not self._per_thread:
+            return time.process_time() if ident == self._host.main_ident else None
+        # Python uses an identity again for the next thread, hence one more try with fresh ids.
+        while (used := cpu_clock(self._kernel_ids.get(ident))) is None and not self._fresh:
+            self._refresh()
+        return used
+
+
+CALLBACKS.add(_Looker.on_collection.__code__)
+
+
+def _ignore_collections(run: _Run) -> None:
+    if run.looker.on_collection in gc.callbacks:
+        gc.callbacks.remove(run.looker.on_collection)
+
+
+def walk(frame: Any) -> tuple[tuple[Any, ...], Request | None]:
+    """A stack as :class:`Sample` has it, from its innermost frame, and the request that it belongs to."""
+    stack: list[Any] = []
+    put, entry, servers = stack.append, REQUESTS.entry, REQUESTS.servers.codes
+    marked = server = None
+    if frame.f_code in CALLBACKS and frame.f_back is not None:
+        frame = frame.f_back
+    while frame is not None:
+        code = frame.f_code
+        put(code)
+        put(frame.f_lasti)
+        if code is entry:
+            marked = frame
+        elif id(code) in servers:
+            server = frame
+        frame = frame.f_back
+    depth = len(stack) // 2
+    if depth > LONGEST:
+        stack = [*stack[: 2 * KEPT], omitted(depth - 2 * KEPT), 0, *stack[-2 * KEPT :]]
+    return tuple(stack), REQUESTS.of_frames(marked, server)

@@ -1,0 +1,1 @@
+"""Which greenlets there are, where each one stands, what it waits for, and what blocks the event loop."""

@@ -1,0 +1,391 @@
+"""Every thread and greenlet. ``stacks`` answers with one map of string keys:
+
+=================  ====================================================================================================
+``timestamp``      float: wall-clock milliseconds
+``pid``            int
+``threads``        list of ``{"id": int, "name": str, "native_id": int or None, "state": str, "request": str or None,
+                   "request_age": float or None, "stack": stack}``; ``state`` is ``running`` (on a processor or about
+                   to be), ``waiting``, or ``unknown``
+``greenlets``      list of ``{"id": int, "name": str, "thread": int or None, "state": str, "waiting_on": str or None,
+                   "age": float or None, "request": str or None, "request_age": float or None, "stack": stack}``;
+                   ``state`` is ``running`` (its thread's current one, be it blocked in C), ``waiting`` or ``new`` (not
+                   begun yet); one whose own function is compiled (``gevent.spawn(event.wait)``) has no frames, and
+                   waits unless its thread has none either; ``waiting_on`` is, judged by the innermost frames,
+                   ``socket``, ``sleep``, ``zeromq``, ``threadpool``, ``hub`` (the event loop itself), ``lock``
+                   (whatever another greenlet has to release: lock, event, queue, join) or None; ``age`` is seconds
+                   since it was spawned, None for raw greenlets and for those spawned before the server started
+``…_left_out``     int: ``threads_left_out`` and ``greenlets_left_out``, how many there are besides, where there are
+                   more than 2000. Greenlets that run are in here; of the others some are left out evenly
+``unseen``         str or None: what of the process is not in here, for people: other interpreters than the
+                   application's, and without the C extension its threads while there are any
+=================  ====================================================================================================
+
+``request`` is the name of the request that the stack belongs to, from its begin until its body has been sent;
+``request_age`` is seconds since it began. gunicorn and pywsgi tell that of every request. Under other servers it is
+None for those that began before somebody watched: sampled, or sent this command within the time to linger. A greenlet
+(or thread) serves a whole connection, so its ``age`` is mostly that of the connection. Raw greenlets (not
+``gevent.Greenlet``) are found by looking through the heap, which is done for one per cent of the time: new ones may be
+missing for some seconds.
+
+They are looked at one after the other, in slices of a millisecond between which the application goes on: each stack is
+true, but all of them are not of one moment, and a greenlet that has ended meanwhile may be told of.
+
+``stack`` is a list of ``[name, label, file, first_line, line]``, innermost frame first. Of more than 257
+frames these are the innermost and the outermost 128, and between them one whose name and label are ``(… N frames …)``,
+in no file, for the N that are left out. A thread's current greenlet is listed once with the real stack, which its
+thread has as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import CodeType, FrameType, FunctionType, MethodType
+from typing import Any, Final, NamedTuple
+
+from ...protocol.codec import pack, pack_map
+from ...system.clock import time
+from ..base import CALLBACKS, Host, array_header, class_name, code_label, code_line, thread_facts
+from ..depth import KEPT, LONGEST, omitted
+from ..frames import current_frames, unseen
+from ..requests.tracker import REQUESTS
+from .registry import GreenletRegistry, begun, hub_thread, is_gevents, is_hub, runs
+
+__all__ = ["innermost_frames", "stack_of", "stack_of_code", "stacks"]
+
+_LOOKED_AT: Final = 6
+# Of threads and of greenlets each; each takes some 50 us.
+MOST: Final = 2000
+_SLICE: Final = 0.001
+_PAUSE: Final = 0.004
+
+_Stack = list[list[Any]]
+
+
+class _Request(NamedTuple):
+    """What the answers say of a request: its name, and the seconds since it began."""
+
+    name: str | None
+    age: float | None
+
+
+_NONE: Final = _Request(None, None)
+# Entries of stacks by code and instruction; the code is kept, so that its identity stays its own.
+_Lines = dict[tuple[int, int], tuple[CodeType, list[Any]]]
+
+# (end of the file's name, function or "" for any) -> what it waits on. The first match from the innermost frame counts.
+_WAITS: Final = (
+    ("gevent/hub.py", "sleep", "sleep"),
+    ("gevent/hub.py", "idle", "sleep"),
+    ("gevent/hub.py", "run", "hub"),
+    ("zmq/green/", "", "zeromq"),
+    ("zmq/", "", "zeromq"),
+    ("gevent/threadpool.py", "", "threadpool"),
+    ("gevent/select.py", "", "socket"),
+    ("gevent/selectors.py", "", "socket"),
+    ("gevent/_socket", "", "socket"),
+    ("gevent/socket.py", "", "socket"),
+    ("gevent/_ssl", "", "socket"),
+    ("gevent/ssl.py", "", "socket"),
+    ("gevent/baseserver.py", "", "socket"),
+    ("gevent/os.py", "", "socket"),
+    ("gevent/resolver/", "", "threadpool"),
+    ("gevent/lock.py", "", "lock"),
+    ("gevent/thread.py", "", "lock"),
+    ("gevent/event.py", "", "lock"),
+    ("gevent/queue.py", "", "lock"),
+    ("threading.py", "wait", "lock"),
+    ("threading.py", "acquire", "lock"),
+    ("threading.py", "__enter__", "lock"),
+    ("queue.py", "get", "lock"),
+    ("queue.py", "put", "lock"),
+)
+
+
+def stacks(host: Host, registry: GreenletRegistry) -> Generator[float, None, bytes]:
+    """The answer of ``stacks``, packed; see this module's docstring. Works whatever the application's threads do.
+
+    Yields after each slice the seconds in which the application shall have the interpreter to itself.
+    """
+    REQUESTS.servers.learn()
+    lines: _Lines = {}
+    slices = _Slices()
+    threads: list[bytes] = []
+    facts = thread_facts(host)
+    idents = [ident for ident in current_frames() or () if ident not in host.own]
+    idents.sort(key=lambda ident: ident != host.main_ident)  # the main thread first
+    for ident in idents[:MOST]:
+        stack, request = _running(ident, lines)
+        if not stack:
+            continue  # it has ended meanwhile
+        fact = facts.get(ident)
+        native_id = fact.native_id if fact else None
+        threads.append(
+            pack(
+                {
+                    "id": ident,
+                    "name": fact.name if fact else f"thread {ident}",
+                    "native_id": native_id,
+                    "state": _thread_state(native_id),
+                    "request": request.name,
+                    "request_age": request.age,
+                    "stack": stack,
+                }
+            )
+        )
+        yield from slices.pause()
+    greenlets: list[bytes] = []
+    greenlet = None
+    found = registry.living()
+    number = len(found)
+    try:
+        yield from slices.pause()
+        context = _Context(lines)
+        for greenlet, _ in found:
+            context.learn(greenlet)
+            yield from slices.pause()
+        if number > MOST:
+            chosen = yield from _choose(found, context, slices)
+            registry.release(found)
+            found = chosen
+        for greenlet, since in found:
+            if not greenlet.dead:
+                greenlets.append(pack(_describe(greenlet, since, context)))
+            yield from slices.pause()
+        left_out = number - len(found)
+    finally:
+        del greenlet
+        registry.release(found)
+    return pack_map(
+        {
+            "timestamp": time.time() * 1000,
+            "pid": os.getpid(),
+            "threads_left_out": max(0, len(idents) - MOST),
+            "greenlets_left_out": left_out,
+            "unseen": unseen(),
+        },
+        threads=array_header(len(threads)) + b"".join(threads),
+        greenlets=array_header(len(greenlets)) + b"".join(greenlets),
+    )
+
+
+class _Slices:
+    """Takes turns with the application: whoever computes in Python takes the interpreter back from it each time that it
+    waits for something, for a switch interval at least."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + _SLICE
+
+    def pause(self) -> Iterator[float]:
+        """Yields once if the slice is over."""
+        if time.monotonic() >= self._until:
+            yield _PAUSE
+            self._until = time.monotonic() + _SLICE
+
+
+def _choose(
+    found: list[tuple[Any, float | None]], context: _Context, slices: _Slices
+) -> Generator[float, None, list[tuple[Any, float | None]]]:
+    """So many as are described: those that run or are hubs, and of the others some, evenly."""
+    step = len(found) / MOST
+    evenly = {int(index * step) for index in range(MOST)}
+    chosen = []
+    for index, (greenlet, since) in enumerate(found):
+        kept = index in evenly or runs(greenlet, context.thread(greenlet))
+        if kept or id(greenlet) in context.mains or is_hub(greenlet):
+            chosen.append((greenlet, since))
+        yield from slices.pause()
+    return chosen
+
+
+@contextmanager
+def innermost_frames(host: Host, registry: GreenletRegistry) -> Iterator[list[FrameType]]:
+    """Those of all threads and of all parked greenlets; raw greenlets made lately may be missing."""
+    greenlets = registry.living(scan=False)
+    frames: list[FrameType] = []
+    try:
+        # A thread's current greenlet has no frame of its own: it is there with its thread. Threads at the last moment:
+        # a frame that has returned leads nowhere.
+        frames += [frame for greenlet, _ in greenlets if (frame := greenlet.gr_frame) is not None]
+        frames += [frame for ident, frame in (current_frames() or {}).items() if ident not in host.own]
+        frames.reverse()
+        yield frames
+    finally:
+        frames.clear()
+        registry.release(greenlets)
+
+
+class _Context:
+    """What the descriptions of one answer share.
+
+    Attributes:
+        raw: identities of the greenlets that are not gevent's.
+        mains: those of the threads' main greenlets, and their threads.
+    """
+
+    def __init__(self, lines: _Lines) -> None:
+        self.lines = lines
+        self.raw: set[int] = set()
+        self.mains: dict[int, int] = {}
+        self.waits: dict[int, str | None] = {}
+        self._threads: dict[int, int | None] = {}
+
+    def learn(self, greenlet: Any) -> None:
+        """To be called for all of them first."""
+        if is_gevents(greenlet):
+            return
+        self.raw.add(id(greenlet))
+        # The parent of a hub or of a pool's worker is its thread's main greenlet.
+        root, ident = greenlet.parent, hub_thread(greenlet)
+        if root is not None and root.parent is None and ident:
+            self.mains[id(root)] = ident
+
+    def thread(self, greenlet: Any) -> int | None:
+        """The native thread that it belongs to."""
+        if (thread := self.mains.get(id(greenlet))) is not None:
+            return thread
+        # Most of them have the same parent, the hub, which lives as long as they do.
+        parent = id(greenlet.parent) if id(greenlet) not in self.raw else 0
+        if parent not in self._threads or not parent:
+            self._threads[parent] = hub_thread(greenlet)
+        return self._threads[parent]
+
+
+def _describe(greenlet: Any, since: float | None, context: _Context) -> dict[str, Any]:
+    thread = context.thread(greenlet)
+    frame = greenlet.gr_frame
+    is_main, is_raw = id(greenlet) in context.mains, id(greenlet) in context.raw
+    waiting_on, request = None, _NONE
+    stack: _Stack = []
+    if frame is not None:
+        state = "waiting"
+        stack, request = stack_of(frame, context.lines)
+        waiting_on = _waiting_on(frame, context.waits)
+        if waiting_on is None and (is_main or not is_raw):
+            # gevent's events, semaphores, queues and joins are compiled: they leave no frame of their own.
+            waiting_on = "lock"
+    elif not begun(greenlet):
+        state = "new"
+    elif runs(greenlet, thread):
+        state = "running"
+        stack, request = _running(thread or 0, context.lines)
+    else:
+        state, waiting_on = "waiting", "lock"
+    return {
+        "id": id(greenlet),
+        "name": "main" if is_main else _name(greenlet, not is_raw),
+        "thread": thread,
+        "state": state,
+        "waiting_on": waiting_on,
+        "age": time.monotonic() - since if since is not None else None,
+        "request": request.name,
+        "request_age": request.age,
+        "stack": stack,
+    }
+
+
+def _running(thread: int, lines: _Lines) -> tuple[_Stack, _Request]:
+    """The stack of a thread now."""
+    return stack_of((current_frames() or {}).get(thread), lines)
+
+
+def _name(greenlet: Any, gevents: bool) -> str:
+    """What a gevent greenlet has been named and what it runs, else the class."""
+    if not gevents and is_hub(greenlet):
+        return "Hub"
+    kind = class_name(type(greenlet)) or "greenlet"
+    if not gevents:
+        return kind
+    # Not the property: asked for the first time it enters a number into a registry that belongs to the event loop.
+    given = greenlet.__dict__.get("name")
+    name = given if type(given) is str else kind.rpartition(".")[2]
+    called = _called(greenlet._run)
+    return f"{name}: {called}" if called else name
+
+
+def _called(function: Any) -> str | None:
+    """The name of a function, looked for only where no ``__getattr__`` of the application could answer."""
+    for _ in range(5):
+        if type(function) is FunctionType:
+            return code_label(function.__code__)
+        if type(function) is MethodType:
+            function = function.__func__
+        elif type(function) is partial:
+            function = function.func
+        else:
+            return None
+    return None
+
+
+def stack_of(frame: FrameType | None, lines: _Lines | None = None) -> tuple[_Stack, _Request]:
+    """A stack as the answers have it, and its request; ``lines`` keeps what stacks of one answer share."""
+    lines = {} if lines is None else lines
+    entry, servers = REQUESTS.entry, REQUESTS.servers.codes
+    marked = server = None
+    stack: _Stack = []
+    put = stack.append
+    if frame is not None and frame.f_code in CALLBACKS:
+        frame = frame.f_back
+    while frame is not None:
+        code = frame.f_code
+        if code is entry:
+            marked = frame
+        elif id(code) in servers:
+            server = frame
+        key = (id(code), frame.f_lasti)
+        try:
+            put(lines[key][1])
+        except KeyError:
+            line = frame.f_lineno or code.co_firstlineno
+            named = [code.co_name, code_label(code), code.co_filename, code.co_firstlineno, line]
+            lines[key] = (code, named)
+            put(named)
+        frame = frame.f_back
+    if len(stack) > LONGEST:
+        name = omitted(len(stack) - 2 * KEPT).co_name
+        stack = [*stack[:KEPT], [name, name, "", 0, 0], *stack[-KEPT:]]
+    request = REQUESTS.of_frames(marked, server)
+    return stack, _NONE if request is None else _Request(request.name, REQUESTS.age(request, server))
+
+
+def stack_of_code(codes: Iterable[CodeType], instructions: Iterable[int]) -> _Stack:
+    """The same of what a sampler has seen."""
+    return [
+        [code.co_name, code_label(code), code.co_filename, code.co_firstlineno, code_line(code, instruction)]
+        for code, instruction in zip(codes, instructions, strict=True)
+    ]
+
+
+def _waiting_on(frame: FrameType | None, known: dict[int, str | None]) -> str | None:
+    for _ in range(_LOOKED_AT):
+        if frame is None:
+            return None
+        code = frame.f_code
+        if id(code) not in known:
+            known[id(code)] = _waits_in(code.co_name, code.co_filename)
+        if (answer := known[id(code)]) is not None:
+            return answer
+        frame = frame.f_back
+    return None
+
+
+def _waits_in(name: str, file: str) -> str | None:
+    path = file.replace("\\", "/")
+    for ending, function, answer in _WAITS:
+        if function in ("", name) and (path.endswith(ending) if ending.endswith(".py") else f"/{ending}" in path):
+            return answer
+    return None
+
+
+def _thread_state(native_id: int | None) -> str:
+    """What proc(5) says of a thread: R is running or ready to."""
+    if native_id is None:
+        return "unknown"
+    try:
+        with open(f"/proc/self/task/{native_id}/stat", "rb") as file:
+            data = file.read()
+    except OSError:
+        return "unknown"
+    return "running" if data[data.rindex(b")") + 2 :][:1] == b"R" else "waiting"

@@ -1,0 +1,147 @@
+"""Where requests wait: the time of parked greenlets, which the CPU sampler cannot see.
+
+``wait_profile on`` and ``wait_profile off`` answer ``{"wanted": bool, "active": bool}``: whether this client wants it,
+and whether it is done, for anybody, since the sampler runs. ``cpu_profile`` has it as stacks with ``waiting``, of the
+thread of the event loop and with the request's name; it is not published.
+
+With the extension module the time is measured: from when a request's greenlet is switched away from until it goes on,
+and what has passed so far of those that wait still. So a wait weighs what it took, however short it was and however
+late anybody asks. greenlet tells of each switch for that (``greenlet.settrace``, with whatever function was there
+before called as well), which costs some microseconds each while it is on.
+
+Without it each parked greenlet is looked at every tenth of a second, or less often if that would take more than two
+per cent of the time. It weighs the time since the last look, and no more than its request has taken so far. Waits
+shorter than that are mostly missed, and the end of each.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ...native.loader import NativeUnavailable, native_module
+from ...system.clock import time
+from ..base import Host
+from ..cpu.fold import Entry
+from ..cpu.sampler import Sample, walk
+from .registry import GreenletRegistry, hub_thread
+
+__all__ = ["WaitSampler"]
+
+_PERIOD: Final = 0.1
+_SHARE: Final = 0.02
+
+
+class WaitSampler:
+    """Waits of greenlets of requests. All methods are called by the server's thread.
+
+    Attributes:
+        wanted: whether anybody wants it.
+    """
+
+    def __init__(self, host: Host, registry: GreenletRegistry) -> None:
+        self._host = host
+        self._registry = registry
+        self._last: float | None = None
+        self._next = 0.0
+        self._tracing = False
+        self._adopted = False
+        self.wanted = False
+        self._native: Any = None
+        try:
+            self._native = native_module()
+        except NativeUnavailable:
+            pass
+
+    @property
+    def polls(self) -> bool:
+        """Whether it has to look again and again."""
+        return self.wanted and not self._tracing
+
+    def take(self, running: bool) -> tuple[list[Sample], Sequence[Entry], int]:
+        """Samples, if it is time for some; what has been measured; and microseconds that were lost.
+
+        Args:
+            running: whether the CPU sampler runs.
+        """
+        wanted = running and self.wanted
+        if wanted and not self._tracing:
+            self._begin()
+        elif self._tracing and not wanted:
+            return self._end()
+        if self._tracing:
+            return self._measured()
+        return (self._looked() if wanted else self._rest()), (), 0
+
+    def forget(self) -> None:
+        """In a forked child: the extension module has forgotten by itself."""
+        self._tracing = self._adopted = False
+
+    # -- measured
+
+    def _begin(self) -> None:
+        native, greenlet = self._native, sys.modules.get("greenlet")
+        if native is None or greenlet is None:
+            return
+
+        def begin() -> None:
+            if self._tracing:
+                native.waits_start(greenlet.gettrace, greenlet.settrace)
+
+        self._tracing = True  # before it is called, which may be at once
+        self._adopted = False
+        self._tracing = self._host.call(begin)
+
+    def _measured(self) -> tuple[list[Sample], Sequence[Entry], int]:
+        if not self._adopted and self._native.waits_on():
+            self._adopted = True
+            listed = self._registry.living(scan=False)
+            self._native.waits_adopt([greenlet for greenlet, _ in listed])
+            self._registry.release(listed)
+        totals, lost = self._native.waits_drain()
+        return [], totals, lost
+
+    def _end(self) -> tuple[list[Sample], Sequence[Entry], int]:
+        native, greenlet = self._native, sys.modules["greenlet"]
+        measured = self._measured()
+        self._tracing = False
+        native.waits_stop()
+        self._host.call(lambda: native.waits_end(greenlet.gettrace, greenlet.settrace))
+        return measured
+
+    # -- looked at
+
+    def _rest(self) -> list[Sample]:
+        self._last = None
+        return []
+
+    def _looked(self) -> list[Sample]:
+        now = time.monotonic()
+        if now < self._next:
+            return []
+        last, self._last = self._last, now
+        listed = self._registry.living()  # which may look through the heap, and then sees to its own share of the time
+        began = time.monotonic()
+        samples = self._look(listed, now, now - last) if last is not None else []
+        self._registry.release(listed)
+        ended = time.monotonic()
+        self._next = ended + max(_PERIOD - (ended - now), (ended - began) / _SHARE)
+        return samples
+
+    @staticmethod
+    def _look(listed: list[tuple[Any, float | None]], now: float, elapsed: float) -> list[Sample]:
+        found: list[tuple[int, Any, Any, float]] = []
+        for greenlet, since in listed:
+            frame = greenlet.gr_frame
+            if frame is None:
+                continue
+            stack, request = walk(frame)
+            if request is not None:
+                begun = [began for began in (since, request.began) if began is not None]
+                waited = min(elapsed, *(max(0.0, now - began) for began in begun)) if begun else elapsed
+                found.append((hub_thread(greenlet) or 0, stack, request, waited * 1e6))
+        stamp = time.time() * 1000
+        return [
+            Sample(stamp, thread, stack, wall, 0.0, len(found), request, True) for thread, stack, request, wall in found
+        ]

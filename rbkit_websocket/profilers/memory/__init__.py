@@ -1,0 +1,1 @@
+"""What lives, by class; which objects come and go."""

@@ -1,0 +1,194 @@
+"""How many objects of each class there are, counted again and again at one per cent of a processor.
+
+Counted is what the collector tracks: not str, int, float and their like, nor tuples and dictionaries of those. Objects
+that ``gc.freeze()`` has put aside are counted with the extension module only, since Python lists them nowhere. How long
+it waits until the next time follows from what the last one took, so that on average it takes a hundredth of one
+processor: 1 s at the least, some 2 s per million objects.
+
+With the extension module the collector's lists are walked in slices of at most 4 ms, and the process goes on in
+between. So it is no picture of one moment: what is made meanwhile may be counted or not. A full collection meanwhile
+shuffles the lists, as do ``gc.freeze()`` and ``gc.unfreeze()``, and it begins anew; after three of those it gives up
+until next time. Without the extension, or on a Python that it has not been tested on or built for, it is
+``gc.get_objects()``, one generation at a time, which stops the process for some 20 ms per million objects.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ...system.clock import time
+from ..base import Host, class_name
+from ..process.gcstats import FROZEN
+from .exact_tracer import TracerUnavailable, trace_module, untested
+
+__all__ = ["Census", "Counted"]
+
+SHARE: Final = 0.01
+SHORTEST_INTERVAL: Final = 1.0
+SLICE_USEC: Final = 4000
+_BETWEEN_SLICES: Final = 0.02
+_MOST_RESTARTS: Final = 3
+_OLDEST: Final = 2
+_AT_A_TIME: Final = 10_000
+
+
+@dataclass
+class Counted:
+    """What a census found.
+
+    Attributes:
+        at_ms: when it was done, wall clock.
+        took_usec: processor time.
+        live: class name to how many, and how many of these are in the oldest generation or frozen; without the
+            extension module none of the frozen ones.
+    """
+
+    at_ms: float = 0.0
+    took_usec: int = 0
+    live: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return sum(live for live, _ in self.live.values())
+
+
+class Census:
+    """Counts while it is on. All methods are called by the server's thread."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._native: Any = None
+        try:
+            native = trace_module()
+            self._without = untested(native)
+            if native.CAN_COUNT:
+                self._native = native
+        except TracerUnavailable as reason:
+            self._without = str(reason)
+        self.on = False
+        self.last = Counted()
+        self.interval = SHORTEST_INTERVAL
+        self.note = ""
+        self._due = 0.0
+        self._steps: Iterator[None] | None = None
+        self._spent = 0.0
+
+    @property
+    def method(self) -> str:
+        """How it counts, for people."""
+        if self._native is not None:
+            return f"the collector's lists, in slices of {SLICE_USEC / 1000:g} ms"
+        return f"gc.get_objects(), which knows no frozen objects ({self._without})"
+
+    def switch(self, on: bool) -> None:
+        """Whether it counts from now on; one that is under way is given up."""
+        if on and not self.on:
+            self._due = time.monotonic()
+        if not on and self._steps is not None:
+            self._steps = None
+            self._abandon()
+        self.on = on
+
+    def deadline(self) -> float | None:
+        """When :meth:`tick` has something to do (monotonic); None when it is off."""
+        return self._due if self.on else None
+
+    def tick(self, now: float) -> None:
+        """Goes on with it, if it is due."""
+        if not self.on or now < self._due:
+            return
+        if self._steps is None:
+            if self._host.behind():
+                # What earlier ones hold has not been let go of yet. Looked at often: other profilers let go of things
+                # every second too, and at that pace their calls would be the ones that wait each time.
+                self._due = now + _BETWEEN_SLICES
+                return
+            self._spent = 0.0
+            self._steps = self._by_slices() if self._native is not None else self._by_listing()
+        began = time.thread_time()
+        done = next(self._steps, self) is self
+        self._spent += time.thread_time() - began
+        self._due = time.monotonic() + _BETWEEN_SLICES
+        if done:
+            self._steps = None
+            self.interval = max(SHORTEST_INTERVAL, self._spent / SHARE)
+            self._due = time.monotonic() + self.interval
+            self.last.took_usec = int(self._spent * 1e6)
+
+    def finish(self) -> None:
+        """The first one at once, if there has been none: slice by slice, without the waits in between."""
+        while self.on and not self.last.at_ms and (self._steps is not None or not self._host.behind()):
+            self._due = 0.0
+            self.tick(time.monotonic())
+            if self._steps is None:
+                return
+
+    def _by_slices(self) -> Iterator[None]:
+        native = self._native
+        for _ in range(_MOST_RESTARTS + 1):
+            self._host.release(native.census_begin())
+            shuffled = _full_collections()
+            while True:
+                done = native.census_step(SLICE_USEC)
+                if done is not False or _full_collections() != shuffled:
+                    break
+                yield
+            if done and _full_collections() == shuffled:
+                self._take(native.census_end())
+                self.note = ""
+                return
+        self._abandon()
+        self.note = (
+            "full collections come faster than the objects can be counted, or gc.freeze() is called all the time; this "
+            "is an earlier count"
+        )
+
+    def _abandon(self) -> None:
+        if self._native is not None:
+            self._release(self._native.census_end())
+
+    def _release(self, rows: list[tuple[type, int, int]]) -> None:
+        # Each row may hold the last reference to its class.
+        self._host.release(list(rows))
+        rows.clear()
+
+    def _take(self, rows: list[tuple[type, int, int]]) -> None:
+        self.last = Counted(time.time() * 1000, 0, _by_name(rows))
+        self._release(rows)
+
+    def _by_listing(self) -> Iterator[None]:
+        # By identity: a metaclass may have a __hash__ or __eq__ of its own.
+        classes: dict[int, type] = {}
+        old: Counter[int] = Counter()
+        young: Counter[int] = Counter()
+        for generation, counter in ((_OLDEST, old), (1, young), (0, young)):
+            objects = gc.get_objects(generation=generation)
+            # In portions: other threads take their turns in between.
+            for first in range(0, len(objects), _AT_A_TIME):
+                types = list(map(type, objects[first : first + _AT_A_TIME]))
+                identities = list(map(id, types))
+                counter.update(identities)
+                classes.update(zip(identities, types, strict=True))
+            self._host.release(objects)
+        self._take([(cls, old[key] + young[key], old[key]) for key, cls in classes.items()])
+        self._host.release([*classes.values()])
+        frozen = FROZEN.count()
+        self.note = f"{frozen} frozen objects (gc.freeze()) are left out: Python lists them nowhere" if frozen else ""
+        yield from ()
+
+
+def _by_name(rows: list[tuple[type, int, int]]) -> dict[str, tuple[int, int]]:
+    live: dict[str, tuple[int, int]] = {}
+    for cls, count, old in rows:
+        name = class_name(cls) or "?"
+        others, old_ones = live.get(name, (0, 0))
+        live[name] = (others + count, old_ones + old)
+    return live
+
+
+def _full_collections() -> int:
+    return int(gc.get_stats()[_OLDEST]["collections"])

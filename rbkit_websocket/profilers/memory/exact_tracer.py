@@ -1,0 +1,312 @@
+"""Objects created and destroyed, told exactly by ``_trace.c``, thinned to a rate that a client can take.
+
+Every instance of the classes that are looked at is *counted*. *Followed*, and so told as an event and with the place
+where it was made, are so many a second at most; of more it is one in N, drawn at random, and 131,072 at once. Each
+created event of an object that ends has its destroyed event, in the order in which it happened, even where an identity
+is used again.
+
+Two mechanisms:
+
+- ``hooks``: classes written in Python, with their subclasses and those made later; a class that
+  is made in a thread other than the main one may be seen some milliseconds late. Not seen are modules, classes,
+  instances of C types, and of the few classes that come with an allocator of their own.
+- ``references`` (the interpreter's reference tracer, from 3.13 on): every class. It costs something for each object
+  of the process, so it is used only where the hooks do not reach. Whether it tells the truth is tried first: up to
+  3.13.2 it loses the ends of objects that bytecode lets go of.
+
+Both are used only on the versions that they have been tested on, CPython 3.10 to 3.13. On a newer one there are the
+weak references, and ``note`` says so.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import struct
+from collections.abc import Iterator
+from functools import cache
+from heapq import nlargest
+from typing import Any, Final
+
+from ...native.loader import why_missing
+from ...options import native_wanted
+from ...protocol.codec import pack
+from ...system.clock import time
+from ..base import Host, code_line
+
+__all__ = ["MAX_FOLLOWED", "NativeTracer", "TracerUnavailable", "trace_module", "untested"]
+
+MAX_FOLLOWED: Final = 1 << 17
+SITES_TOLD: Final = 200
+_AT_A_TIME: Final = 2048
+_MOST_PORTIONS: Final = 8  # what is left is there the next time
+_CLASSES_AT_A_TIME: Final = 200
+_LOOK_FOR_CLASSES: Final = 5.0
+
+# {0: 0, 1: ms, 2: {3: id, 4: name}} and {0: 1, 1: ms, 2: {3: id}}, as base.event() packs them.
+_CREATED: Final = struct.Struct(">5sd4sQs")
+_DESTROYED: Final = struct.Struct(">5sd4sQ")
+
+
+class TracerUnavailable(Exception):
+    """Objects cannot be traced this way; ``str()`` of it is the reason, for people."""
+
+
+def trace_module() -> Any:
+    """The extension module.
+
+    Raises:
+        TracerUnavailable: it has not been built, or shall not be used.
+    """
+    if not native_wanted():
+        raise TracerUnavailable("RBKIT_NATIVE turns it off")
+    try:
+        from ...native import _trace
+    except ImportError as error:
+        raise TracerUnavailable(why_missing("_trace", error)) from error
+    return _trace
+
+
+def untested(native: Any) -> str:
+    """What keeps the extension from private ways in this interpreter, for people."""
+    running = platform.python_version()
+    if not native.TESTED:
+        return f"tested on {native.TESTED_VERSIONS}, and this is {running}"
+    if running != native.BUILT_FOR:
+        return f"built for Python {native.BUILT_FOR}, and this is {running}"
+    return "this Python is not laid out as its headers say"
+
+
+class _Probe:
+    """What the reference tracer is tried with."""
+
+
+@cache
+def _tells_the_truth(native: Any) -> bool:
+    """Whether the reference tracer tells each end: tried once in a process, while nothing is traced."""
+    native.mute(False)
+    native.start(native.REFERENCES, (f"{__name__}._Probe",), 16, False)
+    try:
+        native.add([_Probe])
+        probe: _Probe | None
+        for _ in range(4):
+            probe = _Probe()
+            probe = None  # noqa: F841 - a store lets go of it
+            _Probe()
+        return [(born, died) for _, born, died in native.counts()] == [(8, 8)]
+    finally:
+        native.stop()
+
+
+def _references_fail(native: Any) -> str:
+    """Why the reference tracer cannot be used; empty where it can. Nothing may be traced meanwhile."""
+    if not native.CAN_REFTRACE:
+        return "this Python has no reference tracer"
+    try:
+        return "" if _tells_the_truth(native) else "this Python's reference tracer loses ends: python/cpython#130382"
+    except RuntimeError as error:
+        return str(error)
+
+
+def _classes() -> Iterator[list[type]]:
+    """All classes of the process, in portions."""
+    portion: list[type] = []
+    # By identity: a metaclass may have a __hash__ or __eq__ of its own.
+    seen: set[int] = {id(object)}
+    waiting: list[type] = [object]
+    while waiting:
+        cls = waiting.pop()
+        portion.append(cls)
+        if len(portion) >= _CLASSES_AT_A_TIME:
+            yield portion
+            portion = []
+        children: list[type] = type.__subclasses__(cls)
+        for child in children:
+            if id(child) not in seen:
+                seen.add(id(child))
+                waiting.append(child)
+    yield portion
+
+
+class NativeTracer:
+    """One run at a time in a process. All methods are called by the server's thread.
+
+    Raises:
+        TracerUnavailable: there is no extension module, or nothing that it may do in this interpreter.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._native = trace_module()
+        if not (self._native.CAN_HOOK or self._native.CAN_REFTRACE):
+            raise TracerUnavailable(untested(self._native))
+        self.running = False
+        self.mechanism = ""
+        self.note = ""
+        self.complete = False
+        self.stride = 1
+        self.since = 0.0
+        self._per_second = 0
+        self._looked = self._adapted = 0.0
+        self._names: list[str | None] = []
+        self._packed: list[bytes] = []
+        self._deltas: dict[str, list[int]] = {}
+        self._births = 0
+
+    def start(self, patterns: tuple[str, ...], per_second: int, *, everything: bool) -> None:
+        """Begins to look at the classes that a pattern names.
+
+        Args:
+            patterns: with ``*`` for any text; each is compared with the class's qualified name and with its module.
+            per_second: how many new objects are followed a second.
+            everything: whether classes that the hooks do not reach are worth the reference tracer's price.
+
+        Raises:
+            TracerUnavailable: not in this process, or not now.
+        """
+        native = self._native
+        self._per_second = per_second
+        reason = "" if everything else "the reference tracer is used only for what trace_objects names"
+        try:
+            if native.CAN_HOOK:
+                self._open(patterns, native.HOOKS)
+                refused = native.status()["refused"]
+                if refused and everything:
+                    # There are others: the tracer for all of them then, if there is a good one.
+                    self.stop()
+                    reason = _references_fail(native)
+                    self._open(patterns, native.HOOKS if reason else native.REFERENCES)
+            else:
+                refused, reason = 0, reason or _references_fail(native)
+                if reason:
+                    raise TracerUnavailable(reason)
+                self._open(patterns, native.REFERENCES)
+        except RuntimeError as error:
+            self.stop()
+            raise TracerUnavailable(str(error)) from error
+        self.since = time.time()
+        self.complete = not (refused and reason)
+        self.note = f"{refused} classes that are named are not written in Python and not seen: {reason}"
+        if self.complete:
+            self.note = ""
+
+    def _open(self, patterns: tuple[str, ...], mechanism: int) -> None:
+        native = self._native
+        # Of the server's own thread, or what it does with the events would make events.
+        native.mute(self._host.get_ident() in self._host.own)
+        native.start(mechanism, patterns, MAX_FOLLOWED, bool(native.CAN_SITE))
+        native.limit(1, self._quota)
+        self.running = True
+        self.mechanism = "hooks" if mechanism == native.HOOKS else "references"
+        self.stride = 1
+        self._names, self._packed, self._deltas, self._births = [], [], {}, 0
+        self._look_for_classes()
+
+    def _look_for_classes(self) -> None:
+        self._looked = self._adapted = time.monotonic()
+        for portion in _classes():
+            self._native.add(portion)
+            # It may hold the last reference to a class by now.
+            self._host.release(portion)
+
+    def stop(self) -> None:
+        if self.running:
+            self.running = False
+            self._host.release(self._native.stop())
+
+    def forget(self) -> None:
+        """In a forked child: the hooks go, nothing is handed on to threads that are not there."""
+        if self.running:
+            self.running = False
+            self._native.stop()
+
+    @property
+    def followed(self) -> int:
+        """How many objects are followed now."""
+        return int(self._native.status()["live"]) if self.running else 0
+
+    @property
+    def skipped(self) -> int:
+        """How many new ones have been counted but not followed since the start."""
+        return int(self._native.status()["skipped"]) if self.running else 0
+
+    def drain(self, audience: bool) -> list[bytes]:
+        """The packed events since the last call; nothing without an audience. Sets the rate anew."""
+        if not self.running:
+            return []
+        now = time.monotonic()
+        if made := self._native.newborn():
+            self._host.release(made)
+        if now >= self._looked + _LOOK_FOR_CLASSES:
+            self._look_for_classes()
+        self._learn()
+        self._adapt(now)
+        events: list[bytes] = []
+        packed = self._packed
+        for _ in range(_MOST_PORTIONS):
+            rows = self._native.drain(_AT_A_TIME)
+            if not rows:
+                break
+            self._learn()  # afterwards: their classes may have come just now
+            if audience:
+                events += [
+                    _CREATED.pack(b"\x83\x00\x00\x01\xcb", at, b"\x02\x82\x03\xcf", identity, b"\x04") + packed[number]
+                    if created
+                    else _DESTROYED.pack(b"\x83\x00\x01\x01\xcb", at, b"\x02\x81\x03\xcf", identity)
+                    for created, identity, at, number in rows
+                ]
+        return events
+
+    def _learn(self) -> None:
+        """Names of new classes, and what has been counted."""
+        counts = self._native.counts()
+        new = self._native.names(len(self._names))
+        self._names += new
+        self._packed += map(pack, new)
+        for number, born, died in counts:
+            delta = self._deltas.setdefault(self._names[number] or "?", [0, 0])
+            delta[0] += born
+            delta[1] += died
+            self._births += born
+
+    def _adapt(self, now: float) -> None:
+        elapsed = now - self._adapted
+        if elapsed < 0.05:
+            return
+        wanted = max(1, math.ceil(self._births / elapsed / self._per_second))
+        # Up at once, down slowly: a burst shall not be followed whole because a quiet moment came before it.
+        self.stride = max(wanted, self.stride // 2)
+        self._adapted, self._births = now, 0
+        self._native.limit(self.stride, self._quota)
+
+    @property
+    def _quota(self) -> int:
+        """How many objects are followed between two looks, which are a tenth of a second apart if all goes well."""
+        return max(100, self._per_second // 5)
+
+    def take_counts(self) -> dict[str, list[int]]:
+        """``{class name: [born, died]}`` since the last call, of all instances, followed or not."""
+        if self.running:
+            self._learn()
+        deltas, self._deltas = self._deltas, {}
+        return deltas
+
+    @property
+    def known(self) -> set[str]:
+        """Names of the classes whose births and deaths are counted."""
+        if self.running:
+            self._learn()
+        return {name for name in self._names if name is not None}
+
+    def sites(self) -> list[tuple[str, str, int, int]]:
+        """Where the followed objects that are alive were made: class, file, line, how many; most first."""
+        if not self.running:
+            return []
+        rows = self._native.sites()
+        self._learn()  # afterwards: their classes may have come just now
+        summed: dict[tuple[str, str, int], int] = {}
+        for number, code, offset, _, alive in nlargest(SITES_TOLD * 2, rows, key=lambda row: row[4]):
+            if alive:
+                place = (self._names[number] or "?", code.co_filename, code_line(code, offset))
+                summed[place] = summed.get(place, 0) + alive
+        return [(*place, alive) for place, alive in nlargest(SITES_TOLD, summed.items(), key=lambda item: item[1])]

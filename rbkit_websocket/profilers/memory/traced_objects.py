@@ -1,0 +1,149 @@
+"""Which objects' begin and end are told, and by which means.
+
+``trace_objects <pattern> ...`` answers
+
+===============  =====================================================================================================
+``patterns``     list of str: what is asked for now; empty when nothing is
+``mechanism``    ``hooks``, ``references``, ``weak references`` or ``off``
+``complete``     bool: every instance of every class named is counted, from now on
+``note``         what is not seen, and which part is published; may be empty
+===============  =====================================================================================================
+
+A pattern is compared with a class's qualified name (``app.models.User``; builtins bare) and with its module; ``*``
+stands for any text. So ``app.*`` is everything below ``app``, and ``app.models`` the classes of that module. Without a
+pattern that ends, and what ``start_memory_profile`` has asked for goes on: all classes written in Python.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+from ..base import Host, Profiler
+from .exact_tracer import NativeTracer, TracerUnavailable
+from .fallback_tracer import ObjectWatch
+
+__all__ = ["MAX_PATTERNS", "ObjectTracer", "good_pattern"]
+
+MAX_PATTERNS: Final = 50
+EVERYTHING: Final = ("*",)
+# New objects a second that are followed: what a client that draws each event can take, and one that asked for these.
+PER_SECOND: Final = 500
+PER_SECOND_ASKED: Final = 5000
+
+_PATTERN: Final = re.compile(r"[\w.*<>-]{1,200}")
+
+
+def good_pattern(pattern: str) -> bool:
+    """Whether it can name a class: letters, digits, ``_``, ``.``, ``*``, and ``<locals>`` as Python has it."""
+    return _PATTERN.fullmatch(pattern) is not None
+
+
+class ObjectTracer(Profiler):
+    """The native tracer, or the weak references that stand in for it. All methods are called by the server's thread."""
+
+    def __init__(self, host: Host) -> None:
+        self._watch = ObjectWatch(host)
+        self.native: NativeTracer | None = None
+        self._without = ""
+        try:
+            self.native = NativeTracer(host)
+        except TracerUnavailable as reason:
+            self._without = str(reason)
+        self._by_default = False
+        self.patterns: tuple[str, ...] = ()
+
+    @property
+    def running(self) -> bool:  # type: ignore[override]
+        return self._by_default or bool(self.patterns)
+
+    @property
+    def counting(self) -> NativeTracer | None:
+        """The native tracer while it runs."""
+        return self.native if self.native is not None and self.native.running else None
+
+    def start(self) -> None:
+        if not self._by_default:
+            self._by_default = True
+            if not self.patterns:
+                self._switch()
+
+    def stop(self) -> None:
+        self._by_default, self.patterns = False, ()
+        self._switch()
+
+    def trace(self, patterns: tuple[str, ...]) -> dict[str, Any]:
+        """The answer of ``trace_objects``; see this module's docstring."""
+        if patterns != self.patterns:
+            self.patterns = patterns
+            self._switch()
+        return {
+            "patterns": list(self.patterns),
+            "mechanism": self.mechanism,
+            "complete": self.counting is not None and self.counting.complete,
+            "note": self.note,
+        }
+
+    def forget(self) -> None:
+        """In a forked child."""
+        self._by_default, self.patterns = False, ()
+        if self.native is not None:
+            self.native.forget()
+        self._watch.stop()
+
+    def _switch(self) -> None:
+        """Has that run which is wanted now; what waits of the former is dropped."""
+        self._watch.stop()
+        if self.native is not None:
+            self.native.stop()
+        if not self.running:
+            return
+        if self.native is not None:
+            try:
+                asked = bool(self.patterns)
+                self.native.start(
+                    self.patterns or EVERYTHING, PER_SECOND_ASKED if asked else PER_SECOND, everything=asked
+                )
+                return
+            except TracerUnavailable as reason:
+                self._without = str(reason)
+        self._watch.patterns = self.patterns
+        self._watch.start()
+
+    def drain(self, audience: bool) -> Iterable[bytes]:
+        return (self.counting or self._watch).drain(audience)
+
+    @property
+    def mechanism(self) -> str:
+        """What is in use: ``hooks``, ``references``, ``weak references`` or ``off``."""
+        if not self.running:
+            return "off"
+        return self.counting.mechanism if self.counting is not None else "weak references"
+
+    @property
+    def note(self) -> str:
+        """What is not seen, for people."""
+        native = self.counting
+        if native is None:
+            seen = "objects that take weak references, at collections, within a budget"
+            return f"{seen} ({self._without})" if self.running else ""
+        part = f"one object in {native.stride} is published, all are counted" if native.stride > 1 else ""
+        return "; ".join(filter(None, (native.note, part)))
+
+    @property
+    def description(self) -> str:
+        """What the handshake says: how objects are traced, or would be."""
+        if self.counting is not None:
+            return f"{self.mechanism}: {', '.join(self.patterns or EVERYTHING)}; {self.note or 'all are published'}"
+        if self.running or self.native is None:
+            return f"weak references: objects that take them, at collections, within a budget ({self._without})"
+        return "classes written in Python, each object counted, a part published"
+
+    def stats(self) -> dict[str, int]:
+        """Keys of ``gc_stats``."""
+        source = self.counting or self._watch
+        stats = {"objects_followed": source.followed, "objects_skipped": source.skipped}
+        if self.counting is not None:
+            stats["objects_one_in"] = self.counting.stride
+        return stats

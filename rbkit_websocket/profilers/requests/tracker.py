@@ -1,0 +1,274 @@
+"""Which request a stack belongs to.
+
+The middleware's own function is on the stack for as long as the application's runs: :attr:`Requests.entry` is its code,
+and the identity of its frame leads to the request. That is noted while a profiler runs, by :func:`track`, and gone in a
+``finally``; nothing is stored while none runs. A body that goes on after the application's function has returned (a
+streamed one) is found by the web server's function that sends it, see :mod:`.servers`. Only the native sampler does
+without: what such a body computes is sampled, but under no request.
+
+A request that began before the profiler is found as well: the variables of that frame are read, which costs some tenths
+of a microsecond. ``stacks`` and ``blocked`` find requests so at any time. The native sampler calls no Python while it
+looks, so when it starts it has those that are under way noted (:meth:`Requests.adopt`).
+
+For samplers: walk a stack and compare each frame's code with ``REQUESTS.entry``. ``REQUESTS.at(frame)`` of the
+outermost one that matches is a :class:`Request` (or None), the same object for all samples of one tracked request.
+``REQUESTS.running.get(id(frame))`` is the same without a call. Keep that object with the sample and read its ``name``
+when sending: the route may be known by then.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from types import CodeType, FrameType
+from typing import Any, Final
+
+from ...system.clock import time
+from .request_names import ROUTE, Names
+from .servers import Served, ServerFunctions
+
+__all__ = ["REQUESTS", "Request", "Requests", "track"]
+
+
+class Request:
+    """A request that runs while a profiler does. It holds the environ only until the application's function returns.
+
+    Attributes:
+        environ: the application's, or what is left of it; its name is all that matters.
+        began: monotonic time, None where nobody saw it begin.
+    """
+
+    __slots__ = ("_names", "began", "environ", "is_dict")
+
+    def __init__(self, environ: dict[str, Any], names: Names, began: float | None = None) -> None:
+        self.environ = environ
+        self.began = began
+        self.is_dict = type(environ) is dict
+        self._names = names
+
+    @property
+    def name(self) -> str:
+        """``GET /users/<id>``; the last one that was known, since routes are found while a request runs."""
+        return self._names.of(self.environ)
+
+    def finish(self) -> None:
+        """What is kept from now on is what makes the name."""
+        environ: object = self.environ
+        keys = ("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", ROUTE) if isinstance(environ, dict) else ()
+        self.environ = {key: value for key in keys if type(value := dict.get(self.environ, key)) is str}
+
+
+class Requests:
+    """The requests that run in this process.
+
+    Attributes:
+        running: each request that is noted, by the identity of the middleware's frame.
+        entry: the code of the middleware's own function, which has a variable ``environ``.
+    """
+
+    def __init__(self) -> None:
+        self.running: dict[int, Request] = {}
+        self._adopted: set[int] = set()
+        self.entry: CodeType | None = None
+        self._wanted: set[int] = set()
+        self._switch: Callable[[], None] | None = None
+        self._ignored: Callable[[dict[str, Any]], bool] = bool
+        self._ours: frozenset[str] = frozenset()
+        self.servers = ServerFunctions()
+        self.names = Names()
+
+    def connect(
+        self,
+        entry: CodeType,
+        ignored: Callable[[dict[str, Any]], bool],
+        switch: Callable[[], None],
+        ours: frozenset[str] = frozenset(),
+    ) -> None:
+        """Called by the middleware.
+
+        Args:
+            entry: the code of its function.
+            ignored: whether a request is none of the application's.
+            switch: is called when :attr:`tracking` has changed, by any thread.
+            ours: more paths that are none of the application's.
+        """
+        self.entry = entry
+        self._ours |= ours
+        self._ignored = ignored
+        self._switch = switch
+
+    @property
+    def tracking(self) -> bool:
+        """Whether anybody wants requests to be tracked."""
+        return bool(self._wanted)
+
+    def want(self, owner: object, wanted: bool) -> None:
+        """Somebody begins, or ceases, to sample."""
+        self.servers.learn()
+        before = self.tracking
+        (self._wanted.add if wanted else self._wanted.discard)(id(owner))
+        if not self._wanted:
+            self.adopt(())
+        if self.tracking != before and self._switch is not None:
+            self._switch()
+
+    def forget(self) -> None:
+        """In a forked child, where neither the sampler nor most of the requests are."""
+        self._wanted.clear()
+        self._adopted.clear()
+        self.running.clear()
+
+    def adopt(self, stacks: Iterable[FrameType]) -> bool:
+        """Notes the requests that began before the profiler did, and forgets those noted so before that have ended.
+
+        Args:
+            stacks: the innermost frames of all threads and greenlets.
+
+        Returns:
+            Whether any is noted.
+        """
+        found: set[int] = set()
+        for frame in stacks:
+            marked, _ = self.walk(frame)
+            if marked is None or ((key := id(marked)) in self.running and key not in self._adopted):
+                continue
+            if key in self._adopted:
+                found.add(key)
+            elif (request := self._underway(marked)) is not None:
+                found.add(key)
+                self.running.setdefault(key, request)
+        for key in self._adopted - found:
+            self.running.pop(key, None)
+        self._adopted = found
+        return bool(found)
+
+    def at(self, frame: FrameType) -> Request | None:
+        """The request of a frame whose code is :attr:`entry`."""
+        return self.running.get(id(frame)) or self._underway(frame)
+
+    def _underway(self, frame: FrameType) -> Request | None:
+        """The request of a frame that is not tracked. Its name is final: nobody tells its end."""
+        variables = frame.f_locals
+        environ = variables.get("environ")
+        try:
+            if not isinstance(environ, dict) or self._is_ours(variables):
+                return None
+        except (AttributeError, LookupError, TypeError, ValueError):
+            return None  # an environ may hold anything
+        request = Request(environ, self.names)
+        request.finish()
+        return request
+
+    def of_stack(self, frame: FrameType | None) -> Request | None:
+        """The request that a stack belongs to, from any of its inner frames; None when it belongs to none."""
+        return self.of_frames(*self.walk(frame))
+
+    def of_frames(self, marked: FrameType | None, server: FrameType | None) -> Request | None:
+        """The request that a stack belongs to, from what :meth:`walk` has found in it."""
+        if marked is not None:
+            return self.at(marked)
+        served = self._streamed(server)
+        if served is None:
+            return None
+        request = Request(served.environ, self.names)
+        request.finish()
+        return request
+
+    def age(self, request: Request, server: FrameType | None) -> float | None:
+        """Seconds since a request began: the server's word, which it has even for those that nobody was watching."""
+        served = self.servers.read(server) if server is not None else None
+        if served is not None and served.age is not None:
+            return served.age
+        return time.monotonic() - request.began if request.began is not None else None
+
+    def walk(self, frame: FrameType | None) -> tuple[FrameType | None, FrameType | None]:
+        """The outermost frame of :attr:`entry` of a stack, given by its innermost one, and that of a web server's
+        function."""
+        entry, codes = self.entry, self.servers.codes
+        marked = server = None
+        while frame is not None:
+            code = frame.f_code
+            if code is entry:
+                marked = frame
+            elif id(code) in codes:
+                server = frame
+            frame = frame.f_back
+        return marked, server
+
+    def count(self, stacks: Iterable[FrameType]) -> int:
+        """How many of these stacks, given by their innermost frames, are requests of the application.
+
+        One whose body is on its way is among them.
+        """
+        self.servers.learn()
+        number = 0
+        for marked, server in map(self.walk, stacks):
+            number += self._is_the_applications(marked) if marked is not None else self._streamed(server) is not None
+        return number
+
+    def _streamed(self, server: FrameType | None) -> Served | None:
+        """What a server's frame tells of a body of the application's that is on its way."""
+        served = self.servers.read(server) if server is not None else None
+        if served is None or not served.body:
+            return None
+        try:
+            ours = self._ignored(served.environ) or served.environ.get("PATH_INFO") in self._ours
+        except Exception:  # noqa: BLE001 - an environ may hold anything
+            ours = False
+        return None if ours else served
+
+    def _is_the_applications(self, frame: FrameType) -> bool:
+        try:
+            return not self._is_ours(frame.f_locals)
+        except Exception:  # noqa: BLE001 - an environ may hold anything
+            return True
+
+    def _is_ours(self, variables: Mapping[str, Any]) -> bool:
+        """Whether a frame of :attr:`entry` with these variables serves one of our sessions or pages."""
+        environ = variables["environ"]
+        return self._ignored(environ) or environ.get("PATH_INFO") in variables["ours"]
+
+    def name_of_stack(self, frame: FrameType | None) -> str | None:
+        """The name of that request."""
+        request = self.of_stack(frame)
+        return request.name if request is not None else None
+
+
+REQUESTS: Final = Requests()
+"""Those of this process: a frame's identity is the process's matter, whichever server samples it."""
+
+
+def track(app: Callable[[dict[str, Any], Any], Any], requests: Requests = REQUESTS) -> Callable[..., Any]:
+    """``app``, called so that the request is known while it runs; arguments, result and errors pass untouched."""
+    running, frame_of, names, now = requests.running, sys._getframe, requests.names, time.monotonic
+
+    def tracked(environ: dict[str, Any], start_response: Any) -> Any:
+        # The middleware's frame, which outlives this call; an upgrade has passed another function of its.
+        frame = frame_of(1)
+        if frame.f_code is not requests.entry:
+            frame = frame.f_back or frame
+        key = id(frame)
+        del frame
+        request = running[key] = Request(environ, names, now())
+        try:
+            return app(environ, start_response)
+        finally:
+            # No call from here to the return. The interpreter looks behind a call whether a sampler wants to look: that
+            # would find us here, and charge us with what the application has done without a call before it returned.
+            if key in running:
+                del running[key]
+            if not request.is_dict:
+                request.finish()
+            else:
+                kept = {}
+                if "REQUEST_METHOD" in environ:
+                    kept["REQUEST_METHOD"] = environ["REQUEST_METHOD"]
+                if "SCRIPT_NAME" in environ:
+                    kept["SCRIPT_NAME"] = environ["SCRIPT_NAME"]
+                if "PATH_INFO" in environ:
+                    kept["PATH_INFO"] = environ["PATH_INFO"]
+                if ROUTE in environ:
+                    kept[ROUTE] = environ[ROUTE]
+                request.environ = kept
+
+    return tracked

@@ -1,0 +1,71 @@
+"""Taking the raw socket over from the web server: one file a server, each with its detection, take-over and clean end.
+
+The registry below is the only dispatcher. A new server is one new file and one line in it; the first adapter that
+claims a request gets it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from .base import Takeover
+from .cheroot import Cheroot
+from .gunicorn_gevent import GunicornGevent
+from .gunicorn_gthread import GunicornGthread
+from .gunicorn_pywsgi import GunicornPywsgi
+from .hangup import close_behind_answer
+from .http_server import HttpServer
+from .pywsgi import Pywsgi
+from .refusals import hidden, reason
+from .uwsgi import Uwsgi
+from .websocket_handler import PywsgiWebSocketHandler, install
+
+__all__ = ["Takeover", "claim", "close_behind_answer", "install", "obstacle", "obstacle_to", "refusal"]
+
+# Most specific first. Under monkey patching a server of threads has gevent's sockets too, and whatever has such a
+# socket below a buffered file would satisfy the plain adapter of pywsgi.
+_ADAPTERS: Final[tuple[type[Takeover], ...]] = (
+    GunicornGthread,
+    HttpServer,
+    Cheroot,
+    Uwsgi,
+    GunicornGevent,
+    GunicornPywsgi,
+    PywsgiWebSocketHandler,
+    Pywsgi,
+)
+
+
+def claim(environ: dict[str, Any]) -> Takeover | None:
+    """The take-over of this request's connection, prepared but not begun; None when the socket cannot be had."""
+    for adapter in _ADAPTERS:
+        if takeover := adapter.claim(environ):
+            return takeover
+    return None
+
+
+def obstacle(environ: dict[str, Any]) -> str | None:
+    """What stands in the way of sessions under the web server of this request, which may be any; None: nothing known.
+
+    Some requests do not show what an upgrade would find: over HTTP/2, where a WebSocket gets a connection of its own;
+    with a body in chunks, whose reader hides the parser's; and a WebSocket of the application's.
+    """
+    shows_nothing = (
+        environ.get("SERVER_PROTOCOL") in ("HTTP/2", "HTTP/2.0")
+        or "HTTP_TRANSFER_ENCODING" in environ
+        or environ.get("wsgi.websocket") is not None
+    )
+    return None if shows_nothing else obstacle_to(claim(environ), environ)
+
+
+def obstacle_to(takeover: Takeover | None, environ: dict[str, Any]) -> str | None:
+    """What stands in the way of a session over what :func:`claim` gave for this request; None: nothing."""
+    return refusal(environ) if takeover is None else takeover.obstacle()
+
+
+def refusal(environ: dict[str, Any]) -> str:
+    """Why no adapter claims the request, and what to use, for the 501."""
+    if (why := hidden(environ)) is not None:
+        return why
+    names = "; ".join(adapter.name for adapter in reversed(_ADAPTERS))
+    return f"{reason(environ)}. For this application: gunicorn -k gevent module:app. All that work: {names}"
