@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import IO, Any, Final
 
 from ..errors import RbkitError
-from ..fleet import records as discovery
+from ..fleet import records
 from ..system.clock import time
 from .text import clean
 
@@ -157,6 +157,6 @@ class DemoProcess:
         self._log.close()
         try:
             # Listing removes what a server that was killed could not: nobody else asks for an application of this name.
-            discovery.listing(discovery.runtime_directory(), self._wishes["name"])
+            records.listing(records.runtime_directory(), self._wishes["name"])
         except RbkitError:
             pass  # then the server could not use the directory either

@@ -19,7 +19,7 @@ import gevent.event
 
 from .. import close_sessions
 from ..errors import ConfigurationError, RbkitError
-from ..fleet import records as discovery
+from ..fleet import records
 from ..fleet.tokenfile import generated_token
 from ..http.pages import pages, respond_at_mount
 from ..http.responses import respond
@@ -79,7 +79,7 @@ def serve(address: tuple[str, int], servers: Sequence[str], servers_file: Path |
     token = settings.token
     if token is None and settings.authorize is None:
         # Made here, so that it is no news to the gate, which would print an address without a port.
-        directory = discovery.runtime_directory(settings.runtime_dir)
+        directory = records.runtime_directory(settings.runtime_dir)
         token, _, _ = generated_token(directory, settings.name)
     runtime.gate()
     server = Server(_resolved(address), partial(answer, runtime, pages(settings.mount)))

@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from ..errors import ConfigurationError, NoSuchServer, RbkitError, RuntimeDirectoryError, ServerStartError
-from ..fleet import records as discovery
+from ..fleet import records
 from ..fleet.tokenfile import generated_token, has_token
 from ..options import Settings
 from ..system.clock import time
@@ -93,7 +93,7 @@ class Runtime:
         Raises:
             RuntimeDirectoryError: it cannot be used.
         """
-        return discovery.runtime_directory(self.settings.runtime_dir)
+        return records.runtime_directory(self.settings.runtime_dir)
 
     def gate(self, environ: Mapping[str, Any] | None = None) -> Gate:
         """Who gets in. The first call of all workers makes the token and prints it, once.
@@ -188,7 +188,7 @@ class Runtime:
         """
         if not server_id:
             return self.own_endpoints()
-        record = discovery.find(self.directory(), self.settings.name, server_id)
+        record = records.find(self.directory(), self.settings.name, server_id)
         if record is None:
             raise NoSuchServer(server_id, self.settings.mount)
         return _local(record.endpoint)
@@ -204,11 +204,11 @@ class Runtime:
         if not self.settings.embedded:
             return []
         self.own_endpoints()
-        records = discovery.listing(self.directory(), self.settings.name)
+        found = records.listing(self.directory(), self.settings.name)
         # Late, since it imports gevent: that is for those who are watched, not for everyone who imports us.
         from ..bridge.probe import ask_status
 
-        statuses = ask_status([(record.endpoint, None) for record in records], _PATIENCE)
+        statuses = ask_status([(record.endpoint, None) for record in found], _PATIENCE)
         return [
             {
                 "id": record.id,
@@ -222,7 +222,7 @@ class Runtime:
                 "sessions": status.number("sessions"),
                 "problem": None if status.answered else status.problem or f"does not answer within {_PATIENCE:g} s",
             }
-            for record, status in zip(records, statuses, strict=True)
+            for record, status in zip(found, statuses, strict=True)
         ]
 
     @contextmanager
@@ -255,7 +255,7 @@ def _wait_for_siblings(directory: Path, application: str) -> None:
     """
     if has_token(directory, application):
         return
-    if not any(record.pid != os.getpid() for record in discovery.listing(directory, application)):
+    if not any(record.pid != os.getpid() for record in records.listing(directory, application)):
         return
     # They look once a second. An event, which gevent may have patched: other requests go on meanwhile.
     never = threading.Event()

@@ -12,7 +12,7 @@ from types import EllipsisType
 from typing import Any, Final, Literal
 
 from ..errors import ConfigurationError, RbkitError, RuntimeDirectoryError, ServerStartError
-from ..fleet import records as discovery
+from ..fleet import records
 from ..options import Settings, check_port, from_environment
 from ..protocol.constants import DEFAULT_CPU_INTERVAL_USEC, DEFAULT_PUB_PORT, DEFAULT_REQ_PORT
 from ..system.stderr import say
@@ -68,7 +68,7 @@ class _Process:
         # (option, application name), which costs no look at the directory.
         self.records: dict[tuple[Path, str], Address] = {}
         self.known: dict[tuple[str | None, str], tuple[Path, Address]] = {}
-        self.written: dict[tuple[Path, str], discovery.Record] = {}
+        self.written: dict[tuple[Path, str], records.Record] = {}
         # What is looked after as long as the server runs: by the same, the settings and what else is to be kept.
         self.kept: dict[tuple[str | None, str], tuple[Settings, Callable[[], None]]] = {}
 
@@ -217,8 +217,8 @@ def ensure_embedded(settings: Settings, keep: Callable[[], None] = lambda: None)
         return known
     _install_hooks()
     # Before the lock: it logs, and a handler's lock may switch greenlets.
-    directory = discovery.runtime_directory(settings.runtime_dir)
-    discovery.sweep(directory)
+    directory = records.runtime_directory(settings.runtime_dir)
+    records.sweep(directory)
     with process.lock:
         server = process.running
         if server is None:
@@ -266,7 +266,7 @@ def _look_after(process: _Process) -> Generator[float | None, None, None]:
             try:
                 for key, (settings, _) in process.kept.items():
                     if _intact(process, key) is None:
-                        _renew(process, key, discovery.runtime_directory(settings.runtime_dir), settings)
+                        _renew(process, key, records.runtime_directory(settings.runtime_dir), settings)
             except (RbkitError, OSError):
                 pass  # the directory cannot be used now; whoever asks for it next is told why
             finally:
@@ -280,26 +280,26 @@ def _intact(process: _Process, key: tuple[str | None, str]) -> Address | None:
     directory, address = process.known.get(key, (None, None))
     if directory is None or address is None:
         return None
-    return address if discovery.is_complete(directory, key[1], address.id, address.path) else None
+    return address if records.is_complete(directory, key[1], address.id, address.path) else None
 
 
 def _disown(process: _Process, server: Server) -> None:
     """Files are missing: nobody gets in by what is left of them. The socket stays bound until the server ends."""
     for (directory, name), address in process.records.items():
-        discovery.remove(directory, name, address.id)
+        records.remove(directory, name, address.id)
     process.records.clear()
     process.known.clear()
     process.written.clear()
-    server.forget_path(discovery.new_id())
+    server.forget_path(records.new_id())
 
 
 def _record(process: _Process, server: Server | None, directory: Path, settings: Settings) -> Address:
     """Binds, then writes the record: who is listed answers."""
-    server_id = server.id if server is not None else discovery.new_id()
+    server_id = server.id if server is not None else records.new_id()
     path = server.path if server is not None else None
-    address = Address(path or discovery.socket_path(directory, settings.name, server_id), server_id)
+    address = Address(path or records.socket_path(directory, settings.name, server_id), server_id)
     try:
-        record = discovery.Record.of_this_process(server_id, settings.name, address.endpoint)
+        record = records.Record.of_this_process(server_id, settings.name, address.endpoint)
         if server is None:
             ports = settings.pub_port, settings.req_port
             # Not looked at where there are no ports: the same variables configure a gateway's side of the link.
@@ -330,7 +330,7 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
         record.write(directory)
         process.written[directory, settings.name] = record
     except ServerStartError:
-        discovery.remove(directory, settings.name, server_id)
+        records.remove(directory, settings.name, server_id)
         raise
     except ConfigurationError as error:
         raise ServerStartError(f"the embedded Rbkit server cannot start: {error}") from error
@@ -355,7 +355,7 @@ def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> 
                 _tcp(pub, binding),
                 _tcp(req, binding),
                 curve=keys,
-                server_id=discovery.new_id(),
+                server_id=records.new_id(),
                 signum=from_environment("signal"),
                 options=options,
                 blocked_log=from_environment("blocked_log"),
@@ -393,7 +393,7 @@ def _stop() -> bool:
 def _forget(process: _Process) -> None:
     """Removes the records and sockets of a server that has ended."""
     for (directory, name), address in process.records.items():
-        discovery.remove(directory, name, address.id)
+        records.remove(directory, name, address.id)
     process.records.clear()
     process.known.clear()
     process.written.clear()

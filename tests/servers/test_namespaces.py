@@ -30,15 +30,15 @@ CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 WORKER = """
 import json, os, sys
-from rbkit_websocket.fleet import records as discovery
+from rbkit_websocket.fleet import records
 from rbkit_websocket.options import Settings
 from rbkit_websocket.server import ensure_embedded
 settings = Settings(name="shop")
 endpoints = ensure_embedded(settings)
 print(json.dumps([endpoints.id, os.getpid()]), flush=True)
 for _ in sys.stdin:
-    found = discovery.listing(discovery.runtime_directory(), "shop")
-    discovery.sweep(discovery.runtime_directory())
+    found = records.listing(records.runtime_directory(), "shop")
+    records.sweep(records.runtime_directory())
     print(json.dumps([record.id for record in found]), flush=True)
 """
 

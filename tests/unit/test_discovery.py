@@ -19,8 +19,7 @@ import pytest
 from support.waiting import scaled
 
 from rbkit_websocket.errors import RuntimeDirectoryError
-from rbkit_websocket.fleet import liveness
-from rbkit_websocket.fleet import records as discovery
+from rbkit_websocket.fleet import liveness, records
 from rbkit_websocket.fleet.records import Record, application_key, find, listing, runtime_directory
 from rbkit_websocket.fleet.tokenfile import generated_token
 
@@ -33,12 +32,12 @@ def directory(runtime_dir: Path) -> Path:
 
 
 def record(directory: Path, **changes: object) -> Record:
-    server_id = discovery.new_id()
+    server_id = records.new_id()
     facts = {
         "id": server_id,
         "pid": os.getpid(),
         "application": APP,
-        "endpoint": f"unix://{discovery.socket_path(directory, APP, server_id)}",
+        "endpoint": f"unix://{records.socket_path(directory, APP, server_id)}",
         "started": time.time(),
         "process_started": liveness.process_start(os.getpid()),
         "boot_id": liveness.boot_id(),
@@ -129,7 +128,7 @@ def test_a_foreign_directory_is_refused(tmp_path: Path) -> None:
 
 
 def test_where_the_directory_is_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(discovery.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(records.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     assert runtime_directory() == tmp_path / f"rbkit-{os.geteuid()}"
     (tmp_path / "xdg").mkdir()
@@ -141,35 +140,35 @@ def test_where_the_directory_is_by_default(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_a_runtime_directory_of_somebody_else_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(discovery.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(records.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "not there"))
     assert runtime_directory() == tmp_path / f"rbkit-{os.geteuid()}"
     foreign = tmp_path / "xdg"
     foreign.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(foreign))
     real = os.geteuid()
-    monkeypatch.setattr(discovery.os, "geteuid", lambda: real + 1)
-    assert discovery._default_directory() == tmp_path / f"rbkit-{real + 1}"
+    monkeypatch.setattr(records.os, "geteuid", lambda: real + 1)
+    assert records._default_directory() == tmp_path / f"rbkit-{real + 1}"
 
 
 def test_a_path_too_long_for_a_socket_is_refused_with_advice() -> None:
     longest = Path("/" + "x" * 60)
-    room = 107 - len(discovery.socket_path(longest, APP, "1-12345678"))
+    room = 107 - len(records.socket_path(longest, APP, "1-12345678"))
     fits = Path("/" + "x" * (60 + room))
-    assert len(discovery.socket_path(fits, APP, "1-12345678")) == 107
+    assert len(records.socket_path(fits, APP, "1-12345678")) == 107
     with pytest.raises(RuntimeDirectoryError, match=r"108 bytes.*RBKIT_RUNTIME_DIR"):
-        discovery.socket_path(Path(f"{fits}y"), APP, "1-12345678")
+        records.socket_path(Path(f"{fits}y"), APP, "1-12345678")
 
 
 def test_a_path_is_measured_in_bytes() -> None:
     with pytest.raises(RuntimeDirectoryError, match="too long"):
-        discovery.socket_path(Path("/" + "ä" * 40), APP, "1-12345678")
+        records.socket_path(Path("/" + "ä" * 40), APP, "1-12345678")
 
 
 def test_the_longest_path_can_be_bound(directory: Path) -> None:
     deep = directory / ("x" * (107 - len(os.fsencode(directory)) - 2 - len(f"{application_key(APP)}-1-12345678.sock")))
     deep.mkdir(mode=0o700)
-    path = discovery.socket_path(deep, APP, "1-12345678")
+    path = records.socket_path(deep, APP, "1-12345678")
     assert len(path) == 107
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -186,14 +185,14 @@ def test_a_record_is_listed_and_found(directory: Path) -> None:
     assert find(directory, APP, entry.id) == entry
     assert find(directory, APP, "1-00000000") is None
     assert set(json.loads(path.read_text())) == {field.name for field in dataclasses.fields(Record)}
-    discovery.remove(directory, APP, entry.id)
-    discovery.remove(directory, APP, entry.id)
+    records.remove(directory, APP, entry.id)
+    records.remove(directory, APP, entry.id)
     assert list(directory.iterdir()) == []
 
 
 def test_identities_are_never_used_twice() -> None:
-    assert len({discovery.new_id() for _ in range(1000)}) == 1000
-    assert discovery.new_id().startswith(f"{os.getpid()}-")
+    assert len({records.new_id() for _ in range(1000)}) == 1000
+    assert records.new_id().startswith(f"{os.getpid()}-")
 
 
 def test_records_are_listed_oldest_first(directory: Path) -> None:
@@ -443,7 +442,7 @@ def test_what_dead_servers_of_any_application_left_is_swept(tmp_path: Path) -> N
     for name in left + kept:
         (tmp_path / name).touch()
         age(tmp_path / name)
-    discovery.sweep(tmp_path)
+    records.sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 
@@ -453,7 +452,7 @@ def test_the_sockets_of_a_pid_used_again_are_swept_with_its_record(tmp_path: Pat
     path = here.write(tmp_path)
     path.with_suffix(".sock").touch()
     assert not here.alive
-    discovery.sweep(tmp_path)
+    records.sweep(tmp_path)
     # Whatever order they are met in: with the record gone nothing tells that the sockets are not this process's.
     assert list(tmp_path.iterdir()) == []
 
@@ -469,7 +468,7 @@ def elsewhere(directory: Path, pid: int, **changes: object) -> Record:
         id=server_id,
         pid=pid,
         pid_namespace="pid:[1]",
-        endpoint=f"unix://{discovery.socket_path(directory, APP, server_id)}",
+        endpoint=f"unix://{records.socket_path(directory, APP, server_id)}",
         **changes,
     )
 
@@ -482,7 +481,7 @@ def test_a_server_of_another_pid_namespace_lives_while_its_socket_answers(direct
         for path in (entry.write(directory), Path(path_of(entry))):
             age(path)
         assert listing(directory, APP) == [entry]
-        discovery.sweep(directory)
+        records.sweep(directory)
         assert len(list(directory.iterdir())) == 2
         # However busy it is: nobody accepts here, so its backlog is full by now.
         with socket.socket(socket.AF_UNIX) as waiting:
@@ -498,11 +497,11 @@ def test_what_another_pid_namespace_has_in_the_making_is_left_alone(directory: P
     key = application_key(APP)
     for suffix in ("tmp", "sock"):
         (directory / f"{key}-{pid}-0123abcd.{suffix}").touch()
-    discovery.sweep(directory)
+    records.sweep(directory)
     assert len(list(directory.iterdir())) == 2
     for path in directory.iterdir():
         age(path)
-    discovery.sweep(directory)
+    records.sweep(directory)
     assert list(directory.iterdir()) == []
 
 
@@ -516,8 +515,8 @@ def test_a_record_of_another_boot_is_stale_even_with_a_living_pid(directory: Pat
 
 def test_a_system_without_proc_judges_by_the_pid(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("boot_id", "pid_namespace"):
-        monkeypatch.setattr(discovery, name, lambda: None)
-    monkeypatch.setattr(discovery, "process_start", lambda _pid: None)
+        monkeypatch.setattr(records, name, lambda: None)
+    monkeypatch.setattr(records, "process_start", lambda _pid: None)
     entry = Record.of_this_process(f"{os.getpid()}-00000000", APP, "unix:///p")
     assert (entry.process_started, entry.boot_id, entry.pid_namespace) == (None, None, None)
     assert entry.alive
@@ -556,7 +555,7 @@ def as_nobody(code: str, *arguments: object, **env: str) -> str:
     return done.stdout.strip()
 
 
-ROOT = Path(discovery.__file__).parents[1]
+ROOT = Path(records.__file__).parents[1]
 
 # Everything is imported before the user changes: the interpreter may be in a place that is closed to nobody.
 PRELUDE = f"""

@@ -17,7 +17,7 @@ import pytest
 from support.waiting import scaled
 
 from rbkit_websocket.errors import RuntimeDirectoryError
-from rbkit_websocket.fleet import records as discovery
+from rbkit_websocket.fleet import records
 from rbkit_websocket.fleet.records import Record, application_key, find, listing
 from rbkit_websocket.fleet.tokenfile import generated_token
 from rbkit_websocket.transport.curve import ServerKeys, write_key_pair
@@ -27,21 +27,21 @@ APP = "shop"
 LISTING = """
 import sys
 from pathlib import Path
-from rbkit_websocket.fleet import records as discovery
-for record in discovery.listing(Path(sys.argv[1]), "shop"):
+from rbkit_websocket.fleet import records
+for record in records.listing(Path(sys.argv[1]), "shop"):
     print(record.id)
-discovery.sweep(Path(sys.argv[1]))
+records.sweep(Path(sys.argv[1]))
 """
 
 
 @pytest.fixture
 def directory(runtime_dir: Path) -> Path:
-    return discovery.runtime_directory(str(runtime_dir))
+    return records.runtime_directory(str(runtime_dir))
 
 
 def record(directory: Path, server_id: str | None = None) -> Record:
-    server_id = server_id or discovery.new_id()
-    return Record.of_this_process(server_id, APP, f"unix://{discovery.socket_path(directory, APP, server_id)}")
+    server_id = server_id or records.new_id()
+    return Record.of_this_process(server_id, APP, f"unix://{records.socket_path(directory, APP, server_id)}")
 
 
 def huge(path: Path) -> None:
@@ -196,7 +196,7 @@ def test_names_without_end_are_not_all_read(directory: Path, caplog: pytest.LogC
         (directory / str(number)).touch()
     with caplog.at_level(logging.WARNING):
         listing(directory, APP)
-        discovery.sweep(directory)
+        records.sweep(directory)
     assert [entry.getMessage() for entry in caplog.records] == [
         f"rbkit: {directory} holds more than 20000 files; the rest are passed over, remove what is not needed"
     ]
@@ -205,13 +205,13 @@ def test_names_without_end_are_not_all_read(directory: Path, caplog: pytest.LogC
 def test_a_directory_that_has_gone_lists_nothing(directory: Path) -> None:
     directory.rmdir()
     assert listing(directory, APP) == []
-    discovery.sweep(directory)
+    records.sweep(directory)
 
 
 OUT_OF_DESCRIPTORS = """
 import os, resource, sys
 from pathlib import Path
-from rbkit_websocket.fleet import records as discovery
+from rbkit_websocket.fleet import records
 from rbkit_websocket.errors import RuntimeDirectoryError
 directory = Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
@@ -223,12 +223,12 @@ while True:
         break
 for room in range(3):
     try:
-        print(room, len(discovery.listing(directory, "shop")))
+        print(room, len(records.listing(directory, "shop")))
     except RuntimeDirectoryError as error:
         print(room, "cannot be read" in str(error))
-    discovery.sweep(directory)
+    records.sweep(directory)
     os.close(taken.pop())
-print("then", len(discovery.listing(directory, "shop")))
+print("then", len(records.listing(directory, "shop")))
 """
 
 

@@ -18,7 +18,7 @@ from support.ports import free_port
 from support.waiting import wait_until
 
 from rbkit_websocket.errors import ConfigurationError, RuntimeDirectoryError, ServerStartError
-from rbkit_websocket.fleet import records as discovery
+from rbkit_websocket.fleet import records
 from rbkit_websocket.options import Settings
 from rbkit_websocket.server import Server, current_server, ensure_embedded, start_profiling, start_server, stop_server
 
@@ -148,7 +148,7 @@ def test_ensure_embedded_starts_one_at_a_unix_socket_with_a_record(runtime_dir: 
     address = ensure_embedded(settings)
     assert ensure_embedded(settings) is address
     assert address.endpoint.startswith(f"unix://{runtime_dir}/")
-    (record,) = discovery.listing(runtime_dir, "shop")
+    (record,) = records.listing(runtime_dir, "shop")
     assert (record.endpoint, record.id) == (address.endpoint, address.id)
     assert record.pid == os.getpid()
     with Peer.at(address.endpoint) as peer:
@@ -172,7 +172,7 @@ def test_files_that_somebody_removed_come_back(runtime_dir: Path, lost: str) -> 
     assert (second.id == first.id) == (lost == "*.json"), "another identity with other sockets only"
     assert ensure_embedded(settings) is second
     for name, address in (("shop", second), ("blog", ensure_embedded(other))):
-        (record,) = discovery.listing(runtime_dir, name)
+        (record,) = records.listing(runtime_dir, name)
         assert (record.id, record.endpoint) == (second.id, address.endpoint)
         with Peer.at(address.endpoint) as peer:
             assert peer.handshake()["server_id"] == second.id
@@ -192,7 +192,7 @@ def test_two_applications_of_a_process_share_the_server(runtime_dir: Path) -> No
     shop = ensure_embedded(Settings(name="shop"))
     blog = ensure_embedded(Settings(name="blog"))
     assert shop == blog
-    assert len(discovery.listing(runtime_dir, "shop")) == len(discovery.listing(runtime_dir, "blog")) == 1
+    assert len(records.listing(runtime_dir, "shop")) == len(records.listing(runtime_dir, "blog")) == 1
     stop_server()
     assert list(runtime_dir.iterdir()) == []
 
@@ -206,7 +206,7 @@ def test_ensure_embedded_gives_a_server_that_runs_already_sockets_for_its_siblin
     for endpoint in (tcp(req), address.endpoint):
         with Peer.at(endpoint) as peer:
             assert peer.handshake()["server_id"] == server.id
-    (record,) = discovery.listing(runtime_dir, "shop")
+    (record,) = records.listing(runtime_dir, "shop")
     assert record.endpoint == address.endpoint
     assert address.path.startswith(f"{runtime_dir}/")
 
@@ -233,7 +233,7 @@ def test_threads_that_ask_at_once_get_one_server(runtime_dir: Path) -> None:
         thread.join()
     assert len(found) == 8
     assert len(set(found)) == 1
-    assert len(discovery.listing(runtime_dir, "shop")) == 1
+    assert len(records.listing(runtime_dir, "shop")) == 1
 
 
 def test_a_server_that_cannot_start_leaves_nothing(runtime_dir: Path) -> None:
@@ -325,7 +325,7 @@ def test_a_forked_child_has_no_server_and_can_start_its_own(runtime_dir: Path) -
         with Peer(None, child) as asker:
             assert asker.handshake()["pid"] == pid
             assert asker.handshake()["cpu_profiling_enabled"] == 0
-        assert {record.pid for record in discovery.listing(runtime_dir, "shop")} == {process.pid, pid}
+        assert {record.pid for record in records.listing(runtime_dir, "shop")} == {process.pid, pid}
         process.stdin.close()
         errors = process.stderr.read()
         assert process.wait() == 0, errors

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.waiting import scaled
 
-from rbkit_websocket.fleet import records as discovery
+from rbkit_websocket.fleet import records
 from rbkit_websocket.fleet.liveness import process_start
 from rbkit_websocket.fleet.records import Record
 from rbkit_websocket.fleet.tokenfile import generated_token
@@ -26,7 +26,7 @@ HELD = "what-the-siblings-hold"
 
 @pytest.fixture
 def directory(runtime_dir: Path) -> Path:
-    return discovery.runtime_directory(str(runtime_dir))
+    return records.runtime_directory(str(runtime_dir))
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def sibling(directory: Path) -> Iterator[Record]:
     """The record of another process that lives."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     server_id = f"{child.pid}-00000000"
-    own = Record.of_this_process(server_id, APP, f"unix://{discovery.socket_path(directory, APP, server_id)}")
+    own = Record.of_this_process(server_id, APP, f"unix://{records.socket_path(directory, APP, server_id)}")
     record = replace(own, pid=child.pid, process_started=process_start(child.pid))
     record.write(directory)
     yield record
