@@ -147,7 +147,7 @@ def test_arguments_that_make_no_sense_are_told(peer: Peer, command: str) -> None
     assert answer["message"]
 
 
-@pytest.mark.parametrize("linger", [scaled(0.5)])
+@pytest.mark.parametrize("linger", [scaled(0.5)], ids=["half a second"])
 def test_it_ends_when_nobody_asks_any_more(server: Server, peer: Peer) -> None:
     peer.map("memory_profile")
     assert server.profiling.census.on
