@@ -6,16 +6,20 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from .http.pages import pages, respond_at_mount
 from .http.responses import StartResponse
 from .http.runtime import Runtime
-from .options import Settings, is_enabled
+from .options.switches import is_enabled
+from .options.table import Options, Settings
 from .profilers.requests.tracker import REQUESTS, track
 from .system.loaded import loaded
 from .websocket.handshake import is_ours
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["RbkitWebsocket", "ensure_started"]
 
@@ -27,39 +31,7 @@ _entries: WeakSet[_Entry] = WeakSet()
 # A function that returns a closure, not a class with __call__: a request that is not ours then costs 70 to 110 ns
 # instead of 130 to 240 (benchmarks/middleware.py), since CPython calls a function without leaving the interpreter.
 def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's class
-    app: WSGIApplication,
-    *,
-    pub_endpoint: str | None = None,
-    req_endpoint: str | None = None,
-    name: str | None = None,
-    token: str | Literal[False] | None = None,
-    authorize: Callable[[dict[str, Any]], bool] | str | None = None,
-    allowed_origins: Iterable[str] | str | None = None,
-    mount: str | None = None,
-    frames: Literal["binary", "text"] | None = None,
-    command_timeout: float | None = None,
-    connect_timeout: float | None = None,
-    max_sessions: int | None = None,
-    max_commands: int | None = None,
-    max_message: int | None = None,
-    backlog: int | None = None,
-    max_server_message: int | None = None,
-    ping_interval: float | None = None,
-    pub_port: int | None = None,
-    req_port: int | None = None,
-    bind_host: str | None = None,
-    insecure_bind: bool | None = None,
-    curve_secret_key_file: str | os.PathLike[str] | None = None,
-    curve_authorized_keys_dir: str | os.PathLike[str] | None = None,
-    curve_server_key_file: str | os.PathLike[str] | None = None,
-    linger: float | None = None,
-    snapshot_rate: int | None = None,
-    request_names: bool | None = None,
-    blocked_log: float | None = None,
-    snapshot_fork: bool | None = None,
-    snapshot_pause: bool | None = None,
-    runtime_dir: str | os.PathLike[str] | None = None,
-    signal: int | str | None = None,
+    app: WSGIApplication, **options: Unpack[Options]
 ) -> WSGIApplication:
     """Wraps a WSGI application so that the running process can be watched through a WebSocket on its own port.
 
@@ -68,19 +40,19 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
     the application's own return value.
 
     All options are keywords; None means ``RBKIT_<OPTION>`` of the environment, else the default. docs/options.rst
-    describes each; :class:`~rbkit_websocket.options.Settings` has the defaults.
+    describes each.
 
     Args:
         app: the WSGI application.
+        options: see above.
 
     Returns:
         The wrapped application; ``app`` itself where ``RBKIT_ENABLED`` is 0.
 
     Raises:
         ConfigurationError: an option has a value that cannot work.
+        TypeError: there is no such option.
     """
-    options = dict(locals())
-    del options["app"]
     if not is_enabled():
         return app  # before the options are looked at: this is the switch for when something is wrong
     module = sys._getframe(1).f_globals.get("__name__")

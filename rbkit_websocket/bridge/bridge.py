@@ -8,7 +8,7 @@ from functools import partial
 import zmq
 
 from ..errors import NoRoom
-from ..options import Settings
+from ..options.table import Settings
 from ..protocol import envelope
 from ..transport.curve import ClientKeys
 from ..websocket.session import Session

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ..bridge.probe import Status, ask_status
 from ..errors import NoSuchServer
 from ..http.runtime import Endpoints, Runtime
-from ..options import Settings
+from ..options.table import Settings
 from ..websocket.session import Session
 from .serverlist import NamedServer
 

@@ -24,7 +24,8 @@ from ..fleet.tokenfile import generated_token
 from ..http.pages import pages, respond_at_mount
 from ..http.responses import respond
 from ..http.upgrade import serve as serve_session
-from ..options import Settings, is_enabled
+from ..options.switches import is_enabled
+from ..options.table import Settings, Taker
 from ..websocket.handshake import is_ours
 from .connections import Server
 from .runtime import GatewayRuntime
@@ -132,7 +133,7 @@ def _settings(
         # Those of the one server that is bridged to without any: not of these.
         for variable in ("RBKIT_PUB_ENDPOINT", "RBKIT_REQ_ENDPOINT"):
             environ.pop(variable, None)
-    settings = Settings.from_options(environ, **options)
+    settings = Settings.from_options(environ, Taker.GATEWAY, **options)
     own, server_key = settings.curve_secret_key_file, settings.curve_server_key_file
 
     def read() -> list[NamedServer]:

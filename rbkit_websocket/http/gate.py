@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ..errors import Rejected
 from ..fleet.records import application_key
-from ..options import Authorize
+from ..options.values import Authorize
 from ..websocket.handshake import query
 
 __all__ = ["Gate"]

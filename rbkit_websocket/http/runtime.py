@@ -17,7 +17,7 @@ from urllib.parse import quote
 from ..errors import ConfigurationError, NoSuchServer, RbkitError, RuntimeDirectoryError, ServerStartError
 from ..fleet import records
 from ..fleet.tokenfile import generated_token, has_token
-from ..options import Settings
+from ..options.table import Settings
 from ..system.clock import time
 from ..system.stderr import say
 from ..transport.curve import ClientKeys

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 from zipimport import zipimporter
 
-from ..options import native_wanted
+from ..options.switches import native_wanted
 
 __all__ = ["NativeUnavailable", "native_module", "why_missing"]
 

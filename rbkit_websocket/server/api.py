@@ -6,14 +6,15 @@ import atexit
 import logging
 import os
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import EllipsisType
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..errors import ConfigurationError, RbkitError, RuntimeDirectoryError, ServerStartError
 from ..fleet import records
-from ..options import Settings, check_port, from_environment
+from ..options.table import ServerOptions, Settings, Taker
+from ..options.values import check_port
 from ..protocol.constants import DEFAULT_CPU_INTERVAL_USEC, DEFAULT_PUB_PORT, DEFAULT_REQ_PORT
 from ..system.stderr import say
 from ..system.unpatched import original
@@ -23,6 +24,9 @@ from ..transport.curve import ServerKeys
 from .commands import INTERVAL_RANGE
 from .profiling import StartOptions
 from .server import Server
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["Address", "current_server", "ensure_embedded", "start_profiling", "start_server", "stop_server"]
 
@@ -64,6 +68,9 @@ class _Process:
         # An original lock. Nothing that switches greenlets happens under it, or two of one thread would block it.
         self.lock = original("_thread", "allocate_lock")()
         self.server: Server | None = None
+        # What it was started with, and whose options have been compared with that.
+        self.in_force = Settings()
+        self.compared: list[Settings] = []
         # (runtime directory, application name) of each record, with what ensure_embedded() answers for it. The same by
         # (option, application name), which costs no look at the directory.
         self.records: dict[tuple[Path, str], Address] = {}
@@ -118,23 +125,24 @@ def current_server() -> Server | None:
     return _mine().running
 
 
-def start_server(pub_port: Port = ..., request_port: Port = ...) -> Server | Literal[False]:
+def start_server(
+    pub_port: Port = ..., request_port: Port = ..., **options: Unpack[ServerOptions]
+) -> Server | Literal[False]:
     """Starts the embedded server on TCP ports, without profiling anything yet.
-
-    They are bound to loopback. ``RBKIT_BIND_HOST``, ``RBKIT_CURVE_SECRET_KEY_FILE``,
-    ``RBKIT_CURVE_AUTHORIZED_KEYS_DIR`` and ``RBKIT_INSECURE_BIND`` count here as for the middleware.
 
     Args:
         pub_port: port of the published data, 1024 to 65000; default ``RBKIT_PUB_PORT`` or 5555; None: no such socket.
         request_port: port of the commands; default ``RBKIT_REQ_PORT`` or 5556; None: no such socket.
+        options: of the embedded server, as docs/options.rst has them; what is left out comes from the environment.
 
     Returns:
         The server; False, with a line on stderr, when one runs already or a port cannot be bound.
 
     Raises:
-        ConfigurationError: a port that is none ("Invalid port value"), or a variable that cannot work.
+        ConfigurationError: a port that is none ("Invalid port value"), or an option that cannot work.
+        TypeError: an option that the embedded server does not have.
     """
-    return _start(pub_port, request_port, None)
+    return _start(pub_port, request_port, None, options)
 
 
 def start_profiling(
@@ -146,6 +154,7 @@ def start_profiling(
     clock_type: Literal["wall", "cpu"] = "wall",
     cpu_profiling_mode: Literal["sampling"] = "sampling",
     cpu_sampling_interval_usec: int = DEFAULT_CPU_INTERVAL_USEC,
+    **options: Unpack[ServerOptions],
 ) -> Server | Literal[False]:
     """Starts the embedded server as :func:`start_server` does, with profilers that stay on whoever listens.
 
@@ -157,6 +166,7 @@ def start_profiling(
         clock_type: what weighs a sample, ``"wall"`` or ``"cpu"`` time.
         cpu_profiling_mode: ``"sampling"``, the only one.
         cpu_sampling_interval_usec: what a published sample is worth, in microseconds.
+        options: as for :func:`start_server`.
 
     Returns:
         The server; False, with a line on stderr, when one runs already or a port cannot be bound.
@@ -173,14 +183,14 @@ def start_profiling(
             f"cpu_sampling_interval_usec is {INTERVAL_RANGE[0]} to {INTERVAL_RANGE[-1]}, "
             f"not {cpu_sampling_interval_usec!r}"
         )
-    options = StartOptions(
+    wishes = StartOptions(
         object_trace=enable_object_trace,
         gc_stats=enable_gc_stats,
         cpu=enable_cpu_profiling,
         clock=clock_type,
         interval_usec=cpu_sampling_interval_usec,
     )
-    return _start(pub_port, request_port, options)
+    return _start(pub_port, request_port, wishes, options)
 
 
 def stop_server() -> bool:
@@ -212,6 +222,7 @@ def ensure_embedded(settings: Settings, keep: Callable[[], None] = lambda: None)
         RuntimeDirectoryError: the runtime directory cannot be trusted or used.
     """
     process = _mine()
+    _compare(process, settings)
     key = (settings.runtime_dir, settings.name)
     if process.running is not None and (known := _intact(process, key)) is not None:
         return known
@@ -232,6 +243,20 @@ def ensure_embedded(settings: Settings, keep: Callable[[], None] = lambda: None)
     if server is None and process.server is not None:
         _tell(process.server)
     return address
+
+
+def _compare(process: _Process, settings: Settings) -> None:
+    """Says once of each application's options which of them come too late for the server that runs."""
+    if process.running is None or any(settings is known for known in process.compared):
+        return
+    process.compared.append(settings)
+    ignored = settings.without_effect(process.in_force)
+    if ignored:
+        log.warning(
+            "rbkit: %s: no effect, since the embedded server of this process runs already with other options. Give "
+            "them to whatever starts it: the middleware that serves first, or start_server()",
+            ", ".join(ignored),
+        )
 
 
 def _renew(process: _Process, key: tuple[str | None, str], directory: Path, settings: Settings) -> Address:
@@ -311,16 +336,12 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
                 curve=_keys(binding),
                 server_id=server_id,
                 application=settings.title,
-                linger=settings.linger,
-                snapshot_rate=settings.snapshot_rate,
-                signum=settings.signal,
-                blocked_log=settings.blocked_log,
-                snapshot_fork=settings.snapshot_fork,
-                snapshot_pause=settings.snapshot_pause,
                 runtime_dir=str(directory),
+                **_server_options(settings),
             )
             server.start()
-            process.server = server
+            process.server, process.in_force = server, settings
+            process.compared.append(settings)
         else:
             server.serve_for(settings.title)
             if path is None:
@@ -339,10 +360,13 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
     return address
 
 
-def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> Server | Literal[False]:
+def _start(
+    pub_port: Port, request_port: Port, wishes: StartOptions | None, options: Mapping[str, Any]
+) -> Server | Literal[False]:
     pub = _port(pub_port, "RBKIT_PUB_PORT", DEFAULT_PUB_PORT)
     req = _port(request_port, "RBKIT_REQ_PORT", DEFAULT_REQ_PORT)
-    binding = _binding() if (pub, req) != (None, None) else Binding()
+    settings = replace(Settings.from_options(taker=Taker.SERVER, **options), pub_port=pub, req_port=req)
+    binding = settings.binding() if (pub, req) != (None, None) else Binding()
     keys = _keys(binding)
     process = _mine()
     server: Server | None = None
@@ -356,16 +380,15 @@ def _start(pub_port: Port, request_port: Port, options: StartOptions | None) -> 
                 _tcp(req, binding),
                 curve=keys,
                 server_id=records.new_id(),
-                signum=from_environment("signal"),
-                options=options,
-                blocked_log=from_environment("blocked_log"),
+                options=wishes,
+                **_server_options(settings),
             )
             try:
                 server.start()
             except ServerStartError as error:
                 why = f"\nrbkit: {error}"
             else:
-                process.server = server
+                process.server, process.in_force = server, settings
     if server is not None and process.server is server:
         _tell(server)
         return server
@@ -413,13 +436,15 @@ def _tcp(port: int | None, binding: Binding) -> list[str]:
     return [] if port is None else [binding.endpoint(port)]
 
 
-def _binding() -> Binding:
-    return Binding(
-        from_environment("bind_host"),
-        from_environment("curve_secret_key_file"),
-        from_environment("curve_authorized_keys_dir"),
-        from_environment("insecure_bind"),
-    )
+def _server_options(settings: Settings) -> dict[str, Any]:
+    return {
+        "linger": settings.linger,
+        "snapshot_rate": settings.snapshot_rate,
+        "signum": settings.signal,
+        "blocked_log": settings.blocked_log,
+        "snapshot_fork": settings.snapshot_fork,
+        "snapshot_pause": settings.snapshot_pause,
+    }
 
 
 def _keys(binding: Binding) -> ServerKeys | None:

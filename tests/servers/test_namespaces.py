@@ -31,7 +31,7 @@ CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 WORKER = """
 import json, os, sys
 from rbkit_websocket.fleet import records
-from rbkit_websocket.options import Settings
+from rbkit_websocket.options.table import Settings
 from rbkit_websocket.server import ensure_embedded
 settings = Settings(name="shop")
 endpoints = ensure_embedded(settings)

@@ -6,12 +6,14 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 from rbkit_websocket.errors import ConfigurationError
-from rbkit_websocket.options import Settings, check_port, default_name, is_enabled
+from rbkit_websocket.options.switches import is_enabled
+from rbkit_websocket.options.table import OPTIONS, Options, ServerOptions, Settings, Taker, default_name
+from rbkit_websocket.options.values import check_port
 
 ENDPOINTS = {"pub_endpoint": "tcp://10.0.0.1:5555", "req_endpoint": "tcp://10.0.0.1:5556"}
 
@@ -40,7 +42,7 @@ def test_settings_are_frozen() -> None:
         settings().token = "another-token"  # type: ignore[misc]
 
 
-OPTIONS = {
+VALUES = {
     **ENDPOINTS,
     "name": "shop",
     "token": "0123456789",
@@ -70,9 +72,9 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("option", [option for option in OPTIONS if not option.endswith("endpoint")])
+@pytest.mark.parametrize("option", [option for option in VALUES if not option.endswith("endpoint")])
 def test_every_option_has_an_environment_variable_that_a_keyword_overrides(option: str) -> None:
-    value = OPTIONS[option]
+    value = VALUES[option]
     environ = {f"RBKIT_{option.upper()}": f" {value} "}
     assert getattr(settings(environ), option) == value
     other = dataclasses.replace(settings(), **{option: value})
@@ -82,11 +84,11 @@ def test_every_option_has_an_environment_variable_that_a_keyword_overrides(optio
 
 
 def test_no_option_was_forgotten_here() -> None:
-    known = {*OPTIONS, "authorize", "allowed_origins", "pub_port", "req_port"}
-    assert {field.name for field in dataclasses.fields(Settings)} == {*known, "named", "module"}
+    known = {*VALUES, "authorize", "allowed_origins", "pub_port", "req_port"}
+    assert {field.name for field in dataclasses.fields(Settings)} == {*known, "named", "module", "given"}
 
 
-@pytest.mark.parametrize("option", sorted({*OPTIONS, "authorize", "allowed_origins"}))
+@pytest.mark.parametrize("option", sorted({*VALUES, "authorize", "allowed_origins"}))
 def test_a_variable_that_is_set_but_empty_is_not_set(option: str) -> None:
     assert getattr(settings({f"RBKIT_{option.upper()}": "  "}), option) == getattr(settings(), option)
 
@@ -184,9 +186,50 @@ def test_a_refused_token_is_not_printed(variable: bool) -> None:
     assert secret not in str(caught.value)
 
 
-def test_an_unknown_option_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="max_session"):
+def test_an_unknown_option_is_a_type_error_that_says_what_may_be_meant() -> None:
+    with pytest.raises(TypeError, match="there is no option max_session; max_sessions is meant"):
         settings(max_session=3)
+    with pytest.raises(TypeError, match=r"there is no option colour$"):
+        settings(colour="red")
+    with pytest.raises(TypeError, match="mount is no option of the embedded server"):
+        Settings.from_options({}, Taker.SERVER, mount="/x")
+
+
+@pytest.mark.parametrize("taker", Taker)
+def test_each_takes_what_the_table_says(taker: Taker) -> None:
+    for name, option in OPTIONS.items():
+        if name in VALUES:
+            pairs = ENDPOINTS if name in ENDPOINTS else {name: VALUES[name]}
+            if taker in option.takers:
+                assert name in Settings.from_options({}, taker, **pairs).given
+            else:
+                with pytest.raises(TypeError, match="no option of the"):
+                    Settings.from_options({}, taker, **pairs)
+
+
+@pytest.mark.parametrize("taker", Taker)
+def test_variables_of_others_are_not_looked_at(taker: Taker) -> None:
+    foreign = {
+        str(option.variable): "\0 nonsense"
+        for option in OPTIONS.values()
+        if option.variable and taker not in option.takers
+    }
+    assert Settings.from_options(foreign, taker).given == frozenset()
+
+
+def test_what_can_be_given_is_what_the_table_has() -> None:
+    assert set(get_type_hints(Options)) == set(OPTIONS)
+    assert set(get_type_hints(ServerOptions)) == {
+        name for name, option in OPTIONS.items() if Taker.SERVER in option.takers
+    }
+
+
+def test_every_option_says_what_it_is_for() -> None:
+    for option in OPTIONS.values():
+        assert option.sentence[0].isupper()
+        assert option.sentence.endswith(".")
+    page = (Path(__file__).parents[2] / "docs" / "options.rst").read_text()
+    assert not [name for name in OPTIONS if f"``{name}``" not in page], "the page tells more of each"
 
 
 @pytest.mark.parametrize("value", [False, "false", "0", "OFF", "no"])

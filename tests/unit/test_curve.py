@@ -22,7 +22,7 @@ from support.waiting import scaled, wait_until
 
 from rbkit_websocket.cli import main
 from rbkit_websocket.errors import ConfigurationError, ServerStartError
-from rbkit_websocket.options import Settings
+from rbkit_websocket.options.table import Settings
 from rbkit_websocket.server import ensure_embedded, start_server, stop_server
 from rbkit_websocket.server.api import current_server
 from rbkit_websocket.transport.binding import Binding
@@ -332,7 +332,7 @@ def test_a_binding_is_checked_however_it_is_made() -> None:
 CROWDED = """
 import os, resource, socket, sys, time
 resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400))
-from rbkit_websocket.options import Settings
+from rbkit_websocket.options.table import Settings
 from rbkit_websocket.server import ensure_embedded
 pub, req = map(int, sys.argv[1:3])
 keys = dict(curve_secret_key_file=sys.argv[3], curve_authorized_keys_dir=sys.argv[4]) if len(sys.argv) > 3 else {}

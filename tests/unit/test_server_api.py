@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.embeddedpeer import Peer
@@ -19,7 +20,7 @@ from support.waiting import wait_until
 
 from rbkit_websocket.errors import ConfigurationError, RuntimeDirectoryError, ServerStartError
 from rbkit_websocket.fleet import records
-from rbkit_websocket.options import Settings
+from rbkit_websocket.options.table import Settings
 from rbkit_websocket.server import Server, current_server, ensure_embedded, start_profiling, start_server, stop_server
 
 CANNOT_START = (
@@ -143,6 +144,52 @@ def test_arguments_that_cannot_work_are_errors(options: dict[str, object]) -> No
     assert current_server() is None
 
 
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_start_server_takes_the_options_of_the_embedded_server(
+    monkeypatch: pytest.MonkeyPatch, by_variable: bool
+) -> None:
+    options: dict[str, Any] = {"snapshot_fork": False, "snapshot_pause": False, "linger": 3.5, "snapshot_rate": 123_456}
+    if by_variable:
+        for name, value in options.items():
+            monkeypatch.setenv(f"RBKIT_{name.upper()}", str(value))
+    server = start_server(None, None, **({} if by_variable else options))
+    assert server
+    assert (server.heap.fork, server.heap._pause) == (False, False)
+    assert (server.profiling._linger, server.snapshot_rate) == (3.5, 123_456)
+
+
+def test_start_server_refuses_what_is_no_option_of_its() -> None:
+    with pytest.raises(TypeError, match="mount is no option of the embedded server"):
+        start_server(None, None, mount="/x")  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match="linger=-1: give a number from 0 to 86400"):
+        start_profiling(None, None, linger=-1)
+    assert current_server() is None
+
+
+def test_options_that_come_too_late_are_said(caplog: pytest.LogCaptureFixture, runtime_dir: Path) -> None:
+    first = Settings.from_options({}, name="shop", linger=5)
+    ensure_embedded(first)
+    with caplog.at_level("WARNING"):
+        ensure_embedded(first)
+        ensure_embedded(Settings.from_options({}, name="blog", linger=5, token=False))
+        assert not caplog.records
+        late = Settings.from_options({}, name="shop", linger=7, snapshot_fork=False)
+        for _ in range(2):
+            ensure_embedded(late)
+    (record,) = caplog.records
+    assert "linger=7.0 (in force: 5.0), snapshot_fork=False (in force: True): no effect" in record.getMessage()
+
+
+def test_a_middleware_behind_start_server_is_told_what_has_no_effect(
+    caplog: pytest.LogCaptureFixture, runtime_dir: Path
+) -> None:
+    assert start_server(None, None)
+    with caplog.at_level("WARNING"):
+        ensure_embedded(Settings.from_options({}, name="shop", pub_port=free_port()))
+    (record,) = caplog.records
+    assert "in force: None): no effect, since the embedded server of this process runs already" in record.getMessage()
+
+
 def test_ensure_embedded_starts_one_at_a_unix_socket_with_a_record(runtime_dir: Path) -> None:
     settings = Settings(name="shop")
     address = ensure_embedded(settings)
@@ -255,7 +302,7 @@ def test_a_directory_that_is_open_to_others_is_refused(runtime_dir: Path) -> Non
 def test_what_a_killed_process_left_is_gone_after_the_next_start(runtime_dir: Path) -> None:
     code = (
         "import sys\n"
-        "from rbkit_websocket.options import Settings\n"
+        "from rbkit_websocket.options.table import Settings\n"
         "from rbkit_websocket.server import ensure_embedded\n"
         "ensure_embedded(Settings(name='shop'))\n"
         "print('up', flush=True)\n"
@@ -275,7 +322,7 @@ def test_what_a_killed_process_left_is_gone_after_the_next_start(runtime_dir: Pa
 
 def test_a_process_that_ends_by_itself_stops_its_server(runtime_dir: Path) -> None:
     code = (
-        "from rbkit_websocket.options import Settings\n"
+        "from rbkit_websocket.options.table import Settings\n"
         "from rbkit_websocket.server import ensure_embedded, current_server\n"
         "ensure_embedded(Settings(name='shop'))\n"
         "current_server().process_incoming_request('start_cpu_profiling')\n"
@@ -289,7 +336,7 @@ def test_a_process_that_ends_by_itself_stops_its_server(runtime_dir: Path) -> No
 def test_a_forked_child_has_no_server_and_can_start_its_own(runtime_dir: Path) -> None:
     code = (
         "import gc, json, os, sys, time\n"
-        "from rbkit_websocket.options import Settings\n"
+        "from rbkit_websocket.options.table import Settings\n"
         "from rbkit_websocket.server import current_server, ensure_embedded, stop_server\n"
         "settings = Settings(name='shop')\n"
         "parent = ensure_embedded(settings)\n"
@@ -336,7 +383,7 @@ def test_a_forked_child_has_no_server_and_can_start_its_own(runtime_dir: Path) -
 def test_a_child_of_a_process_that_only_imported_us_cleans_up_at_its_end(runtime_dir: Path) -> None:
     code = (
         "import os, sys\n"
-        "from rbkit_websocket.options import Settings\n"
+        "from rbkit_websocket.options.table import Settings\n"
         "from rbkit_websocket.server import ensure_embedded\n"
         "pid = os.fork()\n"
         "if pid: sys.exit(os.waitpid(pid, 0)[1])\n"

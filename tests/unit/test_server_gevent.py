@@ -23,7 +23,7 @@ from gevent import monkey; monkey.patch_all()
 import gc, os, sys, time, threading, logging
 import gevent
 from gevent import socket
-from rbkit_websocket.options import Settings
+from rbkit_websocket.options.table import Settings
 from rbkit_websocket.server import current_server, ensure_embedded, stop_server
 native_sleep = monkey.get_original("time", "sleep")
 ready, go = gevent.event.Event(), gevent.event.Event()

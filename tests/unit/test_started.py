@@ -55,7 +55,7 @@ EMBEDDED = """
     del sys.modules["__main__"]
 
     from rbkit_websocket import RbkitWebsocket, start_server, stop_server
-    from rbkit_websocket.options import Settings
+    from rbkit_websocket.options.table import Settings
     from rbkit_websocket.server import ensure_embedded
 
     assert stop_server() is False

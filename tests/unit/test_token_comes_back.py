@@ -18,7 +18,7 @@ from rbkit_websocket.fleet.liveness import process_start
 from rbkit_websocket.fleet.records import Record
 from rbkit_websocket.fleet.tokenfile import generated_token
 from rbkit_websocket.http.runtime import Runtime
-from rbkit_websocket.options import Settings
+from rbkit_websocket.options.table import Settings
 
 APP = "shop"
 HELD = "what-the-siblings-hold"

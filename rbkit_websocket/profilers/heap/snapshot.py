@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Any, Final, Literal
 
 from ...native.loader import why_missing
-from ...options import native_wanted
+from ...options.switches import native_wanted
 from ...system.clock import time
 from ..base import Host
 from .dumpfile import DumpFile, open_unnamed

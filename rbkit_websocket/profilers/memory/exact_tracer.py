@@ -29,7 +29,7 @@ from heapq import nlargest
 from typing import Any, Final
 
 from ...native.loader import why_missing
-from ...options import native_wanted
+from ...options.switches import native_wanted
 from ...protocol.codec import pack
 from ...system.clock import time
 from ..base import Host, code_line

@@ -1,0 +1,20 @@
+"""Switches of the environment that are no options: for when something is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from .values import is_false
+
+__all__ = ["is_enabled", "native_wanted"]
+
+
+def is_enabled(environ: Mapping[str, str] = os.environ) -> bool:
+    """False when ``RBKIT_ENABLED`` is 0, false, no or off: the middleware then passes everything through."""
+    return not is_false(environ.get("RBKIT_ENABLED", ""))
+
+
+def native_wanted(environ: Mapping[str, str] = os.environ) -> bool:
+    """False when ``RBKIT_NATIVE`` is 0, false, no or off: the fallbacks then stand in for the C extensions."""
+    return not is_false(environ.get("RBKIT_NATIVE", ""))
