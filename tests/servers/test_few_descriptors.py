@@ -55,6 +55,7 @@ def test_few_are_left_at_the_first_request(left: int, upstream: bool) -> None:
         if upstream:
             rbkit = stack.enter_context(StandIn())
             env = {"RBKIT_PUB_ENDPOINT": rbkit.pub_endpoint, "RBKIT_REQ_ENDPOINT": rbkit.req_endpoint}
+            env["RBKIT_CONNECT_TIMEOUT"] = "20"  # a busy machine is no lack of descriptors
         web, pid = stack.enter_context(worker("plain", env))
         with descriptors_left(pid, left):
             assert web.get("/hello") == b"hello from %d" % pid
@@ -124,6 +125,7 @@ def test_the_application_takes_and_gives_back_at_the_same_time(left: int, upstre
         if upstream:
             rbkit = stack.enter_context(StandIn())
             env = {"RBKIT_PUB_ENDPOINT": rbkit.pub_endpoint, "RBKIT_REQ_ENDPOINT": rbkit.req_endpoint}
+            env["RBKIT_CONNECT_TIMEOUT"] = "20"  # a busy machine is no lack of descriptors
         web, pid = stack.enter_context(worker("support.greedy:application()", env))
         with descriptors_left(pid, left), RawClient(web.port) as kept:
             assert kept.request(b"GET /take HTTP/1.1\r\nHost: x\r\n\r\n").status == 200

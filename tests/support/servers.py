@@ -40,10 +40,8 @@ _LISTENING = re.compile(
 )
 
 # gunicorn's gevent worker exits in a greenlet of its own, 0.1 s after SIGQUIT: on a busy machine, in the midst of the
-# interpreter's own end.
-_LATE_EXIT = re.compile(
-    r"Exception ignored [^\n]*threading.*\nTraceback \(most recent call last\):\n(?:  .*\n)+SystemExit: 0\n"
-)
+# interpreter's own end, whichever way that tells of it.
+_LATE_EXIT = re.compile(r"Traceback \(most recent call last\):\n(?:  .*\n)+SystemExit: 0\n")
 
 
 _CRASHES = frozenset(
