@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from .http.pages import pages, respond_at_mount
+from .http.dispatch import answer, is_asked
+from .http.pages import pages
 from .http.responses import StartResponse
 from .http.runtime import Runtime
 from .options.switches import is_enabled
@@ -65,15 +66,9 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
         return forward(environ, start_response)
 
     def judge(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        if is_ours(environ):
+        if is_asked(environ, ours):
             entry.start(environ)
-            # Late, since it imports gevent: that is for servers that get WebSockets, not for everyone who imports us.
-            from .http.upgrade import serve
-
-            return serve(environ, start_response, entry.runtime)
-        if environ.get("PATH_INFO") in ours:
-            entry.start(environ)
-            return respond_at_mount(environ, start_response, entry.runtime)
+            return answer(environ, start_response, entry.runtime)
         return forward(environ, start_response)
 
     def start_and_forward(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -135,7 +130,7 @@ class _Entry:
 
 def _looking_after(runtime: Runtime, app: WSGIApplication) -> WSGIApplication:
     def look_and_forward(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        runtime.look()
+        runtime.access.look()
         return app(environ, start_response)
 
     return look_and_forward

@@ -21,15 +21,16 @@ from .. import close_sessions
 from ..errors import ConfigurationError, RbkitError
 from ..fleet import records
 from ..fleet.tokenfile import generated_token
-from ..http.pages import pages, respond_at_mount
+from ..http.dispatch import answer, is_asked
+from ..http.pages import pages
 from ..http.responses import respond
-from ..http.upgrade import serve as serve_session
+from ..http.runtime import Runtime
 from ..options.switches import is_enabled
 from ..options.table import Settings, Taker
 from ..websocket.handshake import is_ours
 from .connections import Server
-from .runtime import GatewayRuntime
 from .serverlist import NamedServer, parse_servers, read_file
+from .servers import NamedServers
 
 __all__ = ["GatewayError", "serve"]
 
@@ -43,15 +44,14 @@ class GatewayError(RbkitError):
     """The gateway cannot serve; the text says why."""
 
 
-def answer(
-    runtime: GatewayRuntime, ours: frozenset[str], environ: dict[str, Any], start_response: Any
+def application(
+    runtime: Runtime, ours: frozenset[str], environ: dict[str, Any], start_response: Any
 ) -> Iterable[bytes]:
     """What the middleware answers, without an application behind it; ``ours`` are the paths of pages."""
     if is_ours(environ):
         Server.stay(environ)
-        return serve_session(environ, start_response, runtime)
-    if environ.get("PATH_INFO") in ours:
-        return respond_at_mount(environ, start_response, runtime)
+    if is_asked(environ, ours):
+        return answer(environ, start_response, runtime)
     return not_found(environ, start_response)
 
 
@@ -76,14 +76,15 @@ def serve(address: tuple[str, int], servers: Sequence[str], servers_file: Path |
         GatewayError: the address cannot be listened on.
     """
     settings, read = _settings(options, servers, servers_file)
-    runtime = GatewayRuntime(settings, read())
+    named = NamedServers(read(), settings.mount)
+    runtime = Runtime(settings, named)
     token = settings.token
     if token is None and settings.authorize is None:
         # Made here, so that it is no news to the gate, which would print an address without a port.
         directory = records.runtime_directory(settings.runtime_dir)
         token, _, _ = generated_token(directory, settings.name)
-    runtime.gate()
-    server = Server(_resolved(address), partial(answer, runtime, pages(settings.mount)))
+    runtime.access.gate()
+    server = Server(_resolved(address), partial(application, runtime, pages(settings.mount)))
     try:
         server.start()
     except OSError as error:
@@ -95,30 +96,30 @@ def serve(address: tuple[str, int], servers: Sequence[str], servers_file: Path |
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, finished.set)
     if servers_file is not None:
-        gevent.signal_handler(signal.SIGHUP, _reload, runtime, read)
+        gevent.signal_handler(signal.SIGHUP, _reload, named, read)
     location = _location(address[0], int(server.server_port or 0))
     quoted = quote(token, safe="") if token else None
     click.echo(f"websocket ws://{location}/" + (f"?token={quoted}" if quoted else "") + "  (subprotocol rbkit)")
     click.echo(f"dashboard http://{location}{settings.mount}/" + (f"#token={quoted}" if quoted else ""))
-    _tell(runtime)
+    _tell(named)
     while not finished.wait(_LOOK_EVERY):
-        runtime.keep_token()
+        runtime.access.keep()
     # The sessions first: stop() would drop their connections without a word.
     close_sessions()
     server.stop(timeout=1)
 
 
-def _reload(runtime: GatewayRuntime, read: Callable[[], list[NamedServer]]) -> None:
+def _reload(servers: NamedServers, read: Callable[[], list[NamedServer]]) -> None:
     try:
-        runtime.replace(read())
+        servers.replace(read())
     except ConfigurationError as error:
         log.error("rbkit: %s. The servers are those of before.", error)
     else:
-        _tell(runtime)
+        _tell(servers)
 
 
-def _tell(runtime: GatewayRuntime) -> None:
-    for server in runtime.named:
+def _tell(servers: NamedServers) -> None:
+    for server in servers.named:
         click.echo(f"bridge {server.name} to {server.pub} and {server.req}{' with CURVE' if server.keys else ''}")
 
 

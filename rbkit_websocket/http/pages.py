@@ -56,17 +56,21 @@ def _file(environ: dict[str, Any], start_response: StartResponse, runtime: Runti
 
 
 def _servers(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
-    runtime.gate(environ).check(environ)
+    runtime.access.gate(environ).check(environ)
     # Late, as it imports gevent; a browser is not told why its WebSocket was refused.
     from ..takeover.registry import obstacle
 
-    answer = {"application": runtime.settings.title, "servers": runtime.servers(), "obstacle": obstacle(environ)}
+    answer = {
+        "application": runtime.settings.title,
+        "servers": runtime.servers.listing(),
+        "obstacle": obstacle(environ),
+    }
     return as_json(environ, start_response, answer)
 
 
 def _login(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
     """``token=...`` as a form in the body gets the cookie that opens the WebSocket from a page of the same host."""
-    gate = runtime.gate(environ)
+    gate = runtime.access.gate(environ)
     if not gate.cookie_value:
         gate.check(environ)
         return respond(environ, start_response, "200 OK", b"ok, no token is needed\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from ..bridge import Bridge
@@ -21,9 +22,43 @@ from .redaction import redact
 from .responses import StartResponse, refuse
 from .runtime import Runtime
 
-__all__ = ["serve"]
+__all__ = ["Accepted", "Refused", "judge", "serve"]
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An upgrade request that becomes a session; its place among the sessions is taken.
+
+    Attributes:
+        takeover: of the connection, not begun.
+        text: whether frames are those of old browser clients.
+        server: which server is asked for, as in the list of servers; None: the own one.
+        headers: of the 101.
+        client: its address, for the log.
+    """
+
+    takeover: Takeover
+    text: bool
+    server: str | None
+    headers: list[tuple[str, str]]
+    client: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An upgrade request that becomes none.
+
+    Attributes:
+        why: status and words.
+        takeover: of the connection, if it can be had: some servers have to have it ended under them.
+        client: its address, for the log.
+    """
+
+    why: Rejected
+    takeover: Takeover | None
+    client: str
 
 
 class _LastAnswer:
@@ -48,14 +83,39 @@ class _LastAnswer:
 
 
 def serve(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> Iterable[bytes]:
-    """Judges the request and, if it passes, talks until the session ends; returns what the server is to be given.
-
-    The order of judgement: malformed (405, 400, 426), origin and token (403, 401), a server whose sockets cannot be
-    had (501), too many sessions (503).
-    """
+    """Judges the request and, if it passes, talks until the session ends; returns what the server is to be given."""
     request = dict(environ)
     # First: uvicorn logs a request as soon as its answer begins.
     redact(environ, start_response)
+    judged = judge(request, claim(environ), runtime)
+    if isinstance(judged, Refused):
+        log.info("rbkit: refused %s: %s", judged.client, judged.why)
+        body = refuse(environ, start_response, judged.why, close_behind_answer())
+        takeover = judged.takeover
+        return _LastAnswer(body, takeover) if takeover is not None and takeover.reads_on else body
+    try:
+        judged.takeover.open(start_response, judged.headers)
+        _talk(judged, runtime)
+    finally:
+        # First, since a client that sees its connection end may be back before the rest is done.
+        sessions.release(judged.takeover)
+        close_behind_answer()
+        judged.takeover.finish()
+    return []
+
+
+def judge(request: dict[str, Any], takeover: Takeover | None, runtime: Runtime) -> Accepted | Refused:
+    """What becomes of an upgrade request.
+
+    The order of judgement: malformed (405, 400, 426), origin and token (403, 401), a server whose sockets cannot be
+    had (501), too many sessions or no room for one (503).
+
+    Args:
+        request: the environ as the client sent it, the token included.
+        takeover: of its connection; None when it cannot be had.
+        runtime: of the application.
+    """
+    client = request.get("REMOTE_ADDR") or "a client"
     try:
         validate(request)
         parameters = query(request)
@@ -63,28 +123,16 @@ def serve(environ: dict[str, Any], start_response: StartResponse, runtime: Runti
         if frames not in ("binary", "text"):
             raise Rejected("400 Bad Request", "frames is binary or text")
         try:
-            runtime.gate(request).check(request)
+            runtime.access.gate(request).check(request)
         except RuntimeDirectoryError as error:
             raise Rejected("503 Service Unavailable", f"the token cannot be checked: {error}") from error
-        takeover = claim(environ)
-        obstacle = obstacle_to(takeover, environ)
+        obstacle = obstacle_to(takeover, request)
         if takeover is None or obstacle is not None:
             raise Rejected("501 Not Implemented", obstacle or "")
         _reserve(takeover, runtime.settings.max_sessions)
-    except Rejected as rejected:
-        log.info("rbkit: refused %s: %s", environ.get("REMOTE_ADDR") or "a client", rejected)
-        connection = claim(environ)
-        body = refuse(environ, start_response, rejected, close_behind_answer())
-        return _LastAnswer(body, connection) if connection is not None and connection.reads_on else body
-    try:
-        takeover.open(start_response, accept_headers(environ))
-        _talk(takeover, environ, runtime, parameters.get("server"), text=frames == "text")
-    finally:
-        # First, since a client that sees its connection end may be back before the rest is done.
-        sessions.release(takeover)
-        close_behind_answer()
-        takeover.finish()
-    return []
+    except Rejected as why:
+        return Refused(why, takeover, client)
+    return Accepted(takeover, frames == "text", parameters.get("server"), accept_headers(request), client)
 
 
 def _reserve(takeover: Takeover, most: int) -> None:
@@ -110,8 +158,8 @@ def _notice(count: int) -> bytes:
     return encode_frame(HardenedWebSocket.OPCODE_TEXT, envelope.dropped(count).encode())
 
 
-def _talk(takeover: Takeover, environ: dict[str, Any], runtime: Runtime, server_id: str | None, *, text: bool) -> None:
-    settings = runtime.settings
+def _talk(accepted: Accepted, runtime: Runtime) -> None:
+    settings, takeover, client = runtime.settings, accepted.takeover, accepted.client
     session = Session(
         takeover.sock,
         takeover.read,
@@ -120,22 +168,22 @@ def _talk(takeover: Takeover, environ: dict[str, Any], runtime: Runtime, server_
         backlog=settings.backlog,
         ping_interval=settings.ping_interval,
         # The old browser clients know no such notice.
-        notice=None if text else _notice,
+        notice=None if accepted.text else _notice,
     )
-    client = environ.get("REMOTE_ADDR") or "a client"
     log.info("rbkit: session opened by %s", client)
     keep(session)
     orderly = False
     try:
         try:
-            endpoints = runtime.endpoints(server_id)
+            servers = runtime.servers
+            endpoints = servers.find(accepted.server) if accepted.server else servers.own()
         except (NoSuchServer, ServerStartError, RuntimeDirectoryError) as error:
             session.close(1013, str(error) if isinstance(error, NoSuchServer) else f"{NOT_RUNNING}: {error}")
             for _ in session.messages():
                 pass  # until the client has answered the close frame
         else:
-            with runtime.using(endpoints, session):
-                Bridge(session, endpoints.pub, endpoints.req, settings, text=text, keys=endpoints.keys).run()
+            with servers.using(endpoints, session):
+                Bridge(session, endpoints.pub, endpoints.req, settings, text=accepted.text, keys=endpoints.keys).run()
         orderly = True
     except Exception:  # a boundary: the application and its server must not suffer
         log.exception("rbkit: a session failed")

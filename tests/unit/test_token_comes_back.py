@@ -17,7 +17,7 @@ from rbkit_websocket.fleet import records
 from rbkit_websocket.fleet.liveness import process_start
 from rbkit_websocket.fleet.records import Record
 from rbkit_websocket.fleet.tokenfile import generated_token
-from rbkit_websocket.http.runtime import Runtime
+from rbkit_websocket.http.access import Access
 from rbkit_websocket.options.table import Settings
 
 APP = "shop"
@@ -41,8 +41,8 @@ def sibling(directory: Path) -> Iterator[Record]:
     child.communicate(b"\n")
 
 
-def runtime(directory: Path) -> Runtime:
-    return Runtime(Settings.from_options(name=APP, runtime_dir=str(directory)))
+def access(directory: Path) -> Access:
+    return Access(Settings.from_options(name=APP, runtime_dir=str(directory)))
 
 
 @pytest.mark.usefixtures("sibling")
@@ -50,7 +50,7 @@ def test_a_siblings_token_is_waited_for(directory: Path) -> None:
     back = threading.Timer(0.3, generated_token, (directory, APP, HELD))
     back.start()
     try:
-        gate = runtime(directory).gate()
+        gate = access(directory).gate()
     finally:
         back.join()
     assert gate.is_token(HELD)
@@ -61,7 +61,7 @@ def test_a_sibling_that_holds_no_token_is_not_waited_for_long(
     directory: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     began = time.monotonic()
-    gate = runtime(directory).gate()
+    gate = access(directory).gate()
     assert 1 < time.monotonic() - began < scaled(5)
     assert not gate.is_token(HELD)
     assert "watch this application at" in capfd.readouterr().err
@@ -69,5 +69,5 @@ def test_a_sibling_that_holds_no_token_is_not_waited_for_long(
 
 def test_the_first_of_all_workers_does_not_wait(directory: Path) -> None:
     began = time.monotonic()
-    runtime(directory).gate()
+    access(directory).gate()
     assert time.monotonic() - began < 1

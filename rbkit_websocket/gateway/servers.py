@@ -8,31 +8,30 @@ from typing import Any, Final
 
 from ..bridge.probe import Status, ask_status
 from ..errors import NoSuchServer
-from ..http.runtime import Endpoints, Runtime
-from ..options.table import Settings
+from ..http.servers import Endpoints
 from ..websocket.session import Session
 from .serverlist import NamedServer
 
-__all__ = ["GatewayRuntime"]
+__all__ = ["NamedServers"]
 
 # Seconds for all servers together: they may be a continent away.
 _PATIENCE: Final = 1.0
 
 
-class GatewayRuntime(Runtime):
-    """What the sessions of a gateway need.
+class NamedServers:
+    """The servers that a gateway has been told of; see :class:`~..http.servers.Servers`.
 
     Args:
-        settings: of the gateway.
         servers: at least one; names are unique.
+        mount: where the list of servers is.
 
     Attributes:
         named: the servers now.
     """
 
-    def __init__(self, settings: Settings, servers: Sequence[NamedServer]) -> None:
-        super().__init__(settings)
+    def __init__(self, servers: Sequence[NamedServer], mount: str) -> None:
         self.named = tuple(servers)
+        self._mount = mount
         self._sessions: dict[Session, Endpoints] = {}
 
     def replace(self, servers: Sequence[NamedServer]) -> None:
@@ -49,7 +48,7 @@ class GatewayRuntime(Runtime):
                 verb = "has left" if left else "has changed in"
                 session.close(1001, f"server {name!r} {verb} the gateway's list{'' if left else '; connect again'}")
 
-    def own_endpoints(self) -> Endpoints:
+    def own(self) -> Endpoints:
         """Of whoever names no server: the first that answers, or else is there."""
         if len(self.named) > 1:
             asked = list(zip(self.named, self._ask(), strict=True))
@@ -59,20 +58,18 @@ class GatewayRuntime(Runtime):
                         return _endpoints(server)
         return _endpoints(self.named[0])
 
-    def endpoints(self, server_id: str | None) -> Endpoints:
+    def find(self, server_id: str) -> Endpoints:
         """The server of that name.
 
         Raises:
             NoSuchServer: there is none.
         """
-        if not server_id:
-            return self.own_endpoints()
         for server in self.named:
             if server.name == server_id:
                 return _endpoints(server)
-        raise NoSuchServer(server_id, self.settings.mount)
+        raise NoSuchServer(server_id, self._mount)
 
-    def servers(self) -> list[dict[str, Any]]:
+    def listing(self) -> list[dict[str, Any]]:
         """All of them, in the order given. ``alive`` is whether it answered within a second, ``problem`` why not."""
         return [
             {
