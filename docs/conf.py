@@ -11,6 +11,7 @@ from sphinx.util.docutils import SphinxDirective
 from rbkit_websocket import __version__
 from rbkit_websocket.options.table import OPTIONS, Settings, Taker
 from rbkit_websocket.profilers.process.gcstats import KEYS
+from rbkit_websocket.protocol.commands import COMMANDS, Command
 
 project = "rbkit_websocket"
 author = "The rbkit_websocket contributors"
@@ -38,28 +39,52 @@ class GcStatsKeys(Directive):
         return [nodes.definition_list("", *items)]
 
 
-class OptionTable(SphinxDirective):
-    """Every option, from the table in the code."""
+class Table(SphinxDirective):
+    """A table from one in the code."""
+
+    def rows(self) -> list[list[str]]:
+        """Cells in reStructuredText, the heads first."""
+        raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
-        types = {field.name: str(field.type) for field in fields(Settings)}
         lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto", ""]
-        lines += _row("Option", "Type", "Default", "Taken by", "What it is")
-        for name, option in OPTIONS.items():
-            takers = ", ".join(words for taker, words in _TAKERS.items() if taker in option.takers)
-            kind = types[name].removesuffix(" | None")
-            lines += _row(f"``{name}``", f"``{kind}``", _default(option.default), takers, option.sentence)
+        for row in self.rows():
+            lines += [f"   {'* -' if number == 0 else '  -'} {cell}" for number, cell in enumerate(row)]
         box = nodes.section()
         box.document = self.state.document
-        self.state.nested_parse(StringList(lines, "options"), 0, box)
+        self.state.nested_parse(StringList(lines, "table"), 0, box)
         return box.children
 
 
+class CommandTable(Table):
+    """Every command beyond the protocol's own."""
+
+    def rows(self) -> list[list[str]]:
+        ours = [command for command in COMMANDS.values() if not command.native]
+        return [["Command", "What it does"], *([f"``{_usage(command)}``", command.sentence] for command in ours)]
+
+
+def _usage(command: Command) -> str:
+    names = [argument.name if argument.words else f"<{argument.name}>" for argument in command.arguments]
+    if command.optional:
+        names[-command.optional :] = [f"[{name}]" for name in names[-command.optional :]]
+    return " ".join([command.name, *names, *(["..."] if command.most else [])])
+
+
+class OptionTable(Table):
+    """Every option."""
+
+    def rows(self) -> list[list[str]]:
+        types = {field.name: str(field.type) for field in fields(Settings)}
+        rows = [["Option", "Type", "Default", "Taken by", "What it is"]]
+        for name, option in OPTIONS.items():
+            takers = ", ".join(words for taker, words in _TAKERS.items() if taker in option.takers)
+            kind = types[name].removesuffix(" | None")
+            rows.append([f"``{name}``", f"``{kind}``", _default(option.default), takers, option.sentence])
+        return rows
+
+
 _TAKERS = {Taker.MIDDLEWARE: "middleware", Taker.SERVER: "``start_server()``", Taker.GATEWAY: "gateway"}
-
-
-def _row(*cells: str) -> list[str]:
-    return [f"   {'* -' if number == 0 else '  -'} {cell}" for number, cell in enumerate(cells)]
 
 
 def _default(value: object) -> str:
@@ -69,5 +94,6 @@ def _default(value: object) -> str:
 
 
 def setup(app: Sphinx) -> None:
+    app.add_directive("command-table", CommandTable)
     app.add_directive("option-table", OptionTable)
     app.add_directive("gc-stats-keys", GcStatsKeys)

@@ -15,13 +15,13 @@ from ..errors import ConfigurationError, RbkitError, RuntimeDirectoryError, Serv
 from ..fleet import records
 from ..options.table import ServerOptions, Settings, Taker
 from ..options.values import check_port
+from ..protocol.commands import INTERVAL_RANGE
 from ..protocol.constants import DEFAULT_CPU_INTERVAL_USEC, DEFAULT_PUB_PORT, DEFAULT_REQ_PORT
 from ..system.stderr import say
 from ..system.unpatched import original
 from ..transport import LOCAL
 from ..transport.binding import Binding
 from ..transport.curve import ServerKeys
-from .commands import INTERVAL_RANGE
 from .profiling import StartOptions
 from .server import Server
 
@@ -343,7 +343,7 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
             process.server, process.in_force = server, settings
             process.compared.append(settings)
         else:
-            server.serve_for(settings.title)
+            server.identity.serve_for(settings.title)
             if path is None:
                 server.listen(address.path)
         # From here on _forget() removes what is left, the socket of a record that could not be written too.

@@ -12,29 +12,27 @@ import os
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from .. import __version__
 from ..errors import NoRoom, ServerStartError
 from ..profilers.base import Host, QuietCollector
 from ..profilers.greenlets.blocked import LoopWatch
 from ..protocol.codec import pack
 from ..system.clock import time
 from ..system.headroom import require_descriptors, require_threads
-from ..system.started import title
 from ..transport.curve import ServerKeys
-from . import commands
 from .channels import Channels, Sender
+from .commands import Commands
+from .features import cpu, greenlets, heap, memory, process
 from .originals import AppThread, make_host, tell
 from .profiling import Profiling, StartOptions
 from .publisher import Publisher
-from .snapshots import Snapshots
+from .scheduler import Job, Scheduler
 
 __all__ = ["Server"]
 
-_SLICE: Final = 0.01
 _STOP_WITHIN: Final = 5.0
 # Its pipe, its Unix socket and a spare.
 _DESCRIPTORS: Final = 4
@@ -88,30 +86,27 @@ class Server:
         self.pub_endpoints = list(pub)
         self.req_endpoints = list(req)
         self.path = path
-        self.id = server_id
-        self._applications = (application,) if application else ()
-        self.version = __version__
-        self.working_directory = _working_directory()
-        self.started = time.time()
-        self.snapshot_rate = snapshot_rate
-        self.snapshots = 0
-        self.snapshots_running = 0
-        self.heap = Snapshots(self, fork=snapshot_fork, pause=snapshot_pause, runtime_dir=runtime_dir)
+        self.identity = process.Identity(server_id, application)
+        self._fork, self._pausing, self._runtime_dir = snapshot_fork, snapshot_pause, runtime_dir
+        self._snapshot_rate = snapshot_rate
         self.publish_callback: Callback | None = None
         self.respond_callback: Callback | None = None
         self.pid = os.getpid()
         self.app: AppThread
         self.host: Host
         self.profiling: Profiling
+        self.heap: heap.Snapshots
+        self.dumps: heap.Dumps
         self.publisher = Publisher(self._send)
         self.watch: LoopWatch | None = None
         self._blocked_log = blocked_log
-        self.linger = linger
+        self._linger = linger
         self._signum = signum
         self._options = options
         self._curve = curve
         self._channels: Channels | None = None
-        self._jobs: deque[_Pending] = deque()
+        self._scheduler = Scheduler()
+        self._commands: Commands
         self._requests: deque[Callable[[], None]] = deque()
         self._stopping = False
         self._ident: int | None = None
@@ -133,8 +128,9 @@ class Server:
             raise ServerStartError(f"the embedded Rbkit server cannot start: {error}") from error
         self.app = AppThread()
         self.host = make_host(self.app)
-        self.profiling = Profiling(self.host, self.publisher, self.audience, self.linger, self._signum)
+        self.profiling = Profiling(self.host, self.publisher, self.audience, self._linger, self._signum)
         self.watch = self._make_watch()
+        self._register()
         channels = None
         try:
             channels = self._channels = Channels(self.host.allocate_lock, self._curve, self._warn)
@@ -154,14 +150,26 @@ class Server:
             raise ServerStartError(f"the embedded Rbkit server cannot start: {error}") from error
 
     @property
-    def application(self) -> str:
-        """What this process serves, for people: ``shop``, ``shop, blog`` where it is more than one application."""
-        return ", ".join(self._applications) or title()
+    def id(self) -> str:
+        """Its identity, as in its record."""
+        return self.identity.id
 
-    def serve_for(self, application: str) -> None:
-        """One more application of this process is watched through this server."""
-        if application not in self._applications:
-            self._applications = (*self._applications, application)
+    def _register(self) -> None:
+        """Makes the features: each gets what it uses, and has its commands in the table."""
+        host, profiling = self.host, self.profiling
+        self.heap = heap.Snapshots(
+            host, self._scheduler.add, fork=self._fork, pause=self._pausing, runtime_dir=self._runtime_dir
+        )
+        self.dumps = heap.Dumps(self.heap, self.publisher, self.audience, self._snapshot_rate)
+        self._commands = Commands(lambda client, polls: profiling.sign_of(client, polls=polls))
+        for handlers in (
+            process.commands(host, self.app, self.identity, profiling, lambda: self.status, self.wake),
+            cpu.commands(profiling),
+            memory.commands(profiling),
+            greenlets.commands(host, profiling, self.watch, self.audience),
+            heap.commands(self.heap, self.dumps),
+        ):
+            self._commands.register(handlers)
 
     def _make_watch(self) -> LoopWatch | None:
         app = self.app
@@ -217,12 +225,12 @@ class Server:
 
     def forget_path(self, server_id: str) -> None:
         """Another identity, and no Unix socket: the one there was cannot be reached any more."""
-        self.id = server_id
+        self.identity.id = server_id
         self.path = None
 
-    def keep(self, job: Generator[float | None, None, None]) -> None:
-        """Has its thread do a job until the server ends, see :meth:`background`."""
-        self._requests.append(lambda: self.background(job))
+    def keep(self, job: Job) -> None:
+        """Has its thread do a job until the server ends."""
+        self._requests.append(lambda: self._scheduler.add(job))
         self.wake()
 
     @property
@@ -233,7 +241,7 @@ class Server:
     @property
     def status(self) -> dict[str, Any]:
         """The payload of the ``handshake`` answer."""
-        return commands.handshake_payload(self)
+        return process.handshake(self.identity, self.profiling, self._linger, self._fork)
 
     def process_incoming_request(self, command: str | bytes) -> None:
         """Feeds one command without a socket; its answer goes to ``respond_callback``, soon."""
@@ -257,12 +265,6 @@ class Server:
             self._channels.after_in_child(self.host.allocate_lock)
 
     # -- the thread's side: everything below runs there
-
-    def background(self, job: Generator[float | None, None, None]) -> None:
-        """Takes a job whose end nobody waits for; it is closed when the server ends."""
-        pending = _Pending("", None)
-        pending.job = job
-        self._jobs.append(pending)
 
     def audience(self) -> bool:
         """Whether anybody takes what is published."""
@@ -290,16 +292,12 @@ class Server:
     def _end(self, channels: Channels) -> None:
         """Profilers and jobs before sockets, since they publish; the pipe last, since they may wake us."""
         self._stopping = True
-        for ending in (self.profiling.stop, self._end_jobs, channels.close, channels.close_pipe):
+        for ending in (self.profiling.stop, self._scheduler.close, channels.close, channels.close_pipe):
             try:
                 ending()
             except Exception:  # noqa: BLE001 - the others have to end too
                 self._log_exception("the server did not end cleanly")
         self._done.release()
-
-    def _end_jobs(self) -> None:
-        while self._jobs:
-            self._jobs.popleft().job.close()
 
     def _pause(self) -> None:
         lock = self.host.allocate_lock()
@@ -308,16 +306,17 @@ class Server:
 
     def _time_out(self) -> float | None:
         """Seconds to wait for sockets, None for as long as it takes."""
-        times = [pending.due for pending in self._jobs]
-        dues: tuple[float | None, ...] = (self.publisher.deadline, self.profiling.deadline(), self.app.deadline)
-        if self.watch is not None:
-            dues = (*dues, self.watch.deadline(self.audience()))
-        times += [due for due in dues if due is not None]
         if self._requests:
             return 0
-        if not times:
-            return None
-        return min(times) - time.monotonic()
+        dues = (
+            self._scheduler.deadline(),
+            self.publisher.deadline,
+            self.profiling.deadline(),
+            self.app.deadline,
+            self.watch.deadline(self.audience()) if self.watch is not None else None,
+        )
+        first = min((due for due in dues if due is not None), default=None)
+        return None if first is None else first - time.monotonic()
 
     def _turn(self, channels: Channels) -> None:
         self.profiling.cpu.catch_up()
@@ -340,52 +339,30 @@ class Server:
         else:
             self.publisher.drop()
         self.app.rescue(now)
-        self._work(now)
+        self._scheduler.work(now)
 
     def _warn(self, line: str) -> None:
         self.app.log(logging.WARNING, f"rbkit: {line}")
 
     def _command(self, command: str, sender: Sender | None) -> None:
-        pending = _Pending(command, sender)
+        def answered(answer: bytes) -> None:
+            if sender is not None:
+                sender.answer(answer)
+            self._callback(self.respond_callback, answer)
+
+        def failed(error: Exception) -> None:
+            self._log_exception(f"the command {command[:80]!r} failed", error)
+            answered(pack({"error": "failed", "message": f"{type(error).__name__}: {error}"}))
+
         try:
-            answer = commands.dispatch(self, command, sender.client if sender is not None else "")
+            answer = self._commands.answer(command, sender.client if sender is not None else "")
         except Exception as error:  # noqa: BLE001 - the client is told
-            answer = self._failed(pending, error)
+            failed(error)
+            return
         if isinstance(answer, bytes):
-            self._answer(pending, answer)
+            answered(answer)
         else:
-            pending.job = answer
-            self._jobs.append(pending)
-
-    def _work(self, now: float) -> None:
-        """Gives the jobs that are due a slice of the time, one after the other."""
-        for _ in range(len(self._jobs)):
-            pending = self._jobs.popleft()
-            if pending.due > now:
-                self._jobs.append(pending)
-                continue
-            until = time.monotonic() + _SLICE
-            try:
-                wait: float | None = None
-                while wait is None and time.monotonic() < until:
-                    wait = next(pending.job)
-                pending.due = time.monotonic() + (wait or 0.0)
-                self._jobs.append(pending)
-            except StopIteration as end:
-                self._answer(pending, end.value)
-            except Exception as error:  # noqa: BLE001 - the client is told
-                self._answer(pending, self._failed(pending, error))
-
-    def _failed(self, pending: _Pending, error: Exception) -> bytes:
-        self._log_exception(f"the command {pending.command[:80]!r} failed", error)
-        return pack({"error": "failed", "message": f"{type(error).__name__}: {error}"})
-
-    def _answer(self, pending: _Pending, answer: bytes | None) -> None:
-        if answer is None:
-            return  # a background job has ended
-        if pending.sender is not None:
-            pending.sender.answer(answer)
-        self._callback(self.respond_callback, answer)
+            self._scheduler.add(answer, answered, failed)
 
     def _send(self, message: bytes) -> None:
         self._channel().publish(message)
@@ -406,22 +383,3 @@ class Server:
     def _channel(self) -> Channels:
         assert self._channels is not None, "the server has not been started"
         return self._channels
-
-
-class _Pending:
-    """A command whose answer is on its way."""
-
-    __slots__ = ("command", "due", "job", "sender")
-
-    def __init__(self, command: str, sender: Sender | None) -> None:
-        self.command = command
-        self.sender = sender
-        self.job: Generator[float | None, None, bytes | None]
-        self.due = 0.0
-
-
-def _working_directory() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # it has been removed
-        return ""

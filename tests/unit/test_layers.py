@@ -118,6 +118,23 @@ def test_clocks_that_an_application_may_stop_are_read_in_one_place_only(path: Pa
     assert not found or where in ("system/clock.py", "cli/demo_app.py"), f"{where} imports {found}: take .clock's time"
 
 
+def test_no_module_imports_itself_through_others() -> None:
+    """Within rooms too, and with what only type checkers see."""
+    modules = {module_name(path): path for path in SOURCES}
+
+    def below(path: Path) -> set[str]:
+        found = {name if name in modules else name.rpartition(".")[0] for name in imported(path)}
+        return {name for name in found if name in modules} - {module_name(path)}
+
+    # The package itself hands on public names, each when it is first used.
+    arrows = {name: below(path) - {"rbkit_websocket"} for name, path in modules.items() if name != "rbkit_websocket"}
+    done: set[str] = set()
+    while left := arrows.keys() - done:
+        free = {name for name in left if arrows[name] <= done}
+        assert free, f"a circle among {sorted(left)}"
+        done |= free
+
+
 def test_the_layers_have_no_cycle() -> None:
     done: set[str] = set()
     while left := set(BELOW) - done:

@@ -155,7 +155,7 @@ def test_start_server_takes_the_options_of_the_embedded_server(
     server = start_server(None, None, **({} if by_variable else options))
     assert server
     assert (server.heap.fork, server.heap._pause) == (False, False)
-    assert (server.profiling._linger, server.snapshot_rate) == (3.5, 123_456)
+    assert (server.profiling._linger, server.dumps._rate) == (3.5, 123_456)
 
 
 def test_start_server_refuses_what_is_no_option_of_its() -> None:

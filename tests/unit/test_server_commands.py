@@ -252,10 +252,9 @@ def test_blocked_says_where_it_does_not_apply() -> None:
     program = """
 import sys
 from rbkit_websocket.server import start_server
-from rbkit_websocket.server.commands import dispatch
 assert "gevent" not in sys.modules
 server = start_server(None, None)
-print(dispatch(server, "blocked"))
+print(server._commands.answer("blocked"))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert "not_applicable" in done.stdout, done.stderr
@@ -292,9 +291,9 @@ def test_two_subscribers_both_get_everything(server: Server, subscriber: Peer, e
                 break
             except zmq.Again:
                 continue
-        wanted = read_dump(subscriber, server.snapshots)
+        wanted = read_dump(subscriber, server.dumps.count)
         subscriber.ask("objectspace_snapshot")
-        number = server.snapshots
+        number = server.dumps.count
         assert read_dump(other, number) == read_dump(subscriber, number)
         assert wanted
 
@@ -328,14 +327,14 @@ def test_a_snapshot_arrives_whole_with_one_correlation_id_each(server: Server, s
 
 def test_commands_are_answered_while_a_snapshot_runs(server: Server, subscriber: Peer, endpoints: Any) -> None:
     subscriber.req.send(b"objectspace_snapshot")
-    wait_until(lambda: server.snapshots_running, "the snapshot")
+    wait_until(lambda: server.dumps.running, "the snapshot")
     with Peer(*endpoints) as other:
         assert other.handshake()["pid"] == os.getpid()
-        assert server.snapshots_running
+        assert server.dumps.running
         # A second one joins: both get their ok at the end, and there is one dump.
         assert other.ask("objectspace_snapshot") == b"ok"
     assert subscriber.req.recv() == b"ok"
-    assert server.snapshots == 1
+    assert server.dumps.count == 1
 
 
 def test_a_snapshot_goes_at_the_rate_that_is_set(endpoints: tuple[str, str]) -> None:
@@ -352,7 +351,7 @@ def test_a_snapshot_goes_at_the_rate_that_is_set(endpoints: tuple[str, str]) -> 
                 try:
                     data = peer.sub.recv()
                 except zmq.Again:
-                    assert not server.snapshots_running or sizes < 3_000_000 or began is None
+                    assert not server.dumps.running or sizes < 3_000_000 or began is None
                     continue
                 began = began or time.monotonic()
                 sizes += len(data)

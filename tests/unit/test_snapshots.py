@@ -23,7 +23,8 @@ from rbkit_websocket.profilers.heap.dumpfile import DumpFile, open_unnamed
 from rbkit_websocket.profilers.heap.fork_room import Needs, shortage
 from rbkit_websocket.profilers.heap.python_walk import HeapDump
 from rbkit_websocket.profilers.heap.snapshot import Snapshot
-from rbkit_websocket.server import Server, snapshots
+from rbkit_websocket.server import Server
+from rbkit_websocket.server.features import heap as snapshots
 
 MIB = 1 << 20
 
@@ -204,7 +205,7 @@ def test_wrong_arguments_are_told(make: Any, command: str, code: str) -> None:
 
 
 def test_the_two_youngest_are_kept_and_only_for_a_while(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "_LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(snapshots, "_TIDY_EVERY", 0.05)
     process = psutil.Process()
     _, peer = make()
     peer.handshake()

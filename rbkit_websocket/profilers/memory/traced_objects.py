@@ -16,7 +16,6 @@ pattern that ends, and what ``start_memory_profile`` has asked for goes on: all 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -24,20 +23,12 @@ from ..base import Host, Profiler
 from .exact_tracer import NativeTracer, TracerUnavailable
 from .fallback_tracer import ObjectWatch
 
-__all__ = ["MAX_PATTERNS", "ObjectTracer", "good_pattern"]
+__all__ = ["ObjectTracer"]
 
-MAX_PATTERNS: Final = 50
 EVERYTHING: Final = ("*",)
 # New objects a second that are followed: what a client that draws each event can take, and one that asked for these.
 PER_SECOND: Final = 500
 PER_SECOND_ASKED: Final = 5000
-
-_PATTERN: Final = re.compile(r"[\w.*<>-]{1,200}")
-
-
-def good_pattern(pattern: str) -> bool:
-    """Whether it can name a class: letters, digits, ``_``, ``.``, ``*``, and ``<locals>`` as Python has it."""
-    return _PATTERN.fullmatch(pattern) is not None
 
 
 class ObjectTracer(Profiler):

@@ -1,0 +1,266 @@
+"""Snapshots of the heap, published or pulled: ``snapshot_start``, ``snapshot_status``, ``snapshot_chunk``.
+
+``snapshot_start`` and ``snapshot_status <id>`` answer
+
+==================  ==================================================================================================
+Key                 Value
+==================  ==================================================================================================
+id                  the snapshot's number in this server
+state               ``running``, ``done`` or ``failed``
+method              ``fork``, ``in-process`` or ``python``
+why                 why no better method was taken; empty for the best
+objects, chunks     how many; null until it is done
+bytes               size of all chunks; null until it is done
+objects_so_far      objects written
+objects_expected    objects that the collector knows, as a measure for progress (there will be more); null until known
+pause_ms            how long the process stood still; null for ``python``, which takes many short turns
+duration_ms         how long it took; null while it runs
+time                when it was begun, in milliseconds since the epoch
+message             only if it failed: why
+==================  ==================================================================================================
+
+While one is made, ``snapshot_start`` answers for that one. Where none can be made: ``{"error": "refused", ...}``.
+
+``snapshot_chunk <id> <n>``, chunks counted from 0, answers ``id``, ``n``, ``state``, ``chunks``, ``total`` (objects of
+the snapshot) and ``objects``: a list of at most 1000 of what is in an ``object_space_dump`` message,
+``{3: id, 4: class, 5: [id, ...], 8: size, 6: file, 7: line}``, and where the class of an instance is known to be
+somewhere ``16: file`` and (Python 3.13 and later) ``17: line`` of that class; what is not known is left out. While the
+snapshot is made it answers what ``snapshot_status`` does, without ``objects``: ask again.
+
+A finished snapshot can be had for ten minutes after it was last asked for; of several the two youngest. Its file has no
+name and mode 600, so that nobody else reads it and nothing of it is left when the process ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, Final
+
+from ...profilers.base import Host, array_header
+from ...profilers.heap.dumpfile import directories
+from ...profilers.heap.python_walk import dump_event
+from ...profilers.heap.snapshot import Snapshot, SnapshotRefused
+from ...protocol.codec import pack, pack_map
+from ...protocol.commands import CommandError
+from ...protocol.constants import OK
+from ...system.clock import time
+from ..commands import Call, Handler
+from ..publisher import Pace, Publisher
+from ..scheduler import Job
+
+__all__ = ["Dumps", "Snapshots", "commands"]
+
+_LOOK_AGAIN: Final = 0.02
+KEPT_FOR: Final = 600.0
+KEPT: Final = 2
+_TIDY_EVERY: Final = 5.0
+
+
+class Snapshots:
+    """Those of one server. Everything here is called by the server's thread, but for :meth:`after_in_child`.
+
+    Args:
+        host: the process.
+        background: takes a job whose end nobody waits for.
+        fork, pause: see :class:`~rbkit_websocket.profilers.heap.snapshot.Snapshot`.
+        runtime_dir: a directory of our own, in case there is no other place for a file.
+    """
+
+    def __init__(
+        self, host: Host, background: Callable[[Job], None], *, fork: bool, pause: bool, runtime_dir: str | None
+    ) -> None:
+        self.fork = fork
+        self._host = host
+        self._background = background
+        self._pause = pause
+        self._runtime_dir = runtime_dir
+        self._count = 0
+        self._known: dict[int, Snapshot] = {}
+        self._watched = False
+
+    def find(self, number: int) -> Snapshot | None:
+        """The snapshot of that id, if it is still there."""
+        found = self._known.get(number)
+        if found is not None:
+            found.used = time.monotonic()
+        return found
+
+    def start(self) -> Snapshot:
+        """A new one, or the one that is being made.
+
+        Raises:
+            SnapshotRefused: none can be made.
+        """
+        for known in self._known.values():
+            if known.state == "running":
+                return known
+        snapshot = Snapshot(
+            self._count + 1,
+            self._host,
+            fork=self.fork,
+            pause=self._pause,
+            directories=directories(self._runtime_dir),
+        )
+        snapshot.begin()
+        self._tidy(KEPT - 1)
+        self._count += 1
+        self._known[snapshot.id] = snapshot
+        self._background(self._make(snapshot))
+        if not self._watched:
+            self._watched = True
+            self._background(self._watch())
+        return snapshot
+
+    def _make(self, snapshot: Snapshot) -> Generator[float | None, None, None]:
+        ended = False
+        try:
+            yield from snapshot.make()
+            ended = True
+        finally:
+            if not ended:
+                snapshot.close()
+
+    def _watch(self) -> Generator[float | None, None, None]:
+        """Removes what nobody has asked for in a while; at the server's end, everything."""
+        try:
+            while self._known:
+                yield _TIDY_EVERY
+                self._tidy(KEPT)
+        finally:
+            self._watched = False
+            for snapshot in self._known.values():
+                snapshot.close()
+            self._known.clear()
+
+    def _tidy(self, keep: int) -> None:
+        old = time.monotonic() - KEPT_FOR
+        idle = [one for one in self._known.values() if one.state != "running" and not one.holders]
+        surplus = len(idle) - keep
+        for number, snapshot in enumerate(idle):
+            if number < surplus or snapshot.used < old:
+                del self._known[snapshot.id]
+                snapshot.close()
+
+    def after_in_child(self) -> None:
+        """After a fork, in the child: the parent's files and pipes are not ours."""
+        for snapshot in self._known.values():
+            snapshot.after_in_child()
+        self._known.clear()
+
+
+class Dumps:
+    """Snapshots that are published, one at a time.
+
+    Args:
+        snapshots: makes them.
+        publisher: where they go.
+        audience: whether anybody takes what is published.
+        rate: bytes a second.
+
+    Attributes:
+        count: how many have been asked for, but for those that waited for another.
+        running: how many are on their way.
+    """
+
+    def __init__(self, snapshots: Snapshots, publisher: Publisher, audience: Callable[[], bool], rate: int) -> None:
+        self._snapshots = snapshots
+        self._publisher = publisher
+        self._audience = audience
+        self._rate = rate
+        self.count = 0
+        self.running = 0
+
+    def publish(self) -> Job:
+        """Publishes the heap; one that is asked for while another runs waits for that one.
+
+        What is published is what ``snapshot_start`` would make, or is making: all of it is in a file before the first
+        message goes out, so that the total is exact and the process's own memory does not grow with it.
+        """
+        if self.running > 0:
+            while self.running > 0:
+                yield _LOOK_AGAIN
+            return OK
+        self.running += 1
+        self.count += 1
+        correlation_id = self.count
+        pace = Pace(self._rate)
+        try:
+            if not self._audience():
+                return OK  # nobody would get it
+            taken = self._snapshots.start()
+            taken.holders += 1
+            try:
+                while taken.state == "running":
+                    yield _LOOK_AGAIN
+                if taken.state == "failed":
+                    return pack({"error": "failed", "message": taken.message})
+                chunks, total = taken.chunks or 0, taken.objects or 0
+                for number in range(chunks):
+                    while (wait := pace.wait) > 0:
+                        yield wait
+                    if not self._audience():
+                        break  # the last one has gone
+                    event = dump_event(correlation_id, total, *taken.chunk(number))
+                    pace.spend(self._publisher.publish([event]))
+                    yield None
+            finally:
+                taken.holders -= 1
+        except SnapshotRefused as error:
+            return pack({"error": "refused", "message": str(error)})
+        finally:
+            self.running -= 1
+        return OK
+
+
+def commands(snapshots: Snapshots, dumps: Dumps) -> dict[str, Handler]:
+    """What the commands do.
+
+    Args:
+        snapshots: for those who pull.
+        dumps: for those who subscribe.
+    """
+
+    def start(_call: Call) -> dict[str, Any]:
+        try:
+            return snapshots.start().facts()
+        except SnapshotRefused as error:
+            raise CommandError("refused", str(error)) from error
+
+    def find(number: int) -> Snapshot:
+        found = snapshots.find(number)
+        if found is None:
+            raise CommandError(
+                "unknown_snapshot", f"there is no snapshot {number} (any more); snapshot_start makes one"
+            )
+        return found
+
+    def status(call: Call) -> dict[str, Any]:
+        return find(call.first).facts()
+
+    def chunk(call: Call) -> dict[str, Any] | bytes:
+        snapshot, number = find(call.first), call.arguments[1]
+        if snapshot.state == "running":
+            return {**snapshot.facts(), "n": number}
+        if snapshot.state == "failed":
+            raise CommandError("failed", snapshot.message or "")
+        try:
+            count, body = snapshot.chunk(number)
+        except IndexError:
+            raise CommandError(
+                "bad_argument", f"snapshot {snapshot.id} has {snapshot.chunks} chunks, counted from 0"
+            ) from None
+        head = {
+            "id": snapshot.id,
+            "n": number,
+            "state": snapshot.state,
+            "chunks": snapshot.chunks,
+            "total": snapshot.objects,
+        }
+        return pack_map(head, objects=array_header(count) + body)
+
+    return {
+        "objectspace_snapshot": lambda _call: dumps.publish(),
+        "snapshot_start": start,
+        "snapshot_status": status,
+        "snapshot_chunk": chunk,
+    }

@@ -1,0 +1,40 @@
+"""Objects that come and go, and what lives by class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...protocol.constants import OK
+from ..commands import Call, Handler
+from ..profiling import Profiling
+
+__all__ = ["commands"]
+
+
+def commands(profiling: Profiling) -> dict[str, Handler]:
+    """What the commands do.
+
+    Args:
+        profiling: what is on, and for whom.
+    """
+
+    def start(_call: Call) -> bytes:
+        profiling.start_memory()
+        return OK
+
+    def stop(_call: Call) -> bytes:
+        profiling.stop_memory()
+        return OK
+
+    def trace(call: Call) -> dict[str, Any]:
+        return profiling.trace_objects(tuple(call.arguments))
+
+    def profile(call: Call) -> dict[str, Any]:
+        return profiling.memory_profile(call.first)
+
+    return {
+        "start_memory_profile": start,
+        "stop_memory_profile": stop,
+        "trace_objects": trace,
+        "memory_profile": profile,
+    }

@@ -1,0 +1,189 @@
+"""What the process is.
+
+``status`` is what the listing of all servers says of each. Cheap: nothing is counted until it is asked for.
+
+============  ========================================================================================================
+Key           Value
+============  ========================================================================================================
+pid           int, as the process itself knows it
+application   str
+server_id     str
+started       float: seconds since the epoch at which the server started
+rss           int: bytes of memory that the process holds; null where there is no ``/proc``
+requests      int: requests of the application now, from the call of its function until their body has been sent
+              (under uWSGI until that function has returned), those for rbkit's own pages and sessions left out; null
+              without the middleware, or with ``request_names=False``
+sessions      int: rbkit sessions that this process carries for anybody
+============  ========================================================================================================
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from ... import __version__
+from ...fleet import sessions
+from ...profilers.base import Host
+from ...profilers.greenlets.stacks import innermost_frames
+from ...profilers.heap.snapshot import usual_method
+from ...profilers.process.procfs import SELF_STATUS, fields
+from ...profilers.requests.tracker import REQUESTS
+from ...protocol.codec import pack
+from ...protocol.commands import EXTENSIONS
+from ...protocol.constants import OK, PROTOCOL_VERSION, EventType, Field
+from ...system.clock import time
+from ...system.started import process_name, title
+from ..commands import Call, Handler
+from ..originals import AppThread
+from ..profiling import Profiling
+from ..scheduler import Job
+
+__all__ = ["Identity", "commands", "handshake"]
+
+# How long the application's own thread has to begin with a collection before the server's thread does it.
+_COLLECT_WITHIN: Final = 0.5
+_LOOK_AGAIN: Final = 0.02
+
+
+class Identity:
+    """Which server this is.
+
+    Args:
+        server_id: see :func:`rbkit_websocket.fleet.records.new_id`.
+        application: what people call the application.
+
+    Attributes:
+        id: the first of these.
+        started: seconds since the epoch.
+        working_directory: of the process when the server began.
+    """
+
+    def __init__(self, server_id: str, application: str) -> None:
+        self.id = server_id
+        self.started = time.time()
+        self.working_directory = _working_directory()
+        self._applications = (application,) if application else ()
+
+    @property
+    def application(self) -> str:
+        """What this process serves, for people: ``shop``, ``shop, blog`` where it is more than one application."""
+        return ", ".join(self._applications) or title()
+
+    def serve_for(self, application: str) -> None:
+        """One more application of this process is watched through this server."""
+        if application not in self._applications:
+            self._applications = (*self._applications, application)
+
+
+def handshake(identity: Identity, profiling: Profiling, linger: float, fork: bool) -> dict[str, Any]:
+    """The payload of ``handshake``: the protocol's keys, and strings of our own that every old client survives."""
+    cpu = profiling.cpu
+    hertz = 1_000_000 / cpu.interval()["effective_interval_us"]
+    native = cpu.native
+    return {
+        "rbkit_server_version": __version__,
+        "rbkit_protocol_version": PROTOCOL_VERSION,
+        "process_name": process_name(),
+        "pwd": identity.working_directory,
+        "pid": os.getpid(),
+        "object_trace_enabled": int(profiling.memory_on),
+        "cpu_profiling_enabled": int(cpu.running),
+        "clock_type": cpu.clock,
+        "cpu_profiling_mode": "sampling",
+        "extensions": ",".join(EXTENSIONS),
+        "language": "python",
+        "python_version": sys.version.split(" ", 1)[0],
+        "native": native,
+        "cpu_sampling": f"{hertz:g} Hz, weighed by the clock, repeated to the interval",
+        "cpu_events": "on" if profiling.cpu_events else "off",
+        "cpu_interval_us": str(cpu.sampler.interval_usec),
+        "server_id": identity.id,
+        "application": identity.application,
+        "heap_snapshot": usual_method(fork),
+        "object_trace": profiling.objects.description,
+        "linger": f"{linger:g}",
+    }
+
+
+def commands(
+    host: Host,
+    app: AppThread,
+    identity: Identity,
+    profiling: Profiling,
+    tell: Callable[[], dict[str, Any]],
+    wake: Callable[[], None],
+) -> dict[str, Handler]:
+    """What the commands do.
+
+    Args:
+        host: the process.
+        app: the application's own thread.
+        identity: which server this is.
+        profiling: which greenlets are known.
+        tell: the payload of ``handshake``.
+        wake: has the server's loop go round; from any thread.
+    """
+
+    def shake(_call: Call) -> bytes:
+        return pack(
+            {
+                int(Field.EVENT_TYPE): int(EventType.HANDSHAKE),
+                int(Field.TIMESTAMP): time.time() * 1000,
+                int(Field.PAYLOAD): tell(),
+            }
+        )
+
+    def status(_call: Call) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "application": identity.application,
+            "server_id": identity.id,
+            "started": identity.started,
+            "rss": fields(SELF_STATUS).get("VmRSS"),
+            "requests": requests(),
+            "sessions": sessions.count(),
+        }
+
+    def requests() -> int | None:
+        if REQUESTS.entry is None:
+            return None
+        with innermost_frames(host, profiling.greenlets) as frames:
+            return REQUESTS.count(frames)
+
+    return {"handshake": shake, "status": status, "trigger_gc": lambda _call: _collect_garbage(host, app, wake)}
+
+
+def _collect_garbage(host: Host, app: AppThread, wake: Callable[[], None]) -> Job:
+    """A full collection, in the application's own thread if that gets to it: finalizers run in whoever collects."""
+    # Whoever takes the lock collects; it is an original one and nobody waits for it.
+    begun = host.allocate_lock()
+    ended = []
+
+    def collect() -> None:
+        if begun.acquire(False):
+            try:
+                gc.collect()
+            finally:
+                ended.append(True)
+                wake()
+
+    if app.call(collect):
+        deadline = time.monotonic() + _COLLECT_WITHIN
+        while not ended and time.monotonic() < deadline:
+            yield _LOOK_AGAIN
+        # Once it has begun over there it is not begun again here.
+        while not ended and begun.locked():
+            yield _LOOK_AGAIN
+    collect()
+    return OK
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it has been removed
+        return ""
