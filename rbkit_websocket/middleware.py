@@ -26,7 +26,7 @@ __all__ = ["RbkitWebsocket", "ensure_started"]
 
 WSGIApplication = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
-_entries: WeakSet[_Entry] = WeakSet()
+_entries: WeakSet[_Wrapped] = WeakSet()
 
 
 # A function that returns a closure, not a class with __call__: a request that is not ours then costs 70 to 110 ns
@@ -84,7 +84,7 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
         forward = to or start_and_forward
 
     _import_ahead()
-    entry = _Entry(Runtime(settings), app, switch)
+    entry = _Wrapped(Runtime(settings), app, switch)
     _name_requests(rbkit_websocket, settings.request_names, ours)
     rbkit_websocket.__wrapped__ = app  # type: ignore[attr-defined]
     if hasattr(app, "app_protocol"):
@@ -93,7 +93,7 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
     return rbkit_websocket
 
 
-class _Entry:
+class _Wrapped:
     """One wrapped application of this process."""
 
     def __init__(

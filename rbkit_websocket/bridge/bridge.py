@@ -12,7 +12,7 @@ from ..options.table import Settings
 from ..protocol import envelope
 from ..transport.curve import ClientKeys
 from ..websocket.session import Session
-from .commands import NOT_RUNNING, Requests
+from .commands import NOT_RUNNING, CommandQueue
 from .feed import Feed
 from .framing import binary_frame, text_pieces
 from .hoard import Flooded
@@ -56,10 +56,10 @@ class Bridge:
         """Serves the session until it ends. The Rbkit server's absence closes it with 1013."""
         session, settings = self._session, self._settings
         feed: Feed | None = None
-        requests: Requests | None = None
+        commands: CommandQueue | None = None
         try:
             try:
-                requests = Requests(
+                commands = CommandQueue(
                     self._req_endpoint,
                     session.outbox,
                     self._answer,
@@ -71,7 +71,7 @@ class Bridge:
                     keys=self._keys,
                 )
                 # Commands first: what answers neither is not running, and nobody is told of a client that never was.
-                if (problem := requests.connect()) is None:
+                if (problem := commands.connect()) is None:
                     feed = Feed.join(self._pub_endpoint, self, self._keys, settings.max_server_message)
                     if not feed.wait_connected(settings.connect_timeout):
                         problem = feed.problem or f"{NOT_RUNNING}: nothing publishes at {self._pub_endpoint}"
@@ -87,13 +87,13 @@ class Bridge:
                 session.close(1011, f"cannot connect to the Rbkit server: {error.strerror}")
                 log.error("rbkit: cannot connect to %s and %s: %s", self._req_endpoint, self._pub_endpoint, error)
             for message in session.messages():
-                if requests is not None:
-                    requests.submit(message)
+                if commands is not None:
+                    commands.submit(message)
         finally:
-            # Requests first: an answer that arrives now must not find its way into a feed's listener half gone.
+            # Commands first: an answer that arrives now must not find its way into a feed's listener half gone.
             try:
-                if requests is not None:
-                    requests.close()
+                if commands is not None:
+                    commands.close()
             finally:
                 if feed is not None:
                     feed.leave(self)

@@ -22,7 +22,7 @@ from .hoard import Flooded
 from .readiness import Readiness
 from .wires import command_wire
 
-__all__ = ["NOT_RUNNING", "Requests"]
+__all__ = ["NOT_RUNNING", "CommandQueue"]
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _WISHES: Final = (b"set_cpu_interval ", b"wait_profile ")
 _GOODBYE: Final = b"goodbye"
 
 
-class Requests:
+class CommandQueue:
     """Pumps commands to the Rbkit server and its answers back, in order.
 
     Args:

@@ -12,7 +12,7 @@ from ..protocol.constants import EventType
 from ..protocol.messages import Event
 from ..system.clock import time
 from .table import hottest
-from .view import Heap, View
+from .view import HeapFigures, View
 
 __all__ = ["Collector", "Monitor"]
 
@@ -48,9 +48,9 @@ class Collector:
             self._stats = event.payload
 
     @property
-    def heap(self) -> Heap:
+    def heap(self) -> HeapFigures:
         """The figures so far."""
-        return Heap(
+        return HeapFigures(
             collections=self._number("count"),
             pauses=self._pauses,
             pause_ms=self._pause_ms,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from .table import Row, Table
 from .text import clean, fit, short_path
 
-__all__ = ["Heap", "View", "draw", "plain_lines"]
+__all__ = ["HeapFigures", "View", "draw", "plain_lines"]
 
 _PLAIN_ROWS = 5
 
 
 @dataclass(frozen=True)
-class Heap:
+class HeapFigures:
     """Garbage collection and memory, as far as the server has told; None = not yet.
 
     Attributes:
@@ -59,7 +59,7 @@ class View:
     interval_us: int
     table: Table
     window: int
-    heap: Heap
+    heap: HeapFigures
     connection: str
     lost: int
 

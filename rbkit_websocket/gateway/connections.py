@@ -11,7 +11,7 @@ from typing import Any, Final
 import gevent
 from gevent import pywsgi
 
-__all__ = ["Crowd", "Server"]
+__all__ = ["Crowd", "GatewayServer"]
 
 # Seconds for the head of a request, the first one's or the next one's of a connection that is kept.
 _HEAD: Final = 10.0
@@ -59,7 +59,7 @@ class Crowd:
 class _Handler(pywsgi.WSGIHandler):
     """One connection, which ends when its time is up."""
 
-    server: Server
+    server: GatewayServer
 
     def handle(self) -> None:
         self._clock = gevent.get_hub().loop.timer(0)
@@ -117,7 +117,7 @@ class _Handler(pywsgi.WSGIHandler):
         self._clock.start(self.end)
 
 
-class Server(pywsgi.WSGIServer):
+class GatewayServer(pywsgi.WSGIServer):
     """pywsgi whose connections are bounded until :meth:`stay` is called for one.
 
     Args:

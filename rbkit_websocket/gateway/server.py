@@ -28,7 +28,7 @@ from ..http.runtime import Runtime
 from ..options.switches import is_enabled
 from ..options.table import Settings, Taker
 from ..websocket.handshake import is_ours
-from .connections import Server
+from .connections import GatewayServer
 from .serverlist import NamedServer, parse_servers, read_file
 from .servers import NamedServers
 
@@ -49,7 +49,7 @@ def application(
 ) -> Iterable[bytes]:
     """What the middleware answers, without an application behind it; ``ours`` are the paths of pages."""
     if is_ours(environ):
-        Server.stay(environ)
+        GatewayServer.stay(environ)
     if is_asked(environ, ours):
         return answer(environ, start_response, runtime)
     return not_found(environ, start_response)
@@ -84,7 +84,7 @@ def serve(address: tuple[str, int], servers: Sequence[str], servers_file: Path |
         directory = records.runtime_directory(settings.runtime_dir)
         token, _, _ = generated_token(directory, settings.name)
     runtime.access.gate()
-    server = Server(_resolved(address), partial(application, runtime, pages(settings.mount)))
+    server = GatewayServer(_resolved(address), partial(application, runtime, pages(settings.mount)))
     try:
         server.start()
     except OSError as error:

@@ -16,7 +16,7 @@ from ..system.headroom import require_descriptors
 from ..takeover.registry import Takeover, claim, close_behind_answer, obstacle_to
 from ..websocket.frames import HardenedWebSocket, encode_frame
 from ..websocket.handshake import accept_headers, query, validate
-from ..websocket.keeper import keep, release
+from ..websocket.keeper import let_go, look_after
 from ..websocket.session import Session
 from .redaction import redact
 from .responses import StartResponse, refuse
@@ -171,7 +171,7 @@ def _talk(accepted: Accepted, runtime: Runtime) -> None:
         notice=None if accepted.text else _notice,
     )
     log.info("rbkit: session opened by %s", client)
-    keep(session)
+    look_after(session)
     orderly = False
     try:
         try:
@@ -194,6 +194,6 @@ def _talk(accepted: Accepted, runtime: Runtime) -> None:
         if not orderly:
             session.close(1001, "the web server is going away")
         session.finish(wait=orderly)
-        release(session)
+        let_go(session)
         # Quoted, since the reason may be the client's words.
         log.info("rbkit: session of %s ended: %s %r", client, session.close_code, session.close_reason)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .api import Address, current_server, ensure_embedded, start_profiling, start_server, stop_server
+from .api import EmbeddedAddress, current_server, ensure_embedded, start_profiling, start_server, stop_server
 from .server import Server
 
 __all__ = [
-    "Address",
+    "EmbeddedAddress",
     "Server",
     "current_server",
     "ensure_embedded",

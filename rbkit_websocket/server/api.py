@@ -28,7 +28,7 @@ from .server import Server
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Address", "current_server", "ensure_embedded", "start_profiling", "start_server", "stop_server"]
+__all__ = ["EmbeddedAddress", "current_server", "ensure_embedded", "start_profiling", "start_server", "stop_server"]
 
 log = logging.getLogger("rbkit_websocket")
 
@@ -43,7 +43,7 @@ Port = int | None | EllipsisType
 
 
 @dataclass(frozen=True)
-class Address:
+class EmbeddedAddress:
     """Where the embedded server of this process is reached.
 
     Attributes:
@@ -73,8 +73,8 @@ class _Process:
         self.compared: list[Settings] = []
         # (runtime directory, application name) of each record, with what ensure_embedded() answers for it. The same by
         # (option, application name), which costs no look at the directory.
-        self.records: dict[tuple[Path, str], Address] = {}
-        self.known: dict[tuple[str | None, str], tuple[Path, Address]] = {}
+        self.records: dict[tuple[Path, str], EmbeddedAddress] = {}
+        self.known: dict[tuple[str | None, str], tuple[Path, EmbeddedAddress]] = {}
         self.written: dict[tuple[Path, str], records.Record] = {}
         # What is looked after as long as the server runs: by the same, the settings and what else is to be kept.
         self.kept: dict[tuple[str | None, str], tuple[Settings, Callable[[], None]]] = {}
@@ -205,7 +205,7 @@ def stop_server() -> bool:
     return False
 
 
-def ensure_embedded(settings: Settings, keep: Callable[[], None] = lambda: None) -> Address:
+def ensure_embedded(settings: Settings, keep: Callable[[], None] = lambda: None) -> EmbeddedAddress:
     """The embedded server of this process, started if none runs, with a record for ``settings.name``.
 
     A server started here listens at a Unix socket in the runtime directory, and on loopback TCP if ``pub_port`` or
@@ -259,7 +259,7 @@ def _compare(process: _Process, settings: Settings) -> None:
         )
 
 
-def _renew(process: _Process, key: tuple[str | None, str], directory: Path, settings: Settings) -> Address:
+def _renew(process: _Process, key: tuple[str | None, str], directory: Path, settings: Settings) -> EmbeddedAddress:
     server = process.running
     if server is not None and key in process.known:
         if (known := _listed_again(process, key, directory)) is not None:
@@ -270,7 +270,7 @@ def _renew(process: _Process, key: tuple[str | None, str], directory: Path, sett
     return address
 
 
-def _listed_again(process: _Process, key: tuple[str | None, str], directory: Path) -> Address | None:
+def _listed_again(process: _Process, key: tuple[str | None, str], directory: Path) -> EmbeddedAddress | None:
     """What is known, with its record written anew, where nothing else is missing: cleaners leave a socket in use."""
     there, address = process.known[key]
     if there != directory or not os.path.exists(address.path):
@@ -300,7 +300,7 @@ def _look_after(process: _Process) -> Generator[float | None, None, None]:
             keep()
 
 
-def _intact(process: _Process, key: tuple[str | None, str]) -> Address | None:
+def _intact(process: _Process, key: tuple[str | None, str]) -> EmbeddedAddress | None:
     """What is known of a record whose files are all there."""
     directory, address = process.known.get(key, (None, None))
     if directory is None or address is None:
@@ -318,11 +318,11 @@ def _disown(process: _Process, server: Server) -> None:
     server.forget_path(records.new_id())
 
 
-def _record(process: _Process, server: Server | None, directory: Path, settings: Settings) -> Address:
+def _record(process: _Process, server: Server | None, directory: Path, settings: Settings) -> EmbeddedAddress:
     """Binds, then writes the record: who is listed answers."""
     server_id = server.id if server is not None else records.new_id()
     path = server.path if server is not None else None
-    address = Address(path or records.socket_path(directory, settings.name, server_id), server_id)
+    address = EmbeddedAddress(path or records.socket_path(directory, settings.name, server_id), server_id)
     try:
         record = records.Record.of_this_process(server_id, settings.name, address.endpoint)
         if server is None:

@@ -42,7 +42,7 @@ _WRITABLE: Final = 4  # select.POLLOUT
 _serial = count(1)
 
 
-class Client:
+class Visitor:
     """One connection.
 
     Args:
@@ -53,7 +53,7 @@ class Client:
         client: what stands for it, for as long as the process lives.
     """
 
-    def __init__(self, connection: Any, settle: Callable[[Client], None]) -> None:
+    def __init__(self, connection: Any, settle: Callable[[Visitor], None]) -> None:
         self._settle = settle
         self.client = f"local {next(_serial)}"
         self.socket = connection
@@ -166,8 +166,8 @@ class Door:
 
     def __init__(self, path: str, poll: Any) -> None:
         self._poll = poll
-        self._clients: dict[int, Client] = {}
-        self.listeners: set[Client] = set()
+        self._clients: dict[int, Visitor] = {}
+        self.listeners: set[Visitor] = set()
         self.left: list[str] = []
         self._again: float | None = None
         self._spare: int | None = None
@@ -224,7 +224,7 @@ class Door:
             self._again = None
             self._poll.register(self._socket.fileno(), _READABLE)
 
-    def commands(self) -> Iterator[tuple[str, Client]]:
+    def commands(self) -> Iterator[tuple[str, Visitor]]:
         """One command of each client that waits for none."""
         for client in tuple(self._clients.values()):
             if client.commands and not client.busy:
@@ -262,7 +262,7 @@ class Door:
             except OSError:
                 self._no_descriptor()
                 return
-            client = Client(connection, self._settle)
+            client = Visitor(connection, self._settle)
             self._clients[client.descriptor] = client
             self._poll.register(client.descriptor, client.events)
             self._tidy()
@@ -288,7 +288,7 @@ class Door:
         except OSError:
             pass  # another thread has taken it
         else:
-            Client(connection, self._settle).refuse(
+            Visitor(connection, self._settle).refuse(
                 "no file descriptor is left in its process; raise its limit (ulimit -n)"
             )
             connection.close()
@@ -315,7 +315,7 @@ class Door:
             client.gone = client.gone or client.purpose is None
             self._settle(client)
 
-    def _settle(self, client: Client) -> None:
+    def _settle(self, client: Visitor) -> None:
         if client.gone:
             self._drop(client)
             return
@@ -323,7 +323,7 @@ class Door:
             self.listeners.add(client)
         self._poll.modify(client.descriptor, client.events)
 
-    def _drop(self, client: Client) -> None:
+    def _drop(self, client: Visitor) -> None:
         if self._clients.pop(client.descriptor, None) is not None:
             self._poll.unregister(client.descriptor)
             self.listeners.discard(client)

@@ -25,7 +25,7 @@ class Scheduler:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._jobs: deque[_Entry] = deque()
+        self._jobs: deque[_Scheduled] = deque()
 
     def add(
         self,
@@ -40,7 +40,7 @@ class Scheduler:
             ended: is given its result.
             failed: is given what it raised; without that it is raised out of :meth:`work`.
         """
-        self._jobs.append(_Entry(job, ended, failed))
+        self._jobs.append(_Scheduled(job, ended, failed))
 
     def deadline(self) -> float | None:
         """When the next job is due (by the clock); None when there is none."""
@@ -74,7 +74,7 @@ class Scheduler:
             self._jobs.popleft().job.close()
 
 
-class _Entry:
+class _Scheduled:
     __slots__ = ("due", "ended", "failed", "job")
 
     def __init__(

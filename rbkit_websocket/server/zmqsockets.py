@@ -13,7 +13,7 @@ from ..transport.zmqcontext import new_context
 from .door import MAX_COMMAND
 from .ports import Ports
 
-__all__ = ["Envelope", "ZmqSockets"]
+__all__ = ["ZmqSender", "ZmqSockets"]
 
 # Messages that may wait for one slow subscriber. A heap message is about 100 KiB, so a subscriber that stalls in the
 # middle of a snapshot costs some 50 MiB at the most; at snapshot_rate it may fall behind by seconds and lose nothing.
@@ -27,7 +27,7 @@ _DOMAIN: Final = b"rbkit"
 _SAY_AGAIN: Final = 10.0
 
 
-class Envelope:
+class ZmqSender:
     """Where the answer to a command goes."""
 
     __slots__ = ("_frames", "_socket")
@@ -183,7 +183,7 @@ class ZmqSockets:
                 elif message[0][:1] == b"\x00":
                     self.topics.discard((guarded, message[0][1:]))
 
-    def commands(self) -> Iterator[tuple[str, Envelope]]:
+    def commands(self) -> Iterator[tuple[str, ZmqSender]]:
         """Up to 50 commands of each socket that have come in, each with the envelope that its answer needs."""
         for socket in tuple(self._reqs.values()):
             for _ in range(_COMMANDS_A_TURN):
@@ -194,7 +194,7 @@ class ZmqSockets:
                 # DEALER that sends none has the identity alone.
                 end = frames.index(b"", 1) + 1 if b"" in frames[1:-1] else 1
                 body = frames[end] if len(frames) > end else b""
-                yield body.decode("utf-8", "replace"), Envelope(socket, frames[:end])
+                yield body.decode("utf-8", "replace"), ZmqSender(socket, frames[:end])
 
     def publish(self, message: bytes) -> None:
         """Sends to all subscribers; whoever is more than the high-water mark behind loses it."""

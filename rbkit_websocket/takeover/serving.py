@@ -95,7 +95,7 @@ class GunicornRequest(Serving):
         request.headers = [(key, value if key.startswith("SEC-") else hide(value)) for key, value in request.headers]
 
 
-class _Handler(Serving):
+class _HeldHandler(Serving):
     """A handler with the attributes of ``http.server``'s, as pywsgi's has them too."""
 
     @classmethod
@@ -121,7 +121,7 @@ class _Handler(Serving):
             headers[key] = value if key.lower().startswith("sec-") else hide(value)
 
 
-class PywsgiRequest(_Handler):
+class PywsgiRequest(_HeldHandler):
     """gevent.pywsgi and what is made of it: its ``WSGIHandler``."""
 
     modules = ("gevent.pywsgi",)
@@ -129,7 +129,7 @@ class PywsgiRequest(_Handler):
     closing = (("Connection", "close"),)
 
 
-class HttpServerRequest(_Handler):
+class HttpServerRequest(_HeldHandler):
     """werkzeug (``flask run``), Django's ``runserver``, ``wsgiref`` and all made of ``http.server``: its handler.
 
     What they put into the environ tells neither whether they have threads (Django says yes with ``--nothreading``,

@@ -20,7 +20,7 @@ from ..system.clock import time
 from .hubs import call_in
 from .session import LEAVING_TIMEOUT, Session
 
-__all__ = ["close_sessions", "keep", "release", "session_count"]
+__all__ = ["close_sessions", "let_go", "look_after", "session_count"]
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def _keeper() -> Keeper:
     return keeper
 
 
-def keep(session: Session) -> None:
+def look_after(session: Session) -> None:
     """Puts ``session`` into the care of this event loop's keeper."""
     global _hooks
     if not _hooks:
@@ -100,7 +100,7 @@ def _sever_all() -> None:
                 pass  # out of descriptors, or the socket is closed: then there is nothing to take away
 
 
-def release(session: Session) -> None:
+def let_go(session: Session) -> None:
     """Takes ``session`` out of it."""
     hub = gevent.get_hub()
     keeper = _keepers.get(hub)

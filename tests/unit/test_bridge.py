@@ -12,7 +12,7 @@ import zmq
 from support.ports import free_port
 from support.waiting import scaled
 
-from rbkit_websocket.bridge.commands import Requests
+from rbkit_websocket.bridge.commands import CommandQueue
 from rbkit_websocket.bridge.feed import Feed
 from rbkit_websocket.bridge.zmqlink import bridge_socket
 
@@ -84,7 +84,7 @@ def test_a_server_that_restarts_while_the_loop_is_blocked_has_lost_the_command(b
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     router = bind(zmq.ROUTER, endpoint)
     failed: list[tuple[int, str]] = []
-    requests = Requests(
+    requests = CommandQueue(
         endpoint,
         Outbox(),  # type: ignore[arg-type]
         lambda answer: None,
@@ -143,7 +143,7 @@ def test_sessions_are_told_of_a_publication_over_the_bound(bind: Bind) -> None:
 def test_a_session_is_told_of_an_answer_over_the_bound(bind: Bind) -> None:
     router = bind(zmq.ROUTER, "tcp://127.0.0.1:*")
     failed: list[tuple[int, str]] = []
-    requests = Requests(
+    requests = CommandQueue(
         router.last_endpoint.decode(),
         Outbox(),  # type: ignore[arg-type]
         lambda answer: None,

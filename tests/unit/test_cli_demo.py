@@ -19,7 +19,7 @@ from rbkit_websocket.cli.demo_app import create_app, edit_distance, euro, sieve
 from rbkit_websocket.cli.demo_load import PATHS, Load, RequestCounter
 from rbkit_websocket.cli.demo_process import DemoError, DemoProcess, DemoStopped
 from rbkit_websocket.cli.monitor import Collector, Monitor
-from rbkit_websocket.cli.view import Heap
+from rbkit_websocket.cli.view import HeapFigures
 from rbkit_websocket.model import Frame
 from rbkit_websocket.protocol.messages import Event
 
@@ -28,7 +28,7 @@ WORK = Frame("work", "Job.work", "/srv/app.py", 10, 15)
 
 def test_collections_and_memory_come_from_events():
     collector = Collector()
-    assert collector.heap == Heap()
+    assert collector.heap == HeapFigures()
     for kind, timestamp, payload in (
         (3, 1.0, None),
         (2, 10.0, None),
@@ -41,7 +41,7 @@ def test_collections_and_memory_come_from_events():
         (99, 24.0, None),
     ):
         collector.take(Event(kind, timestamp, payload, {}))
-    assert collector.heap == Heap(collections=9, pauses=2, pause_ms=3.5, longest_ms=2.5, rss=4096, blocks=17)
+    assert collector.heap == HeapFigures(collections=9, pauses=2, pause_ms=3.5, longest_ms=2.5, rss=4096, blocks=17)
 
 
 def test_the_monitor_polls_from_cursor_to_cursor():

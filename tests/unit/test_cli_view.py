@@ -9,7 +9,7 @@ import pytest
 from rbkit_websocket.cli.table import Row, Table, hottest
 from rbkit_websocket.cli.terminal import Output
 from rbkit_websocket.cli.text import clean, fit, short_path, width
-from rbkit_websocket.cli.view import Heap, View, draw, plain_lines
+from rbkit_websocket.cli.view import HeapFigures, View, draw, plain_lines
 from rbkit_websocket.model import Frame, Profile, Stack
 
 MAIN = Frame("main", "main", "/srv/app.py", 1, 2)
@@ -42,7 +42,7 @@ def view(**changes: object) -> View:
         "interval_us": 1000,
         "table": Table((Row("Job.work", "/srv/app/job.py", 10, 300, 400),), 400, 600, 50, 10, 0),
         "window": 3,
-        "heap": Heap(12, 3, 4.56, 2.0, 50 * 2**20, 123456),
+        "heap": HeapFigures(12, 3, 4.56, 2.0, 50 * 2**20, 123456),
         "connection": "open",
         "lost": 0,
         **changes,
@@ -184,8 +184,8 @@ def test_plain_lines_are_pairs_of_key_and_value():
 
 
 def test_what_is_not_known_is_a_dash():
-    assert "rss_bytes=- blocks=-" in plain_lines(view(heap=Heap(), requests=None))[0]
-    assert "requests_per_s=-" in plain_lines(view(heap=Heap(), requests=None))[0]
+    assert "rss_bytes=- blocks=-" in plain_lines(view(heap=HeapFigures(), requests=None))[0]
+    assert "requests_per_s=-" in plain_lines(view(heap=HeapFigures(), requests=None))[0]
 
 
 class Tty(io.StringIO):

@@ -135,6 +135,17 @@ def test_no_module_imports_itself_through_others() -> None:
         done |= free
 
 
+def test_no_two_classes_have_one_name() -> None:
+    """Whoever reads a name in a traceback or a search finds one thing."""
+    homes: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    # The server is the thing itself; the client's class has its name in everybody's programs.
+    assert {name: places for name, places in homes.items() if len(places) > 1} == {}
+
+
 def test_the_layers_have_no_cycle() -> None:
     done: set[str] = set()
     while left := set(BELOW) - done:

@@ -79,7 +79,7 @@ class HeapDump:
         self.total = 0
         self._objects: list[Any] = []
         self._known: set[int] = set()
-        self._kinds: dict[int, _Kind] = {}
+        self._kinds: dict[int, _ObjectKind] = {}
         self._files: dict[str, str | None] = {}
         self._packer = Packer()
 
@@ -161,7 +161,7 @@ class HeapDump:
         cls = type(obj)
         kind = self._kinds.get(id(cls))
         if kind is None:
-            kind = self._kinds[id(cls)] = _Kind(cls, *self._place_of_class(cls))
+            kind = self._kinds[id(cls)] = _ObjectKind(cls, *self._place_of_class(cls))
         known = self._known
         references = [identity for identity in map(id, gc.get_referents(obj)) if identity in known]
         if len(references) > 1:
@@ -231,7 +231,7 @@ def _module_file(module: Any) -> str | None:
     return file if type(file) is str else None
 
 
-class _Kind:
+class _ObjectKind:
     """What all objects of a class share: the name, and how their size is had."""
 
     __slots__ = ("_measure", "_overhead", "name", "place", "placed")
