@@ -19,6 +19,7 @@ SOURCES = {
         "_native_ask.h",
         "_native_fold.h",
         "_native_frames.h",
+        "_native_served.h",
         "_native_store.h",
         "_native_waits.h",
         "_native_walk.h",

@@ -33,6 +33,7 @@ REQUIRED = {
         "rbkit_websocket/native/_native_ask.h",
         "rbkit_websocket/native/_native_fold.h",
         "rbkit_websocket/native/_native_frames.h",
+        "rbkit_websocket/native/_native_served.h",
         "rbkit_websocket/native/_native_store.h",
         "rbkit_websocket/native/_native_walk.h",
         "rbkit_websocket/native/_trace.c",

@@ -17,8 +17,9 @@
  * next seen at work.
  *
  * A sample may belong to a request: a function of Python (set_marker) is on the stack while one runs, and the object of
- * its frame leads to the request, by a look into a dictionary. What is kept is an object that stands for the request;
- * drain() asks it for its name.
+ * its frame leads to the request, by a look into a dictionary. When it has returned and the body is still on its way, the
+ * web server's function tells (_native_served.h). What is kept is an object that stands for the request; drain() asks it
+ * for its name.
  *
  * A look calls no Python, and takes the request for it back before anything else may run: whatever ran in between would
  * be what the next look finds, and be charged with all the time that passed before.
@@ -44,6 +45,7 @@
 #include "_native_ask.h"
 #include "_native_fold.h"
 #include "_native_frames.h"
+#include "_native_served.h"
 #include "_native_store.h"
 #include "_native_waits.h"
 
@@ -281,12 +283,21 @@ static int at_rest(Slot *slot, int64_t now, int64_t cpu)
 
 /* -- requests; with the lock, without the mutex */
 
-/* The request that a frame's object is noted with; NULL: none. Borrowed: it stays while the request runs. */
-static PyObject *request_of(PyObject *frame)
+static Marker new_marker(void)
 {
+    return (Marker){.code = S.marker, .servers = V.codes, .n_servers = V.n};
+}
+
+/* The request of what a walk has found; NULL: none. Borrowed: it stays until the next one is asked for. The thread is that
+ * of the stack; NULL where all its frames have objects. */
+static PyObject *request_of(PyThreadState *tstate, const Marker *found)
+{
+    if (!found->marked) {
+        return found->server != 0 ? streamed(tstate, found) : NULL;
+    }
     PyObject *request = NULL;
-    if (frame != NULL && S.tracked != NULL) {
-        PyObject *identity = PyLong_FromVoidPtr(frame);
+    if (found->frame != NULL && S.tracked != NULL) {
+        PyObject *identity = PyLong_FromVoidPtr(found->frame);
         request = identity != NULL ? PyDict_GetItemWithError(S.tracked, identity) : NULL;
         Py_XDECREF(identity);
         if (request == NULL) {
@@ -305,14 +316,14 @@ static void look_at_self(void)
     }
     int64_t began = read_clock(CLOCK_MONOTONIC);
     Frame frames[MAX_DEPTH];
-    Marker marker = {.code = S.marker};
+    Marker marker = new_marker();
     PyThreadState *self = PyThreadState_Get();
-    int collecting = PyGC_Disable(); /* the public walk makes objects, and a collection would run Python */
+    int collecting = PyGC_Disable(); /* both make objects, and a collection would run Python */
     int depth = walk(self, frames, &marker);
+    PyObject *request = request_of(self, &marker);
     if (collecting) {
         PyGC_Enable();
     }
-    PyObject *request = request_of(marker.frame);
     int64_t now = read_clock(CLOCK_MONOTONIC);
     pthread_mutex_lock(&S.mutex);
     /* The ticker has just read it, and this costs a system call. */
@@ -379,13 +390,14 @@ static PyObject *on_collection(PyObject *Py_UNUSED(self), PyObject *arguments)
         Slot *slot = known_slot(ident);
         if (slot != NULL) {
             Frame frames[MAX_DEPTH + 1];
-            Marker marker = {.code = S.marker};
+            Marker marker = new_marker();
             frames[0] = (Frame){S.collector, 0};
-            int depth = walk(PyThreadState_Get(), frames + 1, &marker) + 1;
+            PyThreadState *self = PyThreadState_Get();
+            int depth = walk(self, frames + 1, &marker) + 1;
             if (depth > MAX_DEPTH) { /* the outermost frames tell more than one in between */
                 memmove(frames + 1, frames + 2, (size_t)(--depth - 1) * sizeof *frames);
             }
-            put_collection(slot, frames, depth, request_of(marker.frame), now, cpu);
+            put_collection(slot, frames, depth, request_of(self, &marker), now, cpu);
         }
         S.collecting = 0;
         S.on_behalf_ns += read_clock(CLOCK_MONOTONIC) - now;
@@ -777,7 +789,7 @@ static void drop_unseen(void)
 static int look_at(PyThreadState *tstate, int64_t now, size_t *hint, int baseline, Way way)
 {
     Frame frames[MAX_DEPTH];
-    Marker marker = {.code = S.marker};
+    Marker marker = new_marker();
     int depth = walk(tstate, frames, &marker);
     if (depth == 0) {
         return 0;
@@ -799,7 +811,7 @@ static int look_at(PyThreadState *tstate, int64_t now, size_t *hint, int baselin
     int fresh = slot == &S.main && now - slot->wall_seen < S.interval / 2 && !baseline;
     pthread_mutex_unlock(&S.mutex);
     if (!rests && !fresh) {
-        put_sample(slot, frames, depth, request_of(marker.frame), now, cpu, way);
+        put_sample(slot, frames, depth, request_of(tstate, &marker), now, cpu, way);
     }
     return 1;
 }
@@ -812,6 +824,8 @@ static void look(int baseline)
         return;
     }
     looking = 1;
+    /* Looks make objects. No collection shall run the application's finalizers in this thread. */
+    int collecting = PyGC_Disable();
     pthread_mutex_lock(&S.mutex);
     S.looks++;
     int at_main = S.look_at_main;
@@ -841,6 +855,9 @@ static void look(int baseline)
     S.newborn = frameless == 0 ? 0 : frameless != S.frameless ? NEWBORN_LOOKS : S.newborn - (S.newborn > 0);
     S.frameless = frameless;
     S.checked = S.scanned = now;
+    if (collecting) {
+        PyGC_Enable();
+    }
     looking = 0;
 }
 
@@ -870,13 +887,8 @@ static void *looker_main(void *Py_UNUSED(unused))
             __atomic_store_n(&S.waits_for_lock, 1, __ATOMIC_RELAXED);
             PyEval_RestoreThread(tstate);
             __atomic_store_n(&S.waits_for_lock, 0, __ATOMIC_RELAXED);
-            /* The public walk makes objects. No collection shall run the application's finalizers in this thread. */
-            int collecting = PyGC_Disable();
             if (S.state == ON) {
                 look(0);
-            }
-            if (collecting) {
-                PyGC_Enable();
             }
             tstate = PyEval_SaveThread();
             /* Whoever wants the lock before the other has it back waits for two switch intervals, not one. */
@@ -1161,11 +1173,7 @@ PyDoc_STRVAR(catch_up_doc,
 static PyObject *native_catch_up(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     if (S.state == ON && __atomic_load_n(&S.waits_for_lock, __ATOMIC_RELAXED)) {
-        int collecting = PyGC_Disable();
         look(0);
-        if (collecting) {
-            PyGC_Enable();
-        }
     }
     Py_RETURN_NONE;
 }
@@ -1196,6 +1204,7 @@ static PyObject *native_forget(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
     close_files();
     end_slots();
     drop_raws();
+    forget_served();
     S.main_thread = pthread_self();
     settle_signal(NULL);
     Py_RETURN_NONE;
@@ -1272,6 +1281,26 @@ static PyObject *native_set_marker(PyObject *Py_UNUSED(module), PyObject *argume
     Py_XINCREF(tracked);
     Py_XSETREF(S.marker, code);
     Py_XSETREF(S.tracked, tracked);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(set_servers_doc,
+"set_servers(functions, keys, kind)\n--\n\n"
+"Has samples tell the request whose body a web server's function sends, where no marker is on the stack.\n\n"
+"Args:\n"
+"    functions: for each its code, where its variable has the request's environ, and where it has the body: a name and\n"
+"        that of an attribute, or \"\", each.\n"
+"    keys: of the environ: what is kept of a request.\n"
+"    kind: a subclass of tuple that adds nothing but an attribute ``name``, and makes that of these values; None where\n"
+"        there is no text.");
+
+static PyObject *native_set_servers(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *functions, *keys, *kind;
+    if (!PyArg_ParseTuple(arguments, "O!O!O!", &PyTuple_Type, &functions, &PyTuple_Type, &keys, &PyType_Type, &kind) ||
+        set_served(functions, keys, kind) < 0) {
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 
@@ -1483,6 +1512,7 @@ static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(u
     free(sums);
     free(raws);
     make_room();
+    forget_served();
     return answer;
 }
 
@@ -1497,7 +1527,7 @@ static PyObject *on_switch(PyObject *Py_UNUSED(self), PyObject *arguments)
         int collecting = PyGC_Disable(); /* the walk makes objects, and a collection would run Python */
         int64_t now = waits_now();
         resume(PyTuple_GET_ITEM(pair, 1), now);
-        park(PyTuple_GET_ITEM(pair, 0), now, S.marker, request_of);
+        park(PyTuple_GET_ITEM(pair, 0), now, new_marker(), request_of);
         S.on_behalf_ns += waits_now() - now;
         if (collecting) {
             PyGC_Enable();
@@ -1597,11 +1627,15 @@ static PyObject *native_waits_adopt(PyObject *Py_UNUSED(module), PyObject *green
         return NULL;
     }
     int64_t now = waits_now();
+    int collecting = PyGC_Disable(); /* as above */
     for (Py_ssize_t i = 0; W.on && i < PyList_GET_SIZE(greenlets); i++) {
         PyObject *greenlet = PyList_GET_ITEM(greenlets, i);
         if (W.parked == NULL || parked_at(greenlet)->greenlet == NULL) {
-            park(greenlet, now, S.marker, request_of);
+            park(greenlet, now, new_marker(), request_of);
         }
+    }
+    if (collecting) {
+        PyGC_Enable();
     }
     Py_RETURN_NONE;
 }
@@ -1766,6 +1800,7 @@ static PyMethodDef methods[] = {
     {"forget", native_forget, METH_NOARGS, forget_doc},
     {"set_interval", native_set_interval, METH_O, "set_interval(interval_ns)\n--\n\nAlso while it runs."},
     {"set_marker", native_set_marker, METH_VARARGS, set_marker_doc},
+    {"set_servers", native_set_servers, METH_VARARGS, set_servers_doc},
     {"set_raw", native_set_raw, METH_VARARGS, set_raw_doc},
     {"drain", native_drain, METH_NOARGS, drain_doc},
     {"catch_up", native_catch_up, METH_NOARGS, catch_up_doc},

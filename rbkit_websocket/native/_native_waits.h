@@ -135,16 +135,16 @@ static void resume(PyObject *greenlet, int64_t now)
     }
 }
 
-static void park(PyObject *greenlet, int64_t now, PyObject *marker, PyObject *(*request_of)(PyObject *))
+static void park(PyObject *greenlet, int64_t now, Marker found,
+                 PyObject *(*request_of)(PyThreadState *, const Marker *))
 {
     PyFrameObject *frame = parked_frame(greenlet);
     if (frame == NULL) {
         return;
     }
     Frame frames[MAX_DEPTH];
-    Marker found = {.code = marker};
     int depth = fit(frames, walk_from(frame, frames, &found));
-    PyObject *request = request_of(found.frame);
+    PyObject *request = request_of(NULL, &found);
     PyObject *weak = request != NULL && parked_grow() == 0 ? PyWeakref_NewRef(greenlet, NULL) : NULL;
     Stack *stack = weak != NULL ? store_get(&W.store, PyThread_get_thread_ident(), frames, depth) : NULL;
     if (stack == NULL) {

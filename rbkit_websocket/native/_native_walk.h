@@ -27,12 +27,36 @@ typedef struct {
     Py_ssize_t lasti;  /* a frame's f_lasti: an offset in bytes */
 } Frame;
 
-/* What a walk finds on its way: the outermost frame that runs a certain code, and how many frames there are. */
+/* What a walk finds on its way: the outermost frame that runs a certain code, the outermost one that runs one of several
+ * others, and how many frames there are. */
 typedef struct {
     const PyObject *code; /* what to look for; NULL: nothing */
+    PyObject *const *servers;
+    int n_servers;
     int depth;
-    PyObject *frame; /* borrowed; NULL when the frame has no object yet */
+    int marked;
+    PyObject *frame;        /* borrowed; NULL when the frame has no object yet */
+    int server;             /* number + 1 of the code that was found; 0: none */
+    int server_depth;       /* how far from the innermost frame */
+    PyObject *server_frame; /* as ``frame`` */
 } Marker;
+
+static inline void note_frame(Marker *marker, const PyObject *code, PyObject *frame, int depth)
+{
+    if (code == marker->code) {
+        marker->marked = 1;
+        marker->frame = frame;
+        return;
+    }
+    for (int i = 0; i < marker->n_servers; i++) {
+        if (code == marker->servers[i]) {
+            marker->server = i + 1;
+            marker->server_depth = depth;
+            marker->server_frame = frame;
+            return;
+        }
+    }
+}
 
 /* The interpreter's own frames. A check at import compares both walks. */
 #if HAVE_INTERNAL_WALK
@@ -72,9 +96,7 @@ static int walk_from(PyFrameObject *frame, Frame *out, Marker *marker)
         PyFrameObject *back = frame->f_back;
         Py_XINCREF(back);
 #endif
-        if (here.code == marker->code) {
-            marker->frame = (PyObject *)frame; /* its own frame keeps it while it runs */
-        }
+        note_frame(marker, here.code, (PyObject *)frame, depth); /* its own frame keeps it while it runs */
         out[place_of(depth)] = here;
         Py_DECREF(frame);
         frame = back;
@@ -116,9 +138,7 @@ static int walk_internal(PyThreadState *tstate, Frame *out, int limit, Marker *m
         if (frame->owner != FRAME_OWNED_BY_GENERATOR && instruction < code->_co_firsttraceable) {
             continue; /* a frame in the making: the public functions do not show it either */
         }
-        if ((PyObject *)code == marker->code) {
-            marker->frame = (PyObject *)frame->frame_obj;
-        }
+        note_frame(marker, (PyObject *)code, (PyObject *)frame->frame_obj, depth);
         out[place_of(depth++)] =
             (Frame){(PyObject *)code, instruction * (Py_ssize_t)sizeof(_Py_CODEUNIT)};
     }
@@ -175,7 +195,6 @@ static inline int fit(Frame *out, int depth)
 /* The frames of a thread, innermost first, at most MAX_DEPTH; returns how many. */
 static inline int walk(PyThreadState *tstate, Frame *out, Marker *marker)
 {
-    marker->frame = NULL;
 #if HAVE_INTERNAL_WALK
     marker->depth = internal_walk ? walk_internal(tstate, out, INT_MAX, marker) : walk_public(tstate, out, marker);
 #else

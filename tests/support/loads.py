@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from rbkit_websocket import RbkitWebsocket
@@ -63,10 +63,62 @@ LOADS: dict[str, Callable[[], None]] = {
 }
 
 
+def generator() -> Iterator[bytes]:
+    """Computes between its parts; the last one tells what that took."""
+    wall = cpu = 0.0
+    for _ in range(4):
+        began, used = time.perf_counter(), time.thread_time()
+        computing()
+        wall += time.perf_counter() - began
+        cpu += time.thread_time() - used
+        yield b" " * 100
+    yield json.dumps([wall, cpu]).encode()
+
+
+def iterator() -> Iterator[bytes]:
+    """One that takes no weak reference."""
+    return map(bytes, generator())
+
+
+class Readable:
+    """A file that computes while it is read."""
+
+    def __init__(self) -> None:
+        self._parts = generator()
+
+    def read(self, size: int = -1) -> bytes:
+        return next(self._parts, b"")
+
+
+def dripping() -> Iterator[bytes]:
+    """Waits between its parts."""
+    wall = 0.0
+    for _ in range(4):
+        began = time.perf_counter()
+        time.sleep(0.5)
+        wall += time.perf_counter() - began
+        yield b" "
+    yield json.dumps([wall, 0.0]).encode()
+
+
+STREAMS: dict[str, Callable[[dict[str, Any]], Iterable[bytes]]] = {
+    "generator": lambda environ: generator(),
+    "iterator": lambda environ: iterator(),
+    "file": lambda environ: environ["wsgi.file_wrapper"](Readable()),
+    "dripping": lambda environ: dripping(),
+}
+
+
 def planted() -> Any:
-    """``/LOAD`` does it once and answers ``[seconds, seconds of CPU time]``."""
+    """``/LOAD`` does it once and answers ``[seconds, seconds of CPU time]``; ``/streamed/STREAM`` ends with these."""
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        kind, _, stream = environ["PATH_INFO"].strip("/").partition("/")
+        if kind == "streamed":
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return STREAMS[stream](environ)
+        if kind == "napping":
+            time.sleep(0.1)
         load = LOADS.get(environ["PATH_INFO"].strip("/"), serving)
         began, used = time.perf_counter(), time.thread_time()
         load()

@@ -92,7 +92,7 @@ def request(wrapped: Callable[..., Any], path: str) -> None:
     wrapped(environ, None)
 
 
-def middleware(application: Callable[..., list[bytes]]) -> Callable[..., Any]:
+def middleware(application: Callable[..., Iterable[bytes]]) -> Callable[..., Any]:
     """One that has started, in front of nothing: its server is elsewhere."""
     wrapped: Callable[..., Any] = RbkitWebsocket(
         application, token=False, pub_endpoint="tcp://[::1]:1", req_endpoint="tcp://[::1]:2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import resource
 import signal
@@ -11,7 +12,10 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from wsgiref.handlers import SimpleHandler
 
 import pytest
 from support.native import drained, middleware, native, python, request, spin
@@ -108,6 +112,59 @@ def test_requests_may_begin_and_end_in_any_thread_while_they_are_sampled(sampler
     assert weights["GET /<int>/view"] > weights[None]
     assert not REQUESTS.running
     assert not REQUESTS.tracking
+
+
+def parts() -> Iterator[bytes]:
+    for _ in range(3):
+        spin(0.0005)
+        yield b""
+
+
+def streaming(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    if start_response is not None:
+        start_response("200 OK", [])
+    return parts()
+
+
+def send(wrapped: Callable[..., Any], path: str) -> None:
+    """Has the standard library's server function send a body."""
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "SERVER_PROTOCOL": "HTTP/1.0"}
+    SimpleHandler(io.BytesIO(), io.BytesIO(), io.StringIO(), environ).run(wrapped)
+
+
+@contextmanager
+def hurry() -> Iterator[None]:
+    """The interpreter changes threads as often as it can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_bodies_may_be_sent_in_any_thread_while_they_are_sampled(sampler: NativeSampler) -> None:
+    """The variables of a web server's function are read in the looker's thread and in the main thread."""
+    weights: Counter[str | None] = Counter()
+    wrapped = middleware(streaming)
+    until = time.monotonic() + 1.5
+
+    def send_on(path: str) -> None:
+        while time.monotonic() < until:
+            send(wrapped, path)
+
+    sampler.interval_usec = 100
+    sampler.start()
+    threads = [threading.Thread(target=send_on, args=("/1/view",)) for _ in range(4)]
+    with hurry():
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            send(wrapped, "/2/view")
+            for stack, name, _, cpu, *_ in sampler.drain("wall").totals:
+                if parts.__code__ in stack.codes:
+                    weights[name] += cpu
+    assert set(weights) == {"GET /<int>/view"}
 
 
 def test_a_forked_child_samples_nothing_and_can_start_anew(sampler: NativeSampler) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import itertools
 import sys
 import threading
@@ -10,10 +11,11 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from wsgiref.handlers import SimpleHandler
 
 import pytest
 from support.embeddedpeer import profile_of, unpack
-from support.native import native
+from support.native import native, spin
 from support.waiting import wait_until
 
 from rbkit_websocket import RbkitWebsocket, middleware
@@ -23,7 +25,8 @@ from rbkit_websocket.profilers.cpu.native import native_module
 from rbkit_websocket.profilers.cpu.sampler import walk
 from rbkit_websocket.profilers.requests import request_names as names
 from rbkit_websocket.profilers.requests.request_names import Names
-from rbkit_websocket.profilers.requests.tracker import REQUESTS, Request
+from rbkit_websocket.profilers.requests.servers import _Where
+from rbkit_websocket.profilers.requests.tracker import REQUESTS, TOLD, Request, Streamed
 from rbkit_websocket.server.originals import AppThread, make_host
 
 ENDPOINTS: dict[str, Any] = {
@@ -327,6 +330,227 @@ def test_nothing_is_stored_without_a_profiler_and_nothing_stays_after_it(profile
     profiler.stop()
     wrapped(environ_of(), None)
     assert counts == [0, 1, 0]
+
+
+def send(app: Callable[..., Any], path: str, **environ: Any) -> bytes:
+    """Has the standard library's server function call an application and send its body; what it has sent."""
+    sent, complaints = io.BytesIO(), io.StringIO()
+    handler = SimpleHandler(io.BytesIO(), sent, complaints, environ_of(path, SERVER_PROTOCOL="HTTP/1.0", **environ))
+    handler.run(app)
+    assert not complaints.getvalue()
+    return sent.getvalue()
+
+
+def streaming(make: Callable[[], Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/first":
+            return []
+        start_response("200 OK", [])
+        return make()
+
+    return app
+
+
+def parts() -> Iterator[bytes]:
+    for _ in range(3):
+        spin(0.03)
+        yield b"part "
+
+
+def others() -> Iterator[bytes]:
+    for _ in range(3):
+        spin(0.03)
+        yield b"other "
+
+
+def requests_of(profiler: CpuProfiler, function: str) -> set[str | None]:
+    """The names of what was sampled while that function ran."""
+    return {name for name, functions, _ in named_stacks(profile_of(profiler)) if function in functions}
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("make", [parts, lambda: map(bytes, parts())], ids=["generator", "without weak references"])
+def test_a_streamed_body_belongs_to_its_request(profiler: CpuProfiler, make: Callable[[], Iterable[bytes]]) -> None:
+    wrapped = wrap(streaming(make))
+    profiler.start()
+
+    def sampled() -> set[str | None]:
+        assert send(wrapped, "/users/42").endswith(b"part part part ")
+        return requests_of(profiler, "parts")
+
+    assert wait_until(sampled, "a sample of the body") == {"GET /users/<int>"}
+    assert not REQUESTS.running
+
+
+def test_a_body_that_was_on_its_way_before_the_profiler_belongs_to_its_request(profiler: CpuProfiler) -> None:
+    def late() -> Iterator[bytes]:
+        yield b"part "
+        profiler.start()
+        found: set[str | None] = set()
+        while not found:
+            spin(0.03)
+            found = requests_of(profiler, "late")
+        seen.append(found)
+
+    seen: list[set[str | None]] = []
+    send(wrap(streaming(late)), "/users/42")
+    assert seen == [{"GET /users/<int>"}]
+
+
+def test_a_frame_that_takes_the_place_of_another_has_a_name_of_its_own(profiler: CpuProfiler) -> None:
+    """Identities of frames are used again; some of the requests go past the middleware."""
+    wrapped, past = wrap(streaming(parts)), streaming(others)
+    kept: list[Any] = []
+
+    def keep() -> Iterable[bytes]:
+        kept.append(parts())
+        return kept[-1]  # type: ignore[no-any-return]
+
+    keeping = wrap(streaming(keep))
+    profiler.start()
+    found: dict[str, set[str | None]] = {"parts": set(), "others": set()}
+
+    def sampled() -> bool:
+        for app, path in ((wrapped, "/users/42"), (past, "/orders/7"), (keeping, "/users/43"), (past, "/orders/8")):
+            send(app, path)
+        for name, functions, _ in named_stacks(profile_of(profiler)):
+            for function in functions & found.keys():
+                found[function].add(name)
+        return all(found.values())
+
+    wait_until(sampled, "samples of both")
+    assert found == {"parts": {"GET /users/<int>"}, "others": {"GET /orders/<int>"}}
+
+
+def test_nothing_of_a_streamed_request_is_kept_beyond_its_end(profiler: CpuProfiler) -> None:
+    class Thing:
+        """What can be watched."""
+
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            return parts()
+
+    alive: list[Any] = []
+
+    def make() -> Iterable[bytes]:
+        body = Body()
+        alive.append(weakref.ref(body))
+        return body
+
+    wrapped = wrap(streaming(make))
+    profiler.start()
+
+    def sampled() -> set[str | None]:
+        thing = Thing()
+        alive.append(weakref.ref(thing))
+        gc.disable()
+        try:
+            send(wrapped, "/users/42", thing=thing)
+            del thing
+            # The sampler in Python may just be looking at it.
+            wait_until(lambda: not any(each() for each in alive), "the end of both without a collection")
+        finally:
+            gc.enable()
+        return requests_of(profiler, "parts")
+
+    wait_until(sampled, "a sample of the body")
+
+
+def test_streams_of_our_own_have_no_name() -> None:
+    wrap(nap)
+    environ = environ_of()
+    assert Streamed(map(environ.get, TOLD)).name == "GET /users/<int>"
+    assert Streamed(map(environ_of("/__rbkit__/").get, TOLD)).name is None
+    ours = environ_of(HTTP_UPGRADE="websocket", HTTP_SEC_WEBSOCKET_PROTOCOL="rbkit")
+    assert Streamed(map(ours.get, TOLD)).name is None
+
+
+class Trap(dict[str, Any]):
+    """One whose methods nobody may call."""
+
+    __getitem__ = __contains__ = get = __eq__ = None  # type: ignore[assignment]
+
+
+class Hidden:
+    """Has no attributes of its own."""
+
+    __slots__ = ("environ", "result")
+
+
+class Guarded:
+    """Has properties, which nobody may ask."""
+
+    @property
+    def environ(self) -> Any:
+        raise AssertionError
+
+    result = environ
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        (None, None),
+        ([], None),
+        ({}, "? /"),
+        ({"PATH_INFO": 5, "REQUEST_METHOD": object()}, "? /"),
+        ({b"PATH_INFO": 1, 2: 3, "PATH_INFO": "/x", "REQUEST_METHOD": "GET"}, "GET /x"),
+        (Trap(environ_of()), "GET /users/<int>"),
+        ({**environ_of(), "HTTP_UPGRADE": [], "rbkit.route": Odd("/")}, "GET /users/<int>"),
+    ],
+)
+def test_a_server_may_have_any_environ(
+    profiler: CpuProfiler, monkeypatch: pytest.MonkeyPatch, environ: Any, name: str | None
+) -> None:
+    serve_with(monkeypatch, "environ", "body")
+    wrap(nap)
+    profiler.start()
+    assert wait_until(lambda: served_by(profiler, environ, True), "a sample") == {name}
+
+
+def test_a_server_that_has_no_body_yet_is_no_request(profiler: CpuProfiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve_with(monkeypatch, "environ", "body")
+    wrap(nap)
+    profiler.start()
+    assert wait_until(lambda: served_by(profiler, environ_of(), None), "a sample") == {None}
+
+
+@pytest.mark.parametrize(
+    "thing", [None, 5, Hidden(), Guarded(), Guarded, object()], ids=str.split("none int hidden guarded class bare")
+)
+def test_a_server_may_be_anything(profiler: CpuProfiler, monkeypatch: pytest.MonkeyPatch, thing: Any) -> None:
+    serve_with(monkeypatch, "environ.environ", "body.result")
+    wrap(nap)
+    profiler.start()
+    assert wait_until(lambda: served_by(profiler, thing, thing), "a sample") == {None}
+
+
+def pretended_server(environ: Any, body: Any) -> None:
+    """A server's function."""
+    spin(0.03)
+
+
+def serve_with(monkeypatch: pytest.MonkeyPatch, environ: str, body: str) -> None:
+    servers = REQUESTS.servers
+    monkeypatch.setattr(servers, "_kept", [*servers._kept, pretended_server.__code__])
+    monkeypatch.setattr(servers, "codes", {**servers.codes, id(pretended_server.__code__): _Where(environ, body)})
+
+
+def served_by(profiler: CpuProfiler, environ: Any, body: Any) -> set[str | None]:
+    pretended_server(environ, body)
+    return requests_of(profiler, "pretended_server")
+
+
+def test_names_of_streams_can_be_switched_off(profiler: CpuProfiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(REQUESTS, "entry", None)
+    wrapped = wrap(streaming(parts), request_names=False)
+    profiler.start()
+
+    def sampled() -> set[str | None]:
+        send(wrapped, "/users/42")
+        return requests_of(profiler, "parts")
+
+    assert wait_until(sampled, "a sample of the body") == {None}
 
 
 def test_names_can_be_switched_off(profiler: CpuProfiler, monkeypatch: pytest.MonkeyPatch) -> None:

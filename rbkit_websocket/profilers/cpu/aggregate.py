@@ -60,7 +60,7 @@ from ..frames import unseen
 from ..greenlets.registry import GreenletRegistry
 from ..greenlets.stacks import innermost_frames
 from ..greenlets.wait_profile import WaitSampler
-from ..requests.tracker import REQUESTS, Request
+from ..requests.tracker import REQUESTS
 from .fold import AnyStack, Entry, folding
 from .native import NativeSampler, NativeUnavailable
 from .owners import called_on_owner
@@ -423,19 +423,20 @@ class _Events:
 
     def _body(self, sample: Sample) -> bytes:
         """The payload's key and value."""
+        name = sample.request.name if sample.request is not None else None
         if isinstance(sample.stack, tuple):
-            return b"\x02" + self._frames(sample.thread, sample.stack[0::2], sample.request)
+            return b"\x02" + self._frames(sample.thread, sample.stack[0::2], name)
         # A native stack is one object for all its samples.
-        key = (sample.stack, sample.request.name if sample.request is not None else None)
+        key = (sample.stack, name)
         body = self._bodies.get(key)
         if body is None:
             if len(self._bodies) >= _MAX_BODIES:
                 self._bodies.clear()
-            body = b"\x02" + self._frames(sample.thread, sample.stack.codes, sample.request)
+            body = b"\x02" + self._frames(sample.thread, sample.stack.codes, name)
             self._bodies[key] = body
         return body
 
-    def _frames(self, ident: int, codes: tuple[CodeType, ...], request: Request | None) -> bytes:
+    def _frames(self, ident: int, codes: tuple[CodeType, ...], request: str | None) -> bytes:
         heads = []
         for code in codes:
             known = self._packed.get(id(code))
@@ -445,7 +446,7 @@ class _Events:
             heads.append(known[1])
         if request is not None:
             # The outermost frame, so that every client shows a flame for each endpoint.
-            heads.append(self._request_head(request.name))
+            heads.append(self._request_head(request))
         # Each of them ends with the thread: they are joined by it.
         return array_header(len(heads)) + pack(ident).join((*heads, b""))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ...native.loader import NativeUnavailable, native_module
 from ..base import Host
 from ..process.gcstats import GcWatch
-from ..requests.tracker import REQUESTS
+from ..requests.tracker import REQUESTS, TOLD, Streamed
 from .sampler import Clock, Held, Sample
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class NativeSampler:
         self._signum = default_signal() if signum is None else signum
         self._interval_usec = 1000
         self.running = False
-        self._marker: CodeType | None = None
+        self._marked: tuple[CodeType | None, int] | None = None
 
     @property
     def interval_usec(self) -> int:
@@ -110,6 +110,7 @@ class NativeSampler:
         """
         if self.running:
             return
+        self._marked = None
         self._mark()
         try:
             self._native.start(
@@ -127,9 +128,14 @@ class NativeSampler:
         REQUESTS.want(self, True)
 
     def _mark(self) -> None:
-        """Has samples tell their request. Without a middleware there are none; it may come later."""
-        self._marker = REQUESTS.entry
-        self._native.set_marker(self._marker, REQUESTS.running)
+        """Has samples tell their request. Without a middleware there are none; it may come later, as servers may."""
+        REQUESTS.servers.learn()
+        entry, servers = REQUESTS.entry, REQUESTS.servers
+        marked = entry, len(servers.codes)
+        if marked != self._marked:
+            self._native.set_marker(entry, REQUESTS.running)
+            self._native.set_servers(servers.table() if entry is not None else (), TOLD, Streamed)
+            self._marked = marked
 
     def stop(self) -> None:
         if self.running:
@@ -176,7 +182,7 @@ class NativeSampler:
         """
         totals, singles, lost = self._native.drain()
         self._native.set_raw(raw is not None and self.running, raw == "cpu")
-        if self.running and REQUESTS.entry is not self._marker:
+        if self.running:
             self._mark()
         threads = len({stack.thread for _, stack, _, _ in singles})
         samples = [

@@ -23,7 +23,7 @@ from ...system.clock import time
 from ..base import CALLBACKS, Host, cpu_clock, named_code, thread_facts
 from ..depth import KEPT, LONGEST, omitted
 from ..frames import current_frames
-from ..requests.tracker import REQUESTS, Request
+from ..requests.tracker import REQUESTS, Request, Streamed
 
 __all__ = ["MINIMUM_PERIOD_USEC", "CpuSampler", "Held", "Sample", "walk"]
 
@@ -54,7 +54,7 @@ class Sample(NamedTuple):
     """Microseconds of CPU that it has used since."""
     threads: int
     """How many threads this look found."""
-    request: Request | None = None
+    request: Request | Streamed | None = None
     """What the stack belongs to."""
     waiting: bool = False
     """A parked greenlet, which takes no thread's time."""
@@ -69,7 +69,7 @@ class Held(NamedTuple):
     codes: tuple[Any, ...]
     """Where it was seen when it did; innermost first."""
     instructions: tuple[int, ...]
-    request: Request | None
+    request: Request | Streamed | None
 
 
 class _Run:

@@ -3,7 +3,8 @@
 When the application's function has returned, a body may go on for as long as its client listens, and nothing of the
 middleware is on the stack any more. Whatever would follow the body, a wrapper say, changes what the server gets:
 ``wsgi.file_wrapper``, ``len()`` and ``close()`` mean something to it. But each server keeps both in variables of one
-function, which are read when somebody looks. uWSGI's is written in C: there a body that is streamed belongs to nobody.
+function, which are read when somebody looks: here, and by the native sampler in ``_native_served.h``. uWSGI's is
+written in C: there a body that is streamed belongs to nobody.
 """
 
 from __future__ import annotations
@@ -81,6 +82,13 @@ class ServerFunctions:
                 self._kept.append(code)
                 self.codes[id(code)] = where
 
+    def table(self) -> tuple[tuple[CodeType, str, str, str, str], ...]:
+        """For the native sampler: each function's code, where its environ is and where its body, as two names each."""
+        return tuple(
+            (code, *_names(where.environ), *_names(where.body))
+            for code, where in zip(self._kept, self.codes.values(), strict=True)
+        )
+
     def read(self, frame: FrameType) -> Served | None:
         """What one of these functions tells; None before it has made an environ."""
         where = self.codes[id(frame.f_code)]
@@ -91,8 +99,13 @@ class ServerFunctions:
         return Served(environ, _age(_value(variables, where.began)), _value(variables, where.body) is not None)
 
 
-def _value(variables: Mapping[str, Any], path: str) -> Any:
+def _names(path: str) -> tuple[str, str]:
     name, _, attribute = path.partition(".")
+    return name, attribute
+
+
+def _value(variables: Mapping[str, Any], path: str) -> Any:
+    name, attribute = _names(path)
     found = variables.get(name)
     if not attribute or found is None:
         return found

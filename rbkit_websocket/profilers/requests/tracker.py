@@ -3,12 +3,12 @@
 The middleware's own function is on the stack for as long as the application's runs: :attr:`Requests.entry` is its code,
 and the identity of its frame leads to the request. That is noted while a profiler runs, by :func:`track`, and gone in a
 ``finally``; nothing is stored while none runs. A body that goes on after the application's function has returned (a
-streamed one) is found by the web server's function that sends it, see :mod:`.servers`. Only the native sampler does
-without: what such a body computes is sampled, but under no request.
+streamed one) is found by the web server's function that sends it, see :mod:`.servers`.
 
 A request that began before the profiler is found as well: the variables of that frame are read, which costs some tenths
 of a microsecond. ``stacks`` and ``blocked`` find requests so at any time. The native sampler calls no Python while it
-looks, so when it starts it has those that are under way noted (:meth:`Requests.adopt`).
+looks, so when it starts it has those that are under way noted (:meth:`Requests.adopt`), and of a streamed body it keeps
+what makes the name (:class:`Streamed`).
 
 For samplers: walk a stack and compare each frame's code with ``REQUESTS.entry``. ``REQUESTS.at(frame)`` of the
 outermost one that matches is a :class:`Request` (or None), the same object for all samples of one tracked request.
@@ -27,7 +27,11 @@ from ...system.clock import time
 from .request_names import ROUTE, Names
 from .servers import Served, ServerFunctions
 
-__all__ = ["REQUESTS", "Request", "Requests", "track"]
+__all__ = ["REQUESTS", "TOLD", "Request", "Requests", "Streamed", "track"]
+
+_NAMING: Final = ("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", ROUTE)
+TOLD: Final = (*_NAMING, "HTTP_UPGRADE", "HTTP_SEC_WEBSOCKET_PROTOCOL")
+"""Of an environ: what makes a request's name, and tells whether it is the application's."""
 
 
 class Request:
@@ -54,8 +58,23 @@ class Request:
     def finish(self) -> None:
         """What is kept from now on is what makes the name."""
         environ: object = self.environ
-        keys = ("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", ROUTE) if isinstance(environ, dict) else ()
+        keys = _NAMING if isinstance(environ, dict) else ()
         self.environ = {key: value for key in keys if type(value := dict.get(self.environ, key)) is str}
+
+
+class Streamed(tuple[str | None, ...]):
+    """A request whose body is on its way, as the native sampler has seen it: the values of :data:`TOLD`.
+
+    Equal ones may be of several requests. It is made in the midst of the application, so no method is called for that.
+    """
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str | None:
+        """None of one of our own."""
+        environ: dict[str, Any] = {key: value for key, value in zip(TOLD, self, strict=True) if value is not None}
+        return None if REQUESTS.is_own(environ) else REQUESTS.names.of(environ)
 
 
 class Requests:
@@ -208,14 +227,17 @@ class Requests:
 
     def _streamed(self, server: FrameType | None) -> Served | None:
         """What a server's frame tells of a body of the application's that is on its way."""
+        if self.entry is None:
+            return None  # nobody wants names
         served = self.servers.read(server) if server is not None else None
-        if served is None or not served.body:
-            return None
+        return served if served is not None and served.body and not self.is_own(served.environ) else None
+
+    def is_own(self, environ: dict[str, Any]) -> bool:
+        """Whether a request is one of our own sessions or pages."""
         try:
-            ours = self._ignored(served.environ) or served.environ.get("PATH_INFO") in self._ours
+            return self._ignored(environ) or environ.get("PATH_INFO") in self._ours
         except Exception:  # noqa: BLE001 - an environ may hold anything
-            ours = False
-        return None if ours else served
+            return False
 
     def _is_the_applications(self, frame: FrameType) -> bool:
         try:
