@@ -15,6 +15,8 @@ import pytest
 from support.embeddedpeer import profile_of, unpack
 from support.waiting import scaled, wait_until
 
+import rbkit_websocket
+from rbkit_websocket.http.pages import respond_at_mount
 from rbkit_websocket.profilers.base import Host, array_header, code_line
 from rbkit_websocket.profilers.cpu import aggregate
 from rbkit_websocket.profilers.cpu.aggregate import CpuProfiler
@@ -160,6 +162,9 @@ def test_what_runs_for_a_session_is_a_cost_of_watching() -> None:
     assert cost(view) == 0
     assert cost(view, noted) == 0
     assert cost(CpuProfiler.profile.__code__, view) == 5
+    assert cost(respond_at_mount.__code__) == 5
+    demo = os.path.join(os.path.dirname(rbkit_websocket.__file__), "cli", "demo_app.py")
+    assert cost(compile("", demo, "exec")) == 0
 
 
 @pytest.mark.smoke

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from typing import Final
 
@@ -12,7 +13,7 @@ from .fold import AnyStack
 
 __all__ = ["Watching"]
 
-_PACKAGE: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_PACKAGE: Final = os.path.dirname(sys.modules[__name__.partition(".")[0]].__file__ or "") + os.sep
 _DEMO: Final = os.path.join(_PACKAGE, "cli") + os.sep  # an application like any other
 _MAX_KNOWN: Final = 20_000
 
