@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.support.wait import WebDriverWait
-from support.dashboardpage import DashboardPage
+from support.dashboardpage import DashboardPage, forget_cookies
 from support.servers import SERVERS, TOKEN, WebServer
 from support.standin import RECORDINGS, StandIn
 from support.waiting import scaled
@@ -92,7 +92,7 @@ def test_an_old_page_is_let_in_by_the_cookie_that_the_dashboard_leaves(chromium:
         assert value(chromium, "answers[0][2].language") == "python"
         assert value(chromium, "failures") == []
         chromium.get("about:blank")
-        chromium.delete_all_cookies()
+        forget_cookies(chromium)
 
 
 @pytest.mark.parametrize("allowed", [True, False])
@@ -168,7 +168,7 @@ def test_a_page_of_an_allowed_origin_is_let_in_without_a_token(
                 chromium.get(page)
                 assert chromium.execute_async_script(OPEN, web.url("/")) == expected, page
             chromium.get("about:blank")
-            chromium.delete_all_cookies()
+            forget_cookies(chromium)
 
 
 def test_a_page_of_another_origin_is_refused(chromium: Chrome) -> None:

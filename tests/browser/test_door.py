@@ -46,6 +46,13 @@ def test_what_may_be_a_secret_does_not_stay_in_the_address_bar(chromium: Chrome)
         assert page.value("location.hash") == "#/process"
 
 
+def test_a_page_that_is_opened_anew_has_no_cookie_of_the_last_one(chromium: Chrome) -> None:
+    with SERVERS["gunicorn-gevent"]("flask") as web, dashboard(chromium, web) as page:
+        page.wait_for_state("Live")
+        page.open()
+        page.wait(lambda: "There was no token" in page.text("[role=alert]"), "the door")
+
+
 def test_where_cookies_are_blocked_the_page_says_so(bundle: None) -> None:
     blocked = {"profile.default_content_setting_values.cookies": 2}
     with browser_with(**blocked) as chromium, SERVERS["gunicorn-gevent"]("flask") as web:

@@ -24,6 +24,11 @@ AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "ax
 SIZES = {"desktop": (1280, 720), "phone": (390, 844)}
 
 
+def forget_cookies(chromium: Chrome) -> None:
+    """All of them; ``delete_all_cookies`` knows those of the page that is shown alone, and of ``about:blank`` none."""
+    chromium.execute_cdp_cmd("Network.clearBrowserCookies", {})
+
+
 class DashboardPage:
     """Drives one page; every wait is for what a person would see.
 
@@ -40,7 +45,7 @@ class DashboardPage:
     def open(self, token: str | None = None, panel: str = "") -> DashboardPage:
         """Loads the page anew; with a token as the printed address has it."""
         self.chromium.get("about:blank")
-        self.chromium.delete_all_cookies()
+        forget_cookies(self.chromium)
         self.chromium.get_log("browser")  # what came before is none of this page's
         self.chromium.get(self.address + (f"#token={token}" if token is not None else f"#/{panel}"))
         return self
