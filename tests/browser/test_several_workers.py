@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from selenium.webdriver import Chrome
-from support.panelpage import PanelPage, panels
+from support.panelpage import SIZES, PanelPage, panels
 from support.servers import SERVERS, WebServer
 
 from .test_dashboard import wait_for_both
@@ -56,6 +56,19 @@ def test_loading_again_leads_to_the_same_worker(chromium: Chrome) -> None:
         page.wait_for_state("Live")
         # The connection that broke, and nothing of the page's own.
         assert all("ERR_" in message or "WebSocket" in message for message in page.console())
+
+
+def test_the_workers_of_the_overview_are_to_be_read_whole(chromium: Chrome) -> None:
+    with SERVERS["gunicorn-gevent"]("flask", workers=2) as web, panels(chromium, web) as page:
+        wait_for_both(web)
+        page.enter()
+        page.wait(lambda: "· watched" in page.text(".bars.workers"), "which one is watched")
+        page.wait(lambda: page.text(".bars.workers").count("running") == 2, "what both do")
+        for size in SIZES:
+            page.resize(size)
+            page.screenshot(f"workers-{size}")
+            cut = "[...document.querySelectorAll('.bars.workers li')].map(row => row.scrollWidth - row.clientWidth)"
+            assert page.value(cut) == [0, 0], size
 
 
 def test_snapshots_of_two_workers_are_not_compared_object_by_object(chromium: Chrome) -> None:
