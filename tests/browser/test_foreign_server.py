@@ -101,7 +101,7 @@ def test_figures_that_never_come_have_no_place(chromium: Chrome) -> None:
         assert "Object slots" not in page.text()
         assert "Used slots" not in page.text()
         page.go("")
-        page.wait(lambda: "1 live objects" in page.text(), "the overview's figure")
+        page.wait(lambda: "1 live object\n" in page.text(), "the overview's figure, one and no more")
 
 
 def test_a_server_that_takes_the_connection_and_does_not_answer_is_told(chromium: Chrome) -> None:

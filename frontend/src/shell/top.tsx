@@ -3,7 +3,7 @@ import { useEffect } from "preact/hooks";
 import type { Server } from "../connection/http.ts";
 import type { Link, LinkState } from "../connection/link.ts";
 import { theme, toggleTheme } from "../theme.ts";
-import { brief, bytes, clean, count } from "../ui/format.ts";
+import { brief, bytes, clean, count, counted } from "../ui/format.ts";
 
 const SERVERS_PERIOD_MS = 5000;
 
@@ -76,7 +76,7 @@ function Losses({ link }: { link: Link }) {
     <>
       {others > 0 && (
         <span class="pill" title="What is switched on here is switched on for them as well">
-          {others === 1 ? "1 other client" : `${count(others)} other clients`}
+          {counted(others, "other client")}
         </span>
       )}
       {lost > 0 && (

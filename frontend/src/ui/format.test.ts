@@ -1,8 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { fileName } from "./download.ts";
-import { brief, bytes, clean, duration, percent, shortPath } from "./format.ts";
+import { brief, bytes, clean, counted, duration, percent, shortPath } from "./format.ts";
 
 describe("figures", () => {
+  it.each([
+    [0, "0 blocks"],
+    [1, "1 block"],
+    [1200, "1,200 blocks"],
+  ])("%i of a thing: %s", (value, words) => expect(counted(value, "block")).toBe(words));
+
   it.each([
     [0, "0 B"],
     [1023, "1023 B"],

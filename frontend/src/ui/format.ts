@@ -46,6 +46,11 @@ export function count(value: number): string {
   return grouped.format(value);
 }
 
+/** So many of a thing, one or several. */
+export function counted(value: number, thing: string): string {
+  return `${count(value)} ${thing}${value === 1 ? "" : "s"}`;
+}
+
 export function percent(share: number): string {
   const value = share * 100;
   if (value !== 0 && Math.abs(value) < 0.05) return "<0.1%";

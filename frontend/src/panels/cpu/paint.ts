@@ -1,5 +1,5 @@
 import { cssColor } from "../../theme.ts";
-import { clean, count } from "../../ui/format.ts";
+import { clean, counted } from "../../ui/format.ts";
 import type { Graph } from "./model/graph.ts";
 import { type Bar, rowsIn } from "./model/layout.ts";
 import type { Frame } from "./model/tree.ts";
@@ -88,7 +88,7 @@ export function hitsBelow(graph: Graph, search: string): Uint8Array {
 
 /** What is written on a bar that stands for many. */
 export function othersWords(bar: Bar): string {
-  return `+ ${count(bar.members.length)} ${bar.members.length === 1 ? "other" : "others"}`;
+  return `+ ${counted(bar.members.length, "other")}`;
 }
 
 function wordsOf(graph: Graph, bar: Bar): string {

@@ -1,5 +1,5 @@
 import { lingering } from "../../ui/cost.ts";
-import { brief, clean, clock, count, duration, percent } from "../../ui/format.ts";
+import { brief, clean, clock, counted, duration, percent } from "../../ui/format.ts";
 import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
 import { BusyChart } from "./busychart.tsx";
@@ -172,7 +172,7 @@ function Timeline({ view }: { view: CpuView }) {
       <header>
         <h2>{timed ? TIMELINES[store.clock.value] : "Samples a second"}</h2>
         <span class="soft">
-          {count(store.history.totalSamples)} samples
+          {counted(store.history.totalSamples, "sample")}
           {store.history.since !== null && ` since ${clock(store.history.since)}`}
           {window.kind === "marked" && ` · ${clock(window.from)} to ${clock(window.to)} is shown below`}
           {window.kind !== "marked" && " · drag to look at a stretch"}

@@ -4,7 +4,7 @@ import { poll } from "../../connection/poll.ts";
 import { waitsOf } from "../../connection/waits.ts";
 import type { Event } from "../../protocol/codec.ts";
 import type { Handshake } from "../../protocol/handshake.ts";
-import { count, duration } from "../../ui/format.ts";
+import { counted, duration } from "../../ui/format.ts";
 import { type ProfileAnswer, RawSamples, readProfile, type Watching } from "./model/decode.ts";
 import { type Clock, History } from "./model/history.ts";
 
@@ -82,7 +82,7 @@ export class CpuStore {
   amount(us: number): string {
     if (this.timed.value) return duration(us);
     const samples = Math.round(us / ONE_SAMPLE_US);
-    return samples === 1 ? "1 sample" : `${count(samples)} samples`;
+    return counted(samples, "sample");
   }
 
   /** What it costs to watch, over the last seconds; null where the server does not tell. */

@@ -1,4 +1,4 @@
-import { clean, clock, count, duration } from "../../ui/format.ts";
+import { clean, clock, count, counted, duration } from "../../ui/format.ts";
 import { type Culprit, ownFrame } from "./reading.ts";
 import { About, Stack } from "./stack.tsx";
 import type { TaskStore } from "./store.ts";
@@ -17,7 +17,7 @@ export function BlockedLoop({ store }: { store: TaskStore }) {
         {blocked && (
           <span class="soft">
             {blocked.count
-              ? `${count(blocked.count)} ${blocked.count === 1 ? "block" : "blocks"}, ${seconds(blocked.total)} in all, longest ${seconds(blocked.longest)}`
+              ? `${counted(blocked.count, "block")}, ${seconds(blocked.total)} in all, longest ${seconds(blocked.longest)}`
               : "no block yet"}
             {blocked.since !== null && ` since ${clock(blocked.since)}`}
           </span>

@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { clean, count, duration } from "../../ui/format.ts";
+import { clean, count, counted, duration } from "../../ui/format.ts";
 import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
 import { BlockedLoop } from "./blocked.tsx";
@@ -139,7 +139,7 @@ function Tasks({ store }: { store: TaskStore }) {
         ))}
       </ul>
       {groups.length > MOST && (
-        <p class="inside soft">{count(groups.length - MOST)} more groups; filter to see them.</p>
+        <p class="inside soft">{counted(groups.length - MOST, "more group")}; filter to see all.</p>
       )}
     </section>
   );

@@ -1,4 +1,4 @@
-import { count, duration } from "../../ui/format.ts";
+import { count, counted, duration } from "../../ui/format.ts";
 import type { Card } from "../panel.ts";
 import { BytesChart, spanOf } from "./charts.tsx";
 import type { MemoryFeed } from "./feed.ts";
@@ -15,7 +15,7 @@ export function memoryCards(feed: MemoryFeed): Card[] {
     const sized = total.last !== null || heap.last !== null;
     if (!sized && live.last === null) return <Waiting feed={feed} />;
     const pauses = store.collections
-      ? `${words.pause.title} ${duration(store.longestPause * 1000)} in ${count(store.collections)} garbage collections`
+      ? `${words.pause.title} ${duration(store.longestPause * 1000)} in ${counted(store.collections, "garbage collection")}`
       : "No garbage collection yet";
     return (
       <>
@@ -23,7 +23,7 @@ export function memoryCards(feed: MemoryFeed): Card[] {
           <BytesChart store={store} words={words} span={spanOf(store, TEN_MINUTES)} height={120} bare />
         ) : (
           <p class="figure-large">
-            {count(live.last ?? 0)} <span class="soft">live objects</span>
+            {count(live.last ?? 0)} <span class="soft">live {live.last === 1 ? "object" : "objects"}</span>
           </p>
         )}
         <p class="soft">{pauses}</p>

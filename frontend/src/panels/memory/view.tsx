@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import type { Series } from "../../memory/series.ts";
 import { lingering } from "../../ui/cost.ts";
-import { bytes, clean, count, duration } from "../../ui/format.ts";
+import { bytes, clean, count, counted, duration } from "../../ui/format.ts";
 import { Segments } from "../../ui/segments.tsx";
 import {
   BlocksChart,
@@ -199,7 +199,7 @@ function Figures({ feed }: { feed: MemoryFeed }) {
     [
       words.pause.title,
       store.collections ? duration(store.longestPause * 1000) : "–",
-      `${count(store.collections)} collections seen${words.pause.hint}`,
+      `${counted(store.collections, "collection")} seen${words.pause.hint}`,
     ],
   ];
   if (heap.last !== null) figures.unshift([words.heap.title, bytes(heap.last), words.heap.hint]);

@@ -3,7 +3,7 @@ import { useEffect } from "preact/hooks";
 import type { Link } from "../../connection/link.ts";
 import { Disconnected } from "../../connection/link.ts";
 import { costOf, lingering } from "../../ui/cost.ts";
-import { bytes, clean, count, duration } from "../../ui/format.ts";
+import { bytes, clean, count, counted, duration } from "../../ui/format.ts";
 
 interface Fact {
   readonly key: string;
@@ -266,9 +266,7 @@ function Workers({ link }: { link: Link }) {
     <section class="box">
       <header>
         <h2>Workers of this application</h2>
-        <span class="soft">
-          {count(servers.length)} {servers.length === 1 ? "server" : "servers"}
-        </span>
+        <span class="soft">{counted(servers.length, "server")}</span>
       </header>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and keys have to reach it */}
       <section class="scroll" tabIndex={0} aria-label="Workers">

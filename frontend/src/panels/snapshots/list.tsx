@@ -2,7 +2,7 @@ import { useSignal } from "@preact/signals";
 import { areStrangers } from "../../heap/heap.ts";
 import type { Summary } from "../../heap/service.ts";
 import { download, fileName } from "../../ui/download.ts";
-import { brief, bytes, clock, count } from "../../ui/format.ts";
+import { brief, bytes, clock, counted } from "../../ui/format.ts";
 import { lossOf } from "./loss.ts";
 import { keysOf, type SnapshotStore } from "./store.ts";
 
@@ -39,7 +39,7 @@ function Entry({ store, summary }: { store: SnapshotStore; summary: Summary }) {
         onChange={(event) => void store.rename(key, event.currentTarget.value)}
       />
       <p class="soft">
-        {count(summary.count)} objects · {bytes(summary.size)}
+        {counted(summary.count, "object")} · {bytes(summary.size)}
         <br />
         {brief(facts.origin)} · {clock(facts.time)}
       </p>
