@@ -104,6 +104,36 @@ def test_figures_that_never_come_have_no_place(chromium: Chrome) -> None:
         page.wait(lambda: "1 live object\n" in page.text(), "the overview's figure, one and no more")
 
 
+# What a chart's axes have written beside them, by their height.
+_LABELS = """
+window.labels = new Map();
+const write = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (words, x, y) {
+  const title = this.canvas.closest('.timechart')?.querySelector('h3')?.textContent;
+  const at = this.getTransform().transformPoint(new DOMPoint(x, y));
+  if (title) labels.set(title, (labels.get(title) ?? new Map()).set(Math.round(at.y), words));
+  return write.call(this, words, x, y);
+};
+"""
+
+
+def test_an_axis_of_whole_things_has_no_label_twice(chromium: Chrome) -> None:
+    with ruby(chromium) as (page, rbkit):
+        page.enter("memory")
+        rbkit.wait_for_subscribers()
+        page.chromium.execute_script(_LABELS)
+        page.click("Start watching", "main .empty button")
+        rbkit.wait_for_command(b"start_memory_profile")
+        now = time.time() * 1000
+        rbkit.publish(collection({0: 0, 1: now, 2: {3: 16, 4: "String"}}))
+        page.wait(lambda: "Live objects\n1" in page.text(".figures"), "the one object")
+        page.wait(lambda: page.value("window.labels.has('Live objects')"), "its chart")
+        written = page.value("[...labels.get('Live objects')].filter(([, words]) => !words.includes(':'))")
+        words = [word for _, word in written]
+        assert words, "an axis"
+        assert len(words) == len(set(words)), words
+
+
 def test_a_server_that_takes_the_connection_and_does_not_answer_is_told(chromium: Chrome) -> None:
     with ruby(chromium) as (page, rbkit):
         rbkit.silent = True

@@ -27,10 +27,13 @@ interface Props {
   readonly fromZero?: boolean;
   /** Whether values are bytes: the axis is divided at powers of two. */
   readonly binary?: boolean;
+  /** Whether values are whole things, so that no label of the axis is between two of them. */
+  readonly whole?: boolean;
   /** Without the title to be seen, and without a margin: for a card that has both. */
   readonly bare?: boolean;
 }
 
+const WHOLE = Array.from({ length: 13 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
 const POWERS = Array.from({ length: 50 }, (_, power) => 2 ** power);
 
 /** Figures over time. The legend shows what is under the pointer, else the last values. */
@@ -44,6 +47,7 @@ export function TimeChart({
   height = 150,
   fromZero = true,
   binary = false,
+  whole = false,
   bare = false,
 }: Props) {
   const [hovered, setHovered] = useState<number | null>(null);
@@ -58,7 +62,7 @@ export function TimeChart({
   // Made anew when its looks change; data come below.
   const { host, plot } = usePlot(
     height,
-    [shape, theme.value, fromZero, binary],
+    [shape, theme.value, fromZero, binary, whole],
     (element) =>
       new uPlot(
         options(
@@ -66,7 +70,7 @@ export function TimeChart({
           lines,
           height,
           fromZero,
-          binary,
+          binary ? POWERS : whole ? WHOLE : null,
           () => range.current,
           (value) => format_.current(value),
           setHovered,
@@ -111,7 +115,7 @@ function options(
   lines: readonly Line[],
   height: number,
   fromZero: boolean,
-  binary: boolean,
+  steps: number[] | null,
   range: () => [number, number],
   format: (value: number) => string,
   hover: (index: number | null) => void,
@@ -137,7 +141,7 @@ function options(
         font,
         size: 62,
         space: 34,
-        ...(binary ? { incrs: POWERS } : {}),
+        ...(steps ? { incrs: steps } : {}),
         values: (_, values) => values.map((value) => (value ? format(value) : "0")),
       },
     ],

@@ -18,9 +18,9 @@ export function spanOf(store: MemoryStore, lengthMs: number): Span {
   return { from: Math.max(to - lengthMs, first), to };
 }
 
-const whole = (value: number): string => count(Math.round(value));
 export const perSecond = (value: number): string =>
   `${value > 0 && value < 10 ? value.toFixed(1) : count(Math.round(value))}/s`;
+const whole = (value: number): string => count(Math.round(value));
 const milliseconds = (value: number): string => duration(value * 1000);
 
 interface Props {
@@ -58,7 +58,9 @@ export function LiveChart({ store, span }: Omit<Props, "words">) {
   store.version.value;
   const { times, columns } = levels([store.series.live], span.from, span.to);
   const line = { label: "live", color: "--chart-3", values: columns[0]!, shape: "area" } as const;
-  return <TimeChart title="Live objects" {...span} times={times} lines={[line]} format={whole} fromZero={false} />;
+  return (
+    <TimeChart title="Live objects" {...span} times={times} lines={[line]} format={whole} whole fromZero={false} />
+  );
 }
 
 export function BlocksChart({ store, span, words }: Props) {
@@ -66,7 +68,15 @@ export function BlocksChart({ store, span, words }: Props) {
   const { times, columns } = levels([store.series.blocks], span.from, span.to);
   const line = { label: words.blocks.line, color: "--chart-5", values: columns[0]!, shape: "line" } as const;
   return (
-    <TimeChart title={words.blocks.title} {...span} times={times} lines={[line]} format={whole} fromZero={false} />
+    <TimeChart
+      title={words.blocks.title}
+      {...span}
+      times={times}
+      lines={[line]}
+      format={whole}
+      whole
+      fromZero={false}
+    />
   );
 }
 
