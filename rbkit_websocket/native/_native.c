@@ -285,7 +285,7 @@ static int at_rest(Slot *slot, int64_t now, int64_t cpu)
 
 static Marker new_marker(void)
 {
-    return (Marker){.code = S.marker, .servers = V.codes, .n_servers = V.n};
+    return (Marker){.code = S.marker, .servers = V.codes, .n_servers = V.n, .filter = V.filter};
 }
 
 /* The request of what a walk has found; NULL: none. Borrowed: it stays until the next one is asked for. The thread is that

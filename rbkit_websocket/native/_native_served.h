@@ -27,6 +27,7 @@ typedef struct {
 
 static struct {
     int n;
+    uint64_t filter;
     PyObject *codes[MAX_SERVERS];
     Served served[MAX_SERVERS];
     PyObject *functions; /* what keeps all of these */
@@ -182,7 +183,9 @@ static int set_served(PyObject *functions, PyObject *keys, PyObject *kind)
             return -1;
         }
     }
+    V.filter = 0;
     for (Py_ssize_t i = 0; i < n; i++) {
+        V.filter |= bit_of(codes[i]);
         V.codes[i] = codes[i];
         V.served[i] = served[i];
     }
