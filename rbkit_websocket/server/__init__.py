@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .api import EmbeddedAddress, current_server, ensure_embedded, start_profiling, start_server, stop_server
+from .api import start_profiling, start_server, stop_server
+from .embedded import EmbeddedAddress, current_server, ensure_embedded
 from .server import Server
 
 __all__ = [

@@ -62,7 +62,7 @@ def main(name: str) -> None:
     assert BEGUN.wait(30), "nobody imports it"
 
     from rbkit_websocket import RbkitWebsocket, ensure_started, stop_server
-    from rbkit_websocket.server.api import current_server
+    from rbkit_websocket.server.embedded import current_server
 
     try:
         wrapped = RbkitWebsocket(application)

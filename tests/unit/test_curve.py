@@ -24,7 +24,7 @@ from rbkit_websocket.cli import main
 from rbkit_websocket.errors import ConfigurationError, ServerStartError
 from rbkit_websocket.options.table import Settings
 from rbkit_websocket.server import ensure_embedded, start_server, stop_server
-from rbkit_websocket.server.api import current_server
+from rbkit_websocket.server.embedded import current_server
 from rbkit_websocket.transport.binding import Binding
 from rbkit_websocket.transport.curve import ClientKeys, ServerKeys, write_key_pair
 

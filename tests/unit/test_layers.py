@@ -146,6 +146,11 @@ def test_no_two_classes_have_one_name() -> None:
     assert {name: places for name, places in homes.items() if len(places) > 1} == {}
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_has_one_job(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400, "what it does is more than one thing: divide it"
+
+
 def test_the_layers_have_no_cycle() -> None:
     done: set[str] = set()
     while left := set(BELOW) - done:

@@ -20,6 +20,7 @@ from rbkit_websocket.http.pages import respond_at_mount
 from rbkit_websocket.profilers.base import Host, array_header, code_line
 from rbkit_websocket.profilers.cpu import aggregate
 from rbkit_websocket.profilers.cpu.aggregate import CpuProfiler
+from rbkit_websocket.profilers.cpu.events import SampleEvents
 from rbkit_websocket.profilers.cpu.fold import PlainStack
 from rbkit_websocket.profilers.cpu.sampler import CpuSampler, Sample
 from rbkit_websocket.profilers.cpu.watching import Watching
@@ -366,7 +367,7 @@ def sample(weight: float, threads: int = 1, thread: int = 7) -> Sample:
 
 
 def test_events_repeat_a_sample_by_its_weight_and_carry_the_rest() -> None:
-    events = aggregate._Events()
+    events = SampleEvents()
     assert len(events.pack([sample(8000)], 1000, "cpu")) == 4
     packed = events.pack([sample(10_400)], 1000, "wall")
     assert len(packed) == 10
@@ -379,15 +380,15 @@ def test_events_repeat_a_sample_by_its_weight_and_carry_the_rest() -> None:
 
 
 def test_events_thin_light_samples() -> None:
-    events = aggregate._Events()
+    events = SampleEvents()
     assert sum(len(events.pack([sample(250)], 1000, "wall")) for _ in range(100)) == 25
 
 
 def test_events_are_at_most_a_thousand_a_second_however_many_threads() -> None:
-    events = aggregate._Events()
+    events = SampleEvents()
     second = [sample(10_000, 20, thread) for _ in range(100) for thread in range(20)]
     assert 980 <= len(events.pack(second, 1000, "wall")) <= 1000
-    assert 980 <= len(aggregate._Events().pack(second, 100, "wall")) <= 1000
+    assert 980 <= len(SampleEvents().pack(second, 100, "wall")) <= 1000
 
 
 def test_deep_recursion_is_cut_and_not_followed(profiler: CpuProfiler) -> None:
