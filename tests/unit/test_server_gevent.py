@@ -495,8 +495,10 @@ def test_a_wait_weighs_what_it_took(run: Any, load: str, looks: str) -> None:
             stacks += profile["stacks"]
     found = [stack for stack in stacks if stack["waiting"]]
     assert {stack["request"] for stack in found} == {f"GET /{load}"}
-    # Each switch to what it waits for and back is not measured by the program itself.
-    assert sum(stack["wall_us"] for stack in found) / 1e6 == pytest.approx(said[0], rel=0.03)
+    # The program's own clock has the way to each switch as well: 2000 of them, a hundred microseconds each on a machine
+    # that does something else in between.
+    near = 0.03 if load == "pool" else 0.1
+    assert sum(stack["wall_us"] for stack in found) / 1e6 == pytest.approx(said[0], rel=near)
     assert {stack["cpu_us"] for stack in found} == {0}
 
 
