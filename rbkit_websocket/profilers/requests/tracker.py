@@ -19,7 +19,7 @@ when sending: the route may be known by then.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -109,7 +109,7 @@ class Requests:
             entry: the code of its function.
             ignored: whether a request is none of the application's.
             switch: is called when :attr:`tracking` has changed, by any thread.
-            ours: more paths that are none of the application's.
+            ours: paths of our own pages; of all middlewares of the process together.
         """
         self.entry = entry
         self._ours |= ours
@@ -167,13 +167,9 @@ class Requests:
 
     def _underway(self, frame: FrameType) -> Request | None:
         """The request of a frame that is not tracked. Its name is final: nobody tells its end."""
-        variables = frame.f_locals
-        environ = variables.get("environ")
-        try:
-            if not isinstance(environ, dict) or self._is_ours(variables):
-                return None
-        except (AttributeError, LookupError, TypeError, ValueError):
-            return None  # an environ may hold anything
+        environ = frame.f_locals.get("environ")
+        if not isinstance(environ, dict) or self.is_own(environ, unsure=True):
+            return None
         request = Request(environ, self.names)
         request.finish()
         return request
@@ -222,7 +218,10 @@ class Requests:
         self.servers.learn()
         number = 0
         for marked, server in map(self.walk, stacks):
-            number += self._is_the_applications(marked) if marked is not None else self._streamed(server) is not None
+            if marked is not None:
+                number += not self.is_own(marked.f_locals.get("environ", {}))
+            else:
+                number += self._streamed(server) is not None
         return number
 
     def _streamed(self, server: FrameType | None) -> Served | None:
@@ -232,23 +231,16 @@ class Requests:
         served = self.servers.read(server) if server is not None else None
         return served if served is not None and served.body and not self.is_own(served.environ) else None
 
-    def is_own(self, environ: dict[str, Any]) -> bool:
-        """Whether a request is one of our own sessions or pages."""
+    def is_own(self, environ: dict[str, Any], *, unsure: bool = False) -> bool:
+        """Whether a request is one of our own sessions or pages.
+
+        Args:
+            unsure: what to answer where its environ holds something that cannot be looked at.
+        """
         try:
             return self._ignored(environ) or environ.get("PATH_INFO") in self._ours
         except Exception:  # noqa: BLE001 - an environ may hold anything
-            return False
-
-    def _is_the_applications(self, frame: FrameType) -> bool:
-        try:
-            return not self._is_ours(frame.f_locals)
-        except Exception:  # noqa: BLE001 - an environ may hold anything
-            return True
-
-    def _is_ours(self, variables: Mapping[str, Any]) -> bool:
-        """Whether a frame of :attr:`entry` with these variables serves one of our sessions or pages."""
-        environ = variables["environ"]
-        return self._ignored(environ) or environ.get("PATH_INFO") in variables["ours"]
+            return unsure
 
     def name_of_stack(self, frame: FrameType | None) -> str | None:
         """The name of that request."""
