@@ -21,6 +21,7 @@ from .. import close_sessions
 from ..errors import ConfigurationError, RbkitError
 from ..fleet import records
 from ..fleet.tokenfile import generated_token
+from ..http import upgrade  # noqa: F401 - at the first request no descriptor may be left to import with
 from ..http.dispatch import answer, is_asked
 from ..http.pages import pages
 from ..http.responses import respond

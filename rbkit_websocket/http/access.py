@@ -15,6 +15,7 @@ from ..fleet import records
 from ..fleet.tokenfile import generated_token, has_token
 from ..options.table import Settings
 from ..system.clock import time
+from ..system.loaded import import_gevent
 from ..system.stderr import say
 from .address import application_url
 from .gate import Gate
@@ -100,6 +101,7 @@ class Access:
 
     def _announce(self, token: str, path: Path, environ: dict[str, Any]) -> None:
         # Late, as it imports gevent.
+        import_gevent()
         from ..takeover.registry import obstacle
 
         # Behind #, the token reaches no proxy's and no server's log when the address is opened.

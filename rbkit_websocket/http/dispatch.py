@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..system.loaded import import_gevent
 from ..websocket.handshake import is_ours
 from .pages import respond_at_mount
 from .responses import StartResponse
@@ -22,6 +23,7 @@ def answer(environ: dict[str, Any], start_response: StartResponse, runtime: Runt
     """Serves a request for us, to its end."""
     if is_ours(environ):
         # Late, since it imports gevent: that is for servers that get WebSockets, not for everyone who imports us.
+        import_gevent()
         from .upgrade import serve
 
         return serve(environ, start_response, runtime)

@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from ..errors import Rejected, RuntimeDirectoryError, ServerStartError
+from ..system.loaded import import_gevent
 from .dashboard import bundle, page
 from .redaction import redact
 from .responses import StartResponse, as_json, refuse, respond
@@ -58,6 +59,7 @@ def _file(environ: dict[str, Any], start_response: StartResponse, runtime: Runti
 def _servers(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
     runtime.access.gate(environ).check(environ)
     # Late, as it imports gevent; a browser is not told why its WebSocket was refused.
+    import_gevent()
     from ..takeover.registry import obstacle
 
     answer = {

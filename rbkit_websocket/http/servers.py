@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from ..errors import ConfigurationError, NoSuchServer, ServerStartError
 from ..fleet import records
 from ..options.table import Settings
+from ..system.loaded import import_gevent
 from ..transport.curve import ClientKeys
 
 __all__ = ["ConfiguredServer", "EmbeddedServers", "Endpoints", "Servers", "servers_of"]
@@ -95,6 +96,7 @@ class EmbeddedServers:
         self.own()
         found = records.listing(self._directory(), self._settings.name)
         # Late, since it imports gevent: that is for those who are watched, not for everyone who imports us.
+        import_gevent()
         from ..bridge.probe import ask_status
 
         statuses = ask_status([(record.endpoint, None) for record in found], _PATIENCE)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any
 
-__all__ = ["loaded"]
+__all__ = ["import_gevent", "loaded"]
 
 
 def loaded(name: str) -> Any:
@@ -17,3 +18,15 @@ def loaded(name: str) -> Any:
     module = sys.modules.get(name)
     # The import system's own mark (importlib/_bootstrap.py, _find_and_load).
     return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
+
+
+def import_gevent() -> None:
+    """Imports gevent whole, before whatever of ours is built on it is imported in the midst of a request.
+
+    gevent's modules import each other in circles. Of two threads that begin with different ones the import system lets
+    one go on with half a module, so that it does not wait for ever. Here all begin with one, and wait for its end.
+
+    Raises:
+        ImportError: it cannot be imported here.
+    """
+    importlib.import_module("rbkit_websocket.system.eventloop")

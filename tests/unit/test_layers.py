@@ -41,7 +41,7 @@ OPEN_TO_ALL = {"errors"}
 
 GEVENT_ALLOWED = (
     *("takeover/", "websocket/", "bridge/", "gateway/", "cli/"),
-    *("server/originals.py", "profilers/greenlets/registry.py"),
+    *("server/originals.py", "profilers/greenlets/registry.py", "system/eventloop.py"),
 )
 EVENT_LOOP_PACKAGES = {"gevent", "geventwebsocket", "greenlet"}
 
