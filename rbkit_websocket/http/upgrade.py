@@ -12,6 +12,7 @@ from ..bridge.commands import NOT_RUNNING
 from ..errors import NoRoom, NoSuchServer, Rejected, RuntimeDirectoryError, ServerStartError
 from ..fleet import sessions
 from ..protocol import envelope
+from ..system import eventloop  # noqa: F401 - it is here once this is: import_gevent() reads no file any more
 from ..system.headroom import require_descriptors
 from ..takeover.registry import Takeover, claim, close_behind_answer, obstacle_to
 from ..websocket.frames import HardenedWebSocket, encode_frame
