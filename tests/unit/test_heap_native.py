@@ -186,6 +186,11 @@ def test_no_code_of_the_application_runs(found_by: Any) -> None:
 
 
 def test_frozen_objects_are_in_the_dump() -> None:
+    trace = pytest.importorskip(
+        "rbkit_websocket.native._trace", reason="the extension module _trace has not been built"
+    )
+    if not trace.CAN_COUNT:
+        pytest.skip("no public list has frozen objects, and the collector's own are not known here")
     node = Node()
     gc.freeze()
     try:
