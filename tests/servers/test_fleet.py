@@ -221,7 +221,7 @@ def is_refused(web: WebServer, server_id: str) -> bool:
 
 
 def test_the_list_is_true_while_workers_are_killed_and_reloaded() -> None:
-    chaos(kills=10, reloads=3)
+    chaos(kills=5, reloads=2)
 
 
 @pytest.mark.timing
