@@ -598,7 +598,7 @@ def test_blocked_names_the_culprit_while_it_blocks_and_afterwards(run: Any) -> N
     answer = wait_until(lambda: (found := peer.map("blocked"))["longest"] == found["total"] and found, "its length")
     assert answer["longest"] == pytest.approx(1.2, abs=0.1)
     (entry,) = answer["stacks"]
-    assert set(entry) == {"request", "count", "total", "longest", "last", "stack"}
+    assert set(entry) == {"request", "count", "total", "longest", "last", "stack", "line", "inner"}
     assert (entry["request"], entry["count"]) == ("GET /slow/<float>", 1)
     assert entry["longest"] == answer["longest"]
     for _ in range(2):
