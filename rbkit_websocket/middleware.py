@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from .http.dispatch import answer, is_asked
+from .http import dispatch
 from .http.pages import pages
 from .http.responses import StartResponse
 from .http.runtime import Runtime
@@ -66,10 +66,11 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
         return forward(environ, start_response)
 
     def judge(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        if is_asked(environ, ours):
-            entry.start(environ)
-            return answer(environ, start_response, entry.runtime)
-        return forward(environ, start_response)
+        serve = dispatch.find(environ, ours)
+        if serve is None:
+            return forward(environ, start_response)
+        entry.start(environ)
+        return serve(environ, start_response, entry.runtime)
 
     def start_and_forward(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         entry.start(environ)

@@ -21,14 +21,12 @@ from .. import close_sessions
 from ..errors import ConfigurationError, RbkitError
 from ..fleet import records
 from ..fleet.tokenfile import generated_token
-from ..http import upgrade  # noqa: F401 - at the first request no descriptor may be left to import with
-from ..http.dispatch import answer, is_asked
+from ..http import dispatch, upgrade  # noqa: F401 - at the first request no descriptor may be left to import with
 from ..http.pages import pages
 from ..http.responses import respond
 from ..http.runtime import Runtime
 from ..options.switches import is_enabled
 from ..options.table import Settings, Taker
-from ..websocket.handshake import is_ours
 from .connections import GatewayServer
 from .serverlist import NamedServer, parse_servers, read_file
 from .servers import NamedServers
@@ -49,11 +47,12 @@ def application(
     runtime: Runtime, ours: frozenset[str], environ: dict[str, Any], start_response: Any
 ) -> Iterable[bytes]:
     """What the middleware answers, without an application behind it; ``ours`` are the paths of pages."""
-    if is_ours(environ):
+    serve = dispatch.find(environ, ours)
+    if serve is None:
+        return not_found(environ, start_response)
+    if serve is dispatch.session:
         GatewayServer.stay(environ)
-    if is_asked(environ, ours):
-        return answer(environ, start_response, runtime)
-    return not_found(environ, start_response)
+    return serve(environ, start_response, runtime)
 
 
 def not_found(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..system.loaded import import_gevent
@@ -11,20 +11,27 @@ from .pages import respond_at_mount
 from .responses import StartResponse
 from .runtime import Runtime
 
-__all__ = ["answer", "is_asked"]
+__all__ = ["find", "session"]
+
+Answer = Callable[[dict[str, Any], StartResponse, Runtime], Iterable[bytes]]
 
 
-def is_asked(environ: dict[str, Any], ours: frozenset[str]) -> bool:
-    """Whether the request is one for us; ``ours`` are the paths of :func:`~.pages.pages`."""
-    return is_ours(environ) or environ.get("PATH_INFO") in ours
+def session(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> Iterable[bytes]:
+    """Serves an upgrade to its end."""
+    # Late, since it imports gevent: that is for servers that get WebSockets, not for everyone who imports us.
+    import_gevent()
+    from .upgrade import serve
+
+    return serve(environ, start_response, runtime)
 
 
-def answer(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> Iterable[bytes]:
-    """Serves a request for us, to its end."""
+def find(environ: dict[str, Any], ours: frozenset[str]) -> Answer | None:
+    """What serves a request for us, to its end: :func:`session` or a page; None where it is not for us.
+
+    Args:
+        environ: of the request.
+        ours: the paths of :func:`~.pages.pages`.
+    """
     if is_ours(environ):
-        # Late, since it imports gevent: that is for servers that get WebSockets, not for everyone who imports us.
-        import_gevent()
-        from .upgrade import serve
-
-        return serve(environ, start_response, runtime)
-    return respond_at_mount(environ, start_response, runtime)
+        return session
+    return respond_at_mount if environ.get("PATH_INFO") in ours else None
