@@ -232,14 +232,13 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
     try:
         record = records.Record.of_this_process(server_id, settings.name, address.endpoint)
         if server is None:
-            make = _with_ports(
+            server = _new_server(
                 settings,
                 path=address.path,
                 server_id=server_id,
                 application=settings.title,
                 runtime_dir=str(directory),
             )
-            server = make()
             server.start()
             process.server, process.in_force = server, settings
             process.compared.append(settings)
@@ -274,14 +273,13 @@ def start(settings: Settings, wishes: StartOptions | None) -> tuple[Server | Non
     Raises:
         ConfigurationError: the ports cannot be bound as the settings say.
     """
-    make = _with_ports(settings, server_id=records.new_id(), options=wishes)
+    server = _new_server(settings, server_id=records.new_id(), options=wishes)
     process = _mine()
     _install_hooks()
     with process.lock:
         if process.running is not None:
             return None, ""
         _forget(process)
-        server = make()
         try:
             server.start()
         except ServerStartError as error:
@@ -319,8 +317,8 @@ def _forget(process: _Process) -> None:
     process.server = None
 
 
-def _with_ports(settings: Settings, **options: Any) -> Callable[[], Server]:
-    """What makes the server that the settings describe. Keys are read now, sockets bound when it starts.
+def _new_server(settings: Settings, **options: Any) -> Server:
+    """The server that the settings describe. Keys are read now, sockets bound when it starts.
 
     Raises:
         ConfigurationError: it cannot be.
@@ -332,7 +330,7 @@ def _with_ports(settings: Settings, **options: Any) -> Callable[[], Server]:
     keys = None
     if binding.secret_key_file is not None and binding.authorized_keys_dir is not None:
         keys = ServerKeys.load(binding.secret_key_file, binding.authorized_keys_dir)
-    return lambda: Server(
+    return Server(
         pub,
         req,
         curve=keys,
