@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["COMMANDS", "EXTENSIONS", "INTERVAL_RANGE", "Argument", "Command", "CommandError", "parse"]
+__all__ = ["COMMANDS", "EXTENSIONS", "INTERVAL_RANGE", "Argument", "Command", "CommandError", "find"]
 
 INTERVAL_RANGE: Final = range(100, 10_000_001)
 """Microseconds between two samples that may be asked for."""
@@ -176,14 +176,11 @@ EXTENSIONS: Final = tuple(name for name, command in COMMANDS.items() if not comm
 """Names of the commands beyond the protocol's own, as the handshake tells them."""
 
 
-def parse(text: str) -> tuple[Command | None, list[Any]]:
-    """A command and its arguments, checked; no command for what the protocol answers with ``ok`` whatever it is.
+def find(text: str) -> tuple[Command | None, list[str]]:
+    """A command, and the texts of its arguments for :meth:`Command.check`.
 
-    Raises:
-        CommandError: an argument cannot be.
+    No command for what the protocol answers with ``ok`` whatever it is.
     """
     name, *texts = text.split() or [""]
     command = COMMANDS.get(name)
-    if command is None or (command.native and texts):
-        return None, []
-    return command, command.check(texts)
+    return (None if command is None or (command.native and texts) else command), texts

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..protocol.codec import pack
-from ..protocol.commands import COMMANDS, Command, CommandError, parse
+from ..protocol.commands import COMMANDS, CommandError, find
 from ..protocol.constants import OK
 from .scheduler import Job
 
@@ -67,17 +67,12 @@ class Commands:
             text: the command with its arguments.
             client: what stands for the client that sent it; empty: the application itself.
         """
-        self._sign_of(client, self._polls(text))
+        command, texts = find(text)
+        self._sign_of(client, command is not None and command.polls)
+        if command is None:
+            return OK
         try:
-            command, arguments = parse(text)
-            if command is None:
-                return OK
-            answer = self._handlers[command.name](Call(arguments, client))
+            answer = self._handlers[command.name](Call(command.check(texts), client))
         except CommandError as error:
             answer = {"error": error.code, "message": error.message}
         return pack(answer) if isinstance(answer, dict) else answer
-
-    @staticmethod
-    def _polls(text: str) -> bool:
-        command: Command | None = COMMANDS.get((text.split(None, 1) or [""])[0])
-        return command is not None and command.polls

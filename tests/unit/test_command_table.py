@@ -8,9 +8,15 @@ from typing import Any
 import pytest
 
 from rbkit_websocket.protocol.codec import unpack
-from rbkit_websocket.protocol.commands import COMMANDS, EXTENSIONS, CommandError, parse
+from rbkit_websocket.protocol.commands import COMMANDS, EXTENSIONS, Command, CommandError, find
 from rbkit_websocket.server.commands import Call, Commands
 from rbkit_websocket.server.server import Server
+
+
+def parse(text: str) -> tuple[Command | None, list[Any]]:
+    """A command and its arguments as they are used."""
+    command, texts = find(text)
+    return command, command.check(texts) if command is not None else []
 
 
 @pytest.mark.parametrize(
