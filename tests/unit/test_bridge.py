@@ -80,11 +80,9 @@ def wait(condition: Any) -> None:
             gevent.sleep(0.01)
 
 
-def test_a_server_that_restarts_while_the_loop_is_blocked_has_lost_the_command(bind: Bind) -> None:
-    endpoint = f"tcp://127.0.0.1:{free_port()}"
-    router = bind(zmq.ROUTER, endpoint)
-    failed: list[tuple[int, str]] = []
-    requests = CommandQueue(
+def queue(endpoint: str, failed: list[tuple[int, str]]) -> CommandQueue:
+    """A session's commands; what the session would be closed with goes to ``failed``."""
+    return CommandQueue(
         endpoint,
         Outbox(),  # type: ignore[arg-type]
         lambda answer: None,
@@ -94,6 +92,13 @@ def test_a_server_that_restarts_while_the_loop_is_blocked_has_lost_the_command(b
         max_commands=64,
         max_answer=100_000,
     )
+
+
+def test_a_server_that_restarts_while_the_loop_is_blocked_has_lost_the_command(bind: Bind) -> None:
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    router = bind(zmq.ROUTER, endpoint)
+    failed: list[tuple[int, str]] = []
+    requests = queue(endpoint, failed)
     try:
         assert requests.connect() is None
         requests.submit(b"objectspace_snapshot")
@@ -143,16 +148,7 @@ def test_sessions_are_told_of_a_publication_over_the_bound(bind: Bind) -> None:
 def test_a_session_is_told_of_an_answer_over_the_bound(bind: Bind) -> None:
     router = bind(zmq.ROUTER, "tcp://127.0.0.1:*")
     failed: list[tuple[int, str]] = []
-    requests = CommandQueue(
-        router.last_endpoint.decode(),
-        Outbox(),  # type: ignore[arg-type]
-        lambda answer: None,
-        lambda code, reason: failed.append((code, reason)),
-        command_timeout=60,
-        connect_timeout=2,
-        max_commands=64,
-        max_answer=100_000,
-    )
+    requests = queue(router.last_endpoint.decode(), failed)
     try:
         assert requests.connect() is None
         requests.submit(b"handshake")
