@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from ..native.loader import NativeUnavailable, native_module
+from ..system.unpatched import original
 
 __all__ = ["current_frames", "unseen"]
 
@@ -23,9 +24,14 @@ Frames = dict[int, FrameType]
 
 
 def current_frames() -> Frames | None:
-    """The innermost frame of each thread, by the thread's identity; None where that cannot be had safely."""
+    """The innermost frame of each other thread, by the thread's identity; None where that cannot be had safely."""
     frames, _ = _ways()
-    return frames()
+    found = frames()
+    if found is not None:
+        # Our own leads back to the variable that a caller puts this in: a circle, which would keep the application's
+        # frames, and all that their variables hold, until the next collection.
+        found.pop(_own(), None)
+    return found
 
 
 def unseen() -> str | None:
@@ -37,6 +43,10 @@ def unseen() -> str | None:
     if frames() is None:
         return f"{others}; nor are those of this one, for which the C extension is needed meanwhile"
     return others
+
+
+def _own() -> int:
+    return int(original("_thread", "get_ident")())
 
 
 @cache

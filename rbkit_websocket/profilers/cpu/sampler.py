@@ -214,8 +214,6 @@ class _Looker:
         now, stamp = time.monotonic(), time.time() * 1000
         elapsed, self._looked = now - self._looked, now
         frames = current_frames() or {}  # nothing is sampled while it may not be asked
-        # Our own leads back here, which would keep all of them until the next collection.
-        frames.pop(self._host.get_ident(), None)
         self._fresh = False
         seen: dict[int, _Seen] = {}
         samples = []
