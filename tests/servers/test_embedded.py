@@ -197,12 +197,11 @@ def test_a_blocked_worker_answers_and_its_culprit_is_named(four: WebServer, view
             block = scaled(1.5)
             connection.send(b"GET /%s?seconds=%.1f HTTP/1.1\r\nHost: x\r\n\r\n" % (view.encode(), block))
             begin = time.monotonic()
-            time.sleep(0.2)  # for the request to arrive; a blocked loop can tell nobody that it is
+            wait_until(lambda: culprit in str(extension(client, "stacks")), "the request", every=0.02)
             facts = handshake(client)
             assert facts["pid"] == pid
             direct = ask(records(four)[pid]["endpoint"], "handshake")
             assert direct["payload"]["pid"] == pid
-            assert culprit in str(extension(client, "stacks"))
             assert time.monotonic() - begin < block - 0.1, "answered only after the loop was free again"
             assert connection.response().status == 200
             weights = names(extension(client, "cpu_profile"))

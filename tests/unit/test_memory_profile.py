@@ -20,7 +20,7 @@ from support.waiting import scaled, wait_until
 from rbkit_websocket.profilers.process.gcstats import KEYS
 from rbkit_websocket.server import Server
 
-CREATED, DESTROYED = 0, 1
+CREATED, DESTROYED, SNAPSHOT = 0, 1, 5
 HERE = __name__
 PEER = "abc"
 
@@ -214,16 +214,18 @@ def test_a_plain_client_gets_pairs_at_a_bounded_rate(exact: Server, subscriber: 
         Thing()
         made += 1
     subscriber.ask("stop_memory_profile")
+    subscriber.req.send(b"objectspace_snapshot")  # behind all pairs
     alive: set[int] = set()
-    events = [event for message in subscriber.quiet(1.5) for event in message[2]]
     pairs = 0
-    for event in events:
+    for event in (event for message in subscriber.messages() for event in message[2]):
         if event[0] == CREATED:
             assert event[2][3] not in alive
             alive.add(event[2][3])
         elif event[0] == DESTROYED:
             alive.remove(event[2][3])  # each has been created
             pairs += 1
+        elif event[0] == SNAPSHOT:
+            break
     assert made > 20_000
     assert 50 < pairs < 5000
     assert exact.profiling.objects.mechanism == "off"

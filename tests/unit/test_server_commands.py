@@ -183,11 +183,14 @@ def test_of_several_intervals_the_shortest_is_in_force_and_each_goes_with_its_cl
 
 
 def test_the_interval_of_a_client_that_only_listens_lasts_while_it_does(peer: Peer, endpoints: tuple[str, str]) -> None:
-    with Peer(*endpoints) as listener:
+    with Peer(*endpoints) as listener, Peer(*endpoints) as silent:
         listener.subscribe()
         listener.ask("start_cpu_profiling")
         listener.map("set_cpu_interval 20000")
-        listener.quiet(1)  # three times as long as a client lasts that polls
+        silent.map("set_cpu_interval 10000")
+        silent.map("cpu_profile")
+        # What has been wished later, by a client that polled, ends first.
+        wait_until(lambda: peer.map("cpu_profile")["interval_us"] != 10_000, "the silent one's end")
         assert peer.map("cpu_profile")["interval_us"] == 20_000
         listener.unsubscribe()
         wait_until(lambda: peer.map("cpu_profile")["interval_us"] == 1000, "its end")

@@ -469,8 +469,8 @@ def test_under_gevents_child_watcher_no_zombie_stays() -> None:
                 if facts.get("state") == "done" and facts["id"] == number:
                     assert facts["method"] == "fork", facts
                     break
-        gevent.sleep(0.2)
-        assert psutil.Process().children() == [], psutil.Process().children()
+        while psutil.Process().children():  # the last one ends
+            gevent.sleep(0.01)
         assert subprocess.run(["false"]).returncode == 1
         server.stop()
         print("clean")

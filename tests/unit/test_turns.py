@@ -140,7 +140,8 @@ def test_a_flood_of_pings_lets_the_sockets_in(
     session = Session(ours, read, lambda: False, max_message=1000, backlog=1000, ping_interval=60)
     client = [gevent.spawn(forever, theirs.sendall, pings), gevent.spawn(forever, theirs.recv, 65536)]
     reader = gevent.spawn(lambda: list(session.messages()))
-    gevent.sleep(0.05)
+    while not worked:
+        gevent.sleep(0)
     counts = turns_between(ROUNDS, worked)
     gevent.killall([*client, reader])
     session.outbox.stop()
