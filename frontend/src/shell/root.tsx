@@ -1,5 +1,5 @@
 import type { App } from "../app.tsx";
-import { Forbidden, Gate, Impossible } from "./gate.tsx";
+import { Forbidden, Gate, Impossible } from "./refusals.tsx";
 import { Shell } from "./shell.tsx";
 
 /** The whole page: the door while it is shut, the shell with its panels else. */

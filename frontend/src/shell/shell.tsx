@@ -6,7 +6,7 @@ import type { Link } from "../connection/link.ts";
 import { Overview } from "../panels/overview/overview.tsx";
 import { route } from "../route.ts";
 import { brief, clean, clock } from "../ui/format.ts";
-import { describe, Top } from "./top.tsx";
+import { describe, Top } from "./statusbar.tsx";
 
 const OVERVIEW_ICON = "M4 13h6V4H4zM14 20h6v-9h-6zM4 20h6v-3H4zM14 7h6V4h-6z";
 

@@ -3,9 +3,9 @@ import { computed } from "@preact/signals";
 import type { Link } from "../../connection/link.ts";
 import type { Panel, PanelModule } from "../panel.ts";
 import { BusyCard, RequestsCard, TopCard } from "./cards.tsx";
-import { CpuPanel } from "./panel.tsx";
+import { CpuView } from "./selection.ts";
 import { CpuStore } from "./store.ts";
-import { CpuView } from "./view.ts";
+import { CpuPanel } from "./view.tsx";
 
 function create(link: Link): Panel {
   const store = new CpuStore(link);

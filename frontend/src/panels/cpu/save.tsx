@@ -4,8 +4,8 @@ import { bounded, clock } from "../../ui/format.ts";
 import { collapsed, speedscope } from "./model/export.ts";
 import { layOut, rowsIn } from "./model/layout.ts";
 import { hitsBelow, paint, palette, ROW, svgOf } from "./paint.ts";
+import type { CpuView } from "./selection.ts";
 import { ONE_SAMPLE_US } from "./store.ts";
-import type { CpuView } from "./view.ts";
 
 const WIDTH = 1600;
 /** Browsers draw on no canvas that is higher; an SVG has all rows. */

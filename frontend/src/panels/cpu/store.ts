@@ -1,7 +1,7 @@
 import { batch, computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { Link } from "../../connection/link.ts";
 import { poll } from "../../connection/poll.ts";
-import { waitsOf } from "../../connection/waits.ts";
+import { waitsOf } from "../../connection/waitsampling.ts";
 import type { Event } from "../../protocol/codec.ts";
 import type { Handshake } from "../../protocol/handshake.ts";
 import { counted, duration } from "../../ui/format.ts";

@@ -1,5 +1,5 @@
 import { clean, clock, count, counted, duration } from "../../ui/format.ts";
-import { type Culprit, ownFrame } from "./reading.ts";
+import { type Culprit, ownFrame } from "./model/decode.ts";
 import { About, Stack } from "./stack.tsx";
 import type { TaskStore } from "./store.ts";
 

@@ -1,7 +1,7 @@
 import { useEffect } from "preact/hooks";
 import { clean, count, duration } from "../../ui/format.ts";
 import type { Card } from "../panel.ts";
-import { ageOf } from "./reading.ts";
+import { ageOf } from "./model/decode.ts";
 import type { TaskStore } from "./store.ts";
 
 /** The overview's share: requests that run now, and what held the event loop. */

@@ -1,5 +1,5 @@
 import { clean } from "../../ui/format.ts";
-import { ownFrame, type StackFrame } from "./reading.ts";
+import { ownFrame, type StackFrame } from "./model/decode.ts";
 
 /** A stack, innermost frame first; the application's own innermost frame stands out. */
 export function Stack({ frames }: { frames: readonly StackFrame[] }) {

@@ -3,7 +3,7 @@
 import { batch, type Signal, signal } from "@preact/signals";
 import { CommandError, type Link } from "../../connection/link.ts";
 import { type Poll, poll } from "../../connection/poll.ts";
-import { type WaitWish, waitsOf } from "../../connection/waits.ts";
+import { type WaitWish, waitsOf } from "../../connection/waitsampling.ts";
 import { text } from "../../protocol/codec.ts";
 import {
   type Blocked,
@@ -13,7 +13,7 @@ import {
   readLeftOut,
   readStacks,
   type Task,
-} from "./reading.ts";
+} from "./model/decode.ts";
 
 const PERIOD_MS = 2000;
 

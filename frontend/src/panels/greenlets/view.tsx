@@ -4,7 +4,7 @@ import { clean, count, counted, duration } from "../../ui/format.ts";
 import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
 import { BlockedLoop } from "./blocked.tsx";
-import { type Group, group, ownFrame, type Task } from "./reading.ts";
+import { type Group, group, ownFrame, type Task } from "./model/decode.ts";
 import { About, Stack } from "./stack.tsx";
 import type { TaskStore } from "./store.ts";
 

@@ -1,8 +1,8 @@
-import { levels, rates } from "../../memory/chartdata.ts";
-import type { MemoryStore } from "../../memory/store.ts";
-import type { MemoryWords } from "../../memory/words.ts";
 import { bytes, count, duration } from "../../ui/format.ts";
 import { TimeChart } from "../../ui/timechart.tsx";
+import { levels, rates } from "./model/chartdata.ts";
+import type { MemoryWords } from "./model/figurewords.ts";
+import type { MemoryStore } from "./store.ts";
 
 const SHORTEST_MS = 30_000;
 

@@ -3,10 +3,10 @@
 import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import { CommandError, type Link } from "../../connection/link.ts";
 import { poll } from "../../connection/poll.ts";
-import { readMemory, readTracing, type Tracing } from "../../memory/reading.ts";
-import { MemoryStore } from "../../memory/store.ts";
-import { type MemoryWords, memoryWords } from "../../memory/words.ts";
 import { isMap } from "../../protocol/codec.ts";
+import { readMemory, readTracing, type Tracing } from "./model/decode.ts";
+import { type MemoryWords, memoryWords } from "./model/figurewords.ts";
+import { MemoryStore } from "./store.ts";
 
 const PERIOD_MS = 2000;
 

@@ -1,6 +1,5 @@
 import { useSignal } from "@preact/signals";
-import type { Series } from "../../memory/series.ts";
-import { lingering } from "../../ui/cost.ts";
+import { lingering } from "../../ui/costwords.ts";
 import { bytes, clean, count, counted, duration } from "../../ui/format.ts";
 import { Segments } from "../../ui/segments.tsx";
 import {
@@ -13,10 +12,11 @@ import {
   type Span,
   spanOf,
 } from "./charts.tsx";
-import { Classes } from "./classes.tsx";
+import { Classes } from "./classtable.tsx";
 import type { MemoryFeed } from "./feed.ts";
-import { GcStats } from "./gcstats.tsx";
-import { Sites } from "./sites.tsx";
+import { GcStats } from "./gctable.tsx";
+import type { Series } from "./model/series.ts";
+import { Sites } from "./sitetable.tsx";
 
 const SPANS = [
   ["5", "5 min"],

@@ -1,7 +1,7 @@
 import "./process.css";
 import type { PanelModule } from "../panel.ts";
 import { WorkersCard } from "./cards.tsx";
-import { ProcessPanel } from "./panel.tsx";
+import { ProcessPanel } from "./view.tsx";
 
 export const processPanel: PanelModule = {
   id: "process",

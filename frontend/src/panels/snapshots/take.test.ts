@@ -6,7 +6,7 @@ import { type Port, type RemoteHeaps, remoteHeaps } from "../../heap/remote.ts";
 import { HeapService } from "../../heap/service.ts";
 import { decode, type Event } from "../../protocol/codec.ts";
 import { readHandshake } from "../../protocol/handshake.ts";
-import { costOf, lingering } from "../../ui/cost.ts";
+import { costOf, lingering } from "../../ui/costwords.ts";
 import { lossOf } from "./loss.ts";
 import { SnapshotStore } from "./store.ts";
 import { PublishedDump, takeSnapshot } from "./take.ts";

@@ -1,11 +1,11 @@
 import { useEffect, useRef } from "preact/hooks";
-import { costOf } from "../../ui/cost.ts";
+import { costOf } from "../../ui/costwords.ts";
 import { clean, count } from "../../ui/format.ts";
-import { Changed, Diff } from "./compare.tsx";
+import { ClassView, Snapshot } from "./classview.tsx";
+import { Changed, Diff } from "./diffview.tsx";
 import { SnapshotList } from "./list.tsx";
-import { ObjectView } from "./object.tsx";
+import { ObjectView } from "./objectview.tsx";
 import type { Place, SnapshotStore } from "./store.ts";
-import { ClassView, Snapshot } from "./tables.tsx";
 import type { Progress } from "./take.ts";
 
 export function SnapshotsView({ store }: { store: SnapshotStore }) {

@@ -2,12 +2,12 @@ import { useSignal } from "@preact/signals";
 import type { ObjectOrder } from "../../heap/analysis.ts";
 import type { ClassRow, SiteRow } from "../../heap/histogram.ts";
 import type { ClassOrder, Summary } from "../../heap/service.ts";
-import { useAnswer } from "../../ui/ask.ts";
 import { bytes, clean, count } from "../../ui/format.ts";
 import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
 import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
-import { ObjectTable, place as placeWords } from "./objects.tsx";
+import { useAnswer } from "../../ui/useanswer.ts";
+import { ObjectTable, place as placeWords } from "./objecttable.tsx";
 import type { Place, SnapshotStore } from "./store.ts";
 
 const LISTED = [

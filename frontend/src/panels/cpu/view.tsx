@@ -1,16 +1,16 @@
-import { lingering } from "../../ui/cost.ts";
+import { lingering } from "../../ui/costwords.ts";
 import { brief, clean, clock, counted, duration, percent } from "../../ui/format.ts";
 import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
 import { BusyChart } from "./busychart.tsx";
 import { Controls } from "./controls.tsx";
 import { Flame } from "./flame.tsx";
+import { FunctionTable } from "./functiontable.tsx";
 import { sum } from "./model/graph.ts";
 import type { Clock } from "./model/history.ts";
 import { matches } from "./paint.ts";
 import { Save } from "./save.tsx";
-import { FunctionTable } from "./table.tsx";
-import type { CpuView, Window } from "./view.ts";
+import type { CpuView, Window } from "./selection.ts";
 
 const WINDOWS: readonly (readonly [string, string])[] = [
   ["10", "Last 10 s"],

@@ -1,7 +1,7 @@
-import type { Site } from "../../memory/reading.ts";
 import { clean, count } from "../../ui/format.ts";
 import { type Column, Table } from "../../ui/table.tsx";
 import type { MemoryFeed } from "./feed.ts";
+import type { Site } from "./model/decode.ts";
 
 const COLUMNS: readonly Column<Site>[] = [
   { key: "name", title: "Class", cell: (row) => <span class="mono name">{clean(row.name)}</span> },

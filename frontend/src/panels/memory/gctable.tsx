@@ -1,7 +1,7 @@
-import { isBytes, meaning } from "../../memory/gckeys.ts";
 import { bytes, clean, count } from "../../ui/format.ts";
 import { type Column, Table } from "../../ui/table.tsx";
 import type { MemoryFeed } from "./feed.ts";
+import { isBytes, meaning } from "./model/gckeys.ts";
 
 interface Stat {
   readonly key: string;

@@ -1,6 +1,6 @@
 /** What the figures of a server mean: the same keys stand for other things in Python and in Ruby. */
 
-import type { Handshake } from "../protocol/handshake.ts";
+import type { Handshake } from "../../../protocol/handshake.ts";
 
 interface Figure {
   readonly title: string;

@@ -1,8 +1,8 @@
 import { signal } from "@preact/signals";
 import { describe, expect, it } from "vitest";
 import { History, LIMITS } from "./model/history.ts";
+import { CpuView } from "./selection.ts";
 import type { CpuStore } from "./store.ts";
-import { CpuView } from "./view.ts";
 
 /** A store without a server, whose tree holds few nodes. */
 function filled() {

@@ -3,12 +3,12 @@ import type { ObjectOrder } from "../../heap/analysis.ts";
 import { Change, type DiffRow } from "../../heap/diff.ts";
 import { areStrangers } from "../../heap/heap.ts";
 import type { DiffOrder } from "../../heap/service.ts";
-import { useAnswer } from "../../ui/ask.ts";
 import { brief, bytes, clean, count } from "../../ui/format.ts";
 import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
 import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
-import { ObjectTable } from "./objects.tsx";
+import { useAnswer } from "../../ui/useanswer.ts";
+import { ObjectTable } from "./objecttable.tsx";
 import type { Place, SnapshotStore } from "./store.ts";
 
 const MOST = 1000;

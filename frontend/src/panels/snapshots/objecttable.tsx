@@ -1,9 +1,9 @@
 import type { ComponentChildren } from "preact";
 import type { ObjectOrder, ObjectRow, Page } from "../../heap/analysis.ts";
 import { RootKind } from "../../heap/roots.ts";
-import type { Asked } from "../../ui/ask.ts";
 import { brief, bytes, clean, count } from "../../ui/format.ts";
 import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
+import type { Asked } from "../../ui/useanswer.ts";
 import type { SnapshotStore } from "./store.ts";
 
 const ROOTS: { readonly [kind in RootKind]: string } = {

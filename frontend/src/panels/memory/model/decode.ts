@@ -1,6 +1,6 @@
 /** Answers to `memory_profile` and `trace_objects`, checked once. */
 
-import { isMap, number, type Packed, text } from "../protocol/codec.ts";
+import { isMap, number, type Packed, text } from "../../../protocol/codec.ts";
 
 export interface Collection {
   readonly time: number;

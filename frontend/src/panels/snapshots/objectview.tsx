@@ -1,9 +1,9 @@
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import type { ObjectRow } from "../../heap/analysis.ts";
-import { useAnswer } from "../../ui/ask.ts";
 import { brief, bytes, clean, count } from "../../ui/format.ts";
-import { address, ObjectLink, ObjectTable, place as placeWords, rootWords } from "./objects.tsx";
+import { useAnswer } from "../../ui/useanswer.ts";
+import { address, ObjectLink, ObjectTable, place as placeWords, rootWords } from "./objecttable.tsx";
 import type { Place, SnapshotStore } from "./store.ts";
 
 interface Props {

@@ -1,6 +1,6 @@
 /** Answers to `stacks` and `blocked`, checked once, and stacks grouped. */
 
-import { isMap, number, type Packed, text } from "../../protocol/codec.ts";
+import { isMap, number, type Packed, text } from "../../../protocol/codec.ts";
 
 /** One level of a stack: `line` was executing. */
 export interface StackFrame {

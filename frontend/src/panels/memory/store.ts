@@ -1,11 +1,11 @@
 /** The memory of the process over time: what the panel shows, fed by `memory_profile` or by published events. */
 
 import { type Signal, signal } from "@preact/signals";
-import { type Event, isMap, number, text } from "../protocol/codec.ts";
-import { EventType, Field } from "../protocol/constants.ts";
-import { ClassCounts } from "./classes.ts";
-import { type MemoryAnswer, readStats, type Site } from "./reading.ts";
-import { Series } from "./series.ts";
+import { type Event, isMap, number, text } from "../../protocol/codec.ts";
+import { EventType, Field } from "../../protocol/constants.ts";
+import { ClassCounts } from "./model/classcounts.ts";
+import { type MemoryAnswer, readStats, type Site } from "./model/decode.ts";
+import { Series } from "./model/series.ts";
 
 /** Figures that have a chart. */
 export type Metric = "total" | "heap" | "blocks" | "live" | "born" | "died" | "pause";

@@ -1,10 +1,10 @@
 import { useSignal } from "@preact/signals";
-import { type ClassCount, type ClassCountOrder, growthOf } from "../../memory/classes.ts";
 import { clean, clock, count } from "../../ui/format.ts";
 import { SearchField } from "../../ui/search.tsx";
 import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
 import { perSecond } from "./charts.tsx";
 import type { MemoryFeed } from "./feed.ts";
+import { type ClassCount, type ClassCountOrder, growthOf } from "./model/classcounts.ts";
 
 const PAGE = 50;
 

@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { readHandshake } from "../protocol/handshake.ts";
-import { ClassCounts, growthOf, MAX_CLASSES, MAX_FOLLOWED } from "./classes.ts";
-import { isBytes, meaning } from "./gckeys.ts";
-import { readMemory, readTracing } from "./reading.ts";
-import { Series } from "./series.ts";
+import { readHandshake } from "../../protocol/handshake.ts";
+import { ClassCounts, growthOf, MAX_CLASSES, MAX_FOLLOWED } from "./model/classcounts.ts";
+import { readMemory, readTracing } from "./model/decode.ts";
+import { memoryWords } from "./model/figurewords.ts";
+import { isBytes, meaning } from "./model/gckeys.ts";
+import { Series } from "./model/series.ts";
 import { MemoryStore } from "./store.ts";
-import { memoryWords } from "./words.ts";
 
 const T = 1_700_000_000_000;
 

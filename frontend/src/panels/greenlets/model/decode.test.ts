@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { group, ownFrame, readBlocked, readStacks } from "./reading.ts";
+import { group, ownFrame, readBlocked, readStacks } from "./decode.ts";
 
 const frame = (name: string, file: string, line: number) => [name, `Class.${name}`, file, 1, line];
 const STACK = [frame("sleep", "/venv/site-packages/gevent/hub.py", 166), frame("view", "/srv/app.py", 12)];

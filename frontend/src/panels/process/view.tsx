@@ -2,7 +2,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import type { Link } from "../../connection/link.ts";
 import { Disconnected } from "../../connection/link.ts";
-import { costOf, lingering } from "../../ui/cost.ts";
+import { costOf, lingering } from "../../ui/costwords.ts";
 import { bytes, clean, count, counted, duration } from "../../ui/format.ts";
 
 interface Fact {
