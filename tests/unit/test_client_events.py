@@ -251,7 +251,7 @@ assert len(ticks) > 10, len(ticks)
 
 
 def test_recordings_of_real_servers_are_readable():
-    messages = [path.read_bytes() for path in sorted(RECORDINGS.iterdir())]
+    messages = [path.read_bytes() for path in sorted(RECORDINGS.glob("*.msgpack"))]
 
     def handler(connection: ServerConnection):
         for message in messages:
