@@ -33,7 +33,7 @@ from typing import Any
 import msgpack
 
 from rbkit_websocket.transport import LocalConnection, endpoint_path
-from rbkit_websocket.transport.wire import COMMANDS, PUBLICATIONS
+from rbkit_websocket.transport.wire import WANTS_COMMANDS, WANTS_PUBLICATIONS
 
 # -- the processes that are measured
 
@@ -119,8 +119,8 @@ class Server:
 
     def __init__(self, directory: str) -> None:
         path = endpoint_path(self._record(directory)["endpoint"]) or ""
-        self._commands = Waiting(path, COMMANDS)
-        self._publications = Waiting(path, PUBLICATIONS)
+        self._commands = Waiting(path, WANTS_COMMANDS)
+        self._publications = Waiting(path, WANTS_PUBLICATIONS)
         self.events = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._take, daemon=True)

@@ -66,7 +66,7 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
         return forward(environ, start_response)
 
     def judge(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        serve = dispatch.find(environ, ours)
+        serve = dispatch.find_answer(environ, ours)
         if serve is None:
             return forward(environ, start_response)
         entry.start(environ)

@@ -9,7 +9,7 @@ import zmq
 
 from ..transport import LocalConnection, endpoint_path
 from ..transport.curve import ClientKeys
-from ..transport.wire import PUBLICATIONS
+from ..transport.wire import WANTS_PUBLICATIONS
 from .hoard import Hoard
 from .readiness import READ, Readiness
 from .zmqlink import Link, bridge_socket
@@ -20,7 +20,7 @@ __all__ = ["Source", "publications"]
 # large ones.
 _LARGE: Final = 64 * 1024
 
-Message = bytes | memoryview
+Publication = bytes | memoryview
 
 
 class Source(Protocol):
@@ -37,7 +37,7 @@ class Source(Protocol):
     def connected(self) -> bool | None:
         """Whether the first attempt to reach the server has succeeded; None as long as that is open."""
 
-    def messages(self) -> Iterator[Message]:
+    def messages(self) -> Iterator[Publication]:
         """What has come, until there is nothing more at hand."""
 
     def wait(self) -> None:
@@ -91,7 +91,7 @@ class _ZmqSource:
             self._connected = self._link.up
         return self._connected
 
-    def messages(self) -> Iterator[Message]:
+    def messages(self) -> Iterator[Publication]:
         while True:
             try:
                 message = self._sub.recv(zmq.NOBLOCK, copy=not self._large)
@@ -122,7 +122,7 @@ class _ZmqSource:
 
 class _LocalSource:
     def __init__(self, path: str) -> None:
-        self._connection = LocalConnection(path, PUBLICATIONS)
+        self._connection = LocalConnection(path, WANTS_PUBLICATIONS)
         self._readiness = Readiness(self._connection.descriptor)
 
     @property
@@ -138,7 +138,7 @@ class _LocalSource:
             return True
         return False if self._connection.over else None
 
-    def messages(self) -> Iterator[Message]:
+    def messages(self) -> Iterator[Publication]:
         # What has been read comes first: what has not been is the server's to keep, which knows a bound.
         for look in (False, True):
             if look:

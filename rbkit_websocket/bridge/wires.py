@@ -9,7 +9,7 @@ import zmq
 
 from ..transport import LocalConnection, endpoint_path
 from ..transport.curve import ClientKeys
-from ..transport.wire import COMMANDS
+from ..transport.wire import WANTS_COMMANDS
 from .hoard import Hoard
 from .readiness import READ, WRITE
 from .zmqlink import Link, bridge_socket
@@ -174,7 +174,7 @@ class _LocalWire:
     patience = None
 
     def __init__(self, path: str) -> None:
-        self._connection = LocalConnection(path, COMMANDS)
+        self._connection = LocalConnection(path, WANTS_COMMANDS)
         self.descriptors = (self._connection.descriptor,)
 
     @property

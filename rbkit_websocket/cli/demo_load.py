@@ -16,9 +16,9 @@ __all__ = ["Load", "RequestCounter"]
 PATHS: Final = ("/primes", "/distance", "/report", "/primes", "/leak", "/distance", "/report", "/primes", "/sleep", "/")
 """Asked for one after the other, again and again: a third of one CPU or so."""
 THREADS: Final = 4
-PER_SECOND: Final = 20.0
+REQUESTS_PER_SECOND: Final = 20.0
 REQUEST_TIMEOUT: Final = 5.0
-STOP_TIMEOUT: Final = 0.5
+JOIN_TIMEOUT: Final = 0.5
 
 
 class Load:
@@ -47,13 +47,13 @@ class Load:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        deadline = time.monotonic() + STOP_TIMEOUT
+        deadline = time.monotonic() + JOIN_TIMEOUT
         for thread in self._threads:
             # One that waits for an answer is a daemon: it ends with the server or with us.
             thread.join(max(deadline - time.monotonic(), 0.0))
 
     def _ask(self, index: int) -> None:
-        interval = THREADS / PER_SECOND
+        interval = THREADS / REQUESTS_PER_SECOND
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=REQUEST_TIMEOUT)
         # Spread over the interval; a slow answer is caught up with at most one request, never with a burst.
         due = time.monotonic() + interval * index / THREADS

@@ -70,10 +70,10 @@ def command(
     from gevent import monkey
 
     monkey.patch_all()
-    from ..gateway.server import serve
+    from ..gateway.server import run_gateway
 
     chosen: str | Literal[False] | None = False if no_token else token
-    serve(
+    run_gateway(
         address,
         servers,
         servers_file.absolute() if servers_file is not None else None,

@@ -11,7 +11,7 @@ from ..model import Profile, profile_from_answer
 from ..protocol.constants import EventType
 from ..protocol.messages import Event
 from ..system.clock import time
-from .table import hottest
+from .hot_functions import hottest
 from .view import HeapFigures, View
 
 __all__ = ["Collector", "Monitor"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .table import Row, Table
+from .hot_functions import Row, Table
 from .text import clean, fit, short_path
 
 __all__ = ["HeapFigures", "View", "draw", "plain_lines"]

@@ -20,7 +20,7 @@ from ..errors import ClientError, ConnectionClosed, ConnectionRefused
 from ..protocol.constants import SUBPROTOCOL
 from ..system.clock import time
 from .address import Address
-from .frames import Frames, TooLong
+from .bounded_frames import BoundedFrames, TooLong
 from .opening import Opening, reach
 
 __all__ = ["Connection", "open_connection"]
@@ -124,7 +124,7 @@ class Connection:
         self._ws = ws
         ws.settimeout(timeout)
         self._max_message = max_message
-        self._frames = ws.frame_buffer = Frames(ws.frame_buffer.recv, max_message)
+        self._frames = ws.frame_buffer = BoundedFrames(ws.frame_buffer.recv, max_message)
         self._close_sent = threading.Event()
         # OpenSSL wants no two threads in one connection at a time (SSL_read and SSL_write of the same object), so over
         # TLS the receiver waits for data outside this lock and only reads under it.

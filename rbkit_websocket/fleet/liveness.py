@@ -7,14 +7,14 @@ import os
 from pathlib import Path
 from typing import Final
 
-__all__ = ["boot_id", "is_ours", "is_zombie", "pid_namespace", "process_start", "socket_answers"]
+__all__ = ["boot_id", "is_own_process", "is_zombie", "pid_namespace", "process_start", "socket_answers"]
 
 _ZOMBIE: Final = -1
 # Nothing to look with: tells nothing of what was looked for.
 _NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
-def is_ours(pid: int) -> bool:
+def is_own_process(pid: int) -> bool:
     """Whether a process of this user has that pid, a zombie included."""
     try:
         os.kill(pid, 0)

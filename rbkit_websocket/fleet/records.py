@@ -40,12 +40,12 @@ from ..errors import RuntimeDirectoryError
 from ..system.clock import time
 from ..system.plainfile import read_plain
 from ..transport.wire import endpoint_path
-from .liveness import boot_id, is_ours, is_zombie, pid_namespace, process_start, socket_answers
+from .liveness import boot_id, is_own_process, is_zombie, pid_namespace, process_start, socket_answers
 
 __all__ = [
     "Record",
     "application_key",
-    "find",
+    "find_record",
     "is_complete",
     "listing",
     "new_id",
@@ -121,7 +121,7 @@ class Record:
                 return False
             if self.pid_namespace != pid_namespace():
                 return socket_answers(endpoint_path(self.endpoint) or "")
-            return is_ours(self.pid) and process_start(self.pid) == self.process_started
+            return is_own_process(self.pid) and process_start(self.pid) == self.process_started
         except OSError:
             return True
 
@@ -249,7 +249,7 @@ def _living(directory: Path, prefix: str) -> Iterator[Record]:
         if record is None:
             # A server's sockets are there before its record is; and a record that we cannot read may be of another
             # version, whose server lives.
-            if (not is_ours(pid) or is_zombie(pid)) and _is_abandoned(path):
+            if (not is_own_process(pid) or is_zombie(pid)) and _is_abandoned(path):
                 _remove([path])
             if path.suffix == ".json" and path.exists():
                 _say(path, "is no record of a server that this version can read, and is passed over")
@@ -276,7 +276,7 @@ def _candidates(directory: Path, prefix: str) -> Iterator[tuple[Path, int, str]]
             pid = int(found[1])
             # Records first, and this process's before all: they count should there be too many.
             file = (pid != os.getpid(), not name.endswith(".json"), name, pid, f"{pid}-{found[2]}")
-            (here if is_ours(pid) else gone).append(file)
+            (here if is_own_process(pid) else gone).append(file)
     if sum(not is_other for _, is_other, *_ in here) > _MOST_FILES:
         _say(directory, f"holds more than {_MOST_FILES} records; the rest are passed over, remove what is not needed")
     # Each by itself: what the dead have left must not hide the living, and what is removed now makes room for more.
@@ -345,7 +345,7 @@ def _is_sound(record: Record) -> bool:
     )
 
 
-def find(directory: Path, application: str, server_id: str) -> Record | None:
+def find_record(directory: Path, application: str, server_id: str) -> Record | None:
     """The living server of that id, or None."""
     name = f"{application_key(application)}-{server_id}.json"
     record = _read_record(directory / name, server_id) if _LEFT.fullmatch(name) else None

@@ -28,10 +28,10 @@ from ..http.runtime import Runtime
 from ..options.switches import is_enabled
 from ..options.table import Settings, Taker
 from .connections import GatewayServer
+from .named_servers import NamedServers
 from .serverlist import NamedServer, parse_servers, read_file
-from .servers import NamedServers
 
-__all__ = ["GatewayError", "serve"]
+__all__ = ["GatewayError", "run_gateway"]
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +47,10 @@ def application(
     runtime: Runtime, ours: frozenset[str], environ: dict[str, Any], start_response: Any
 ) -> Iterable[bytes]:
     """What the middleware answers, without an application behind it; ``ours`` are the paths of pages."""
-    serve = dispatch.find(environ, ours)
+    serve = dispatch.find_answer(environ, ours)
     if serve is None:
         return not_found(environ, start_response)
-    if serve is dispatch.session:
+    if serve is dispatch.serve_session:
         GatewayServer.stay(environ)
     return serve(environ, start_response, runtime)
 
@@ -61,7 +61,7 @@ def not_found(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     return respond(environ, start_response, "404 Not Found", body)
 
 
-def serve(address: tuple[str, int], servers: Sequence[str], servers_file: Path | None, **options: Any) -> None:
+def run_gateway(address: tuple[str, int], servers: Sequence[str], servers_file: Path | None, **options: Any) -> None:
     """Serves until SIGTERM or SIGINT.
 
     Args:

@@ -17,7 +17,7 @@ from ..options.table import Settings
 from ..system.clock import time
 from ..system.loaded import import_gevent
 from ..system.stderr import say
-from .address import application_url
+from .application_address import application_url
 from .gate import Gate
 
 __all__ = ["Access"]

@@ -11,27 +11,27 @@ from .pages import respond_at_mount
 from .responses import StartResponse
 from .runtime import Runtime
 
-__all__ = ["find", "session"]
+__all__ = ["find_answer", "serve_session"]
 
 Answer = Callable[[dict[str, Any], StartResponse, Runtime], Iterable[bytes]]
 
 
-def session(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> Iterable[bytes]:
+def serve_session(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> Iterable[bytes]:
     """Serves an upgrade to its end."""
     # Late, since it imports gevent: that is for servers that get WebSockets, not for everyone who imports us.
     import_gevent()
-    from .upgrade import serve
+    from .upgrade import serve_upgrade
 
-    return serve(environ, start_response, runtime)
+    return serve_upgrade(environ, start_response, runtime)
 
 
-def find(environ: dict[str, Any], ours: frozenset[str]) -> Answer | None:
-    """What serves a request for us, to its end: :func:`session` or a page; None where it is not for us.
+def find_answer(environ: dict[str, Any], ours: frozenset[str]) -> Answer | None:
+    """What serves a request for us, to its end: :func:`serve_session` or a page; None where it is not for us.
 
     Args:
         environ: of the request.
         ours: the paths of :func:`~.pages.pages`.
     """
     if is_ours(environ):
-        return session
+        return serve_session
     return respond_at_mount if environ.get("PATH_INFO") in ours else None

@@ -53,7 +53,7 @@ def _redirect(environ: dict[str, Any], start_response: StartResponse, runtime: R
 
 
 def _file(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
-    return page.serve(environ, start_response, environ["PATH_INFO"][len(runtime.settings.mount) + 1 :])
+    return page.serve_file(environ, start_response, environ["PATH_INFO"][len(runtime.settings.mount) + 1 :])
 
 
 def _servers(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from ..takeover.serving import find, hide_in
+from ..takeover.serving import find_serving, hide_in
 
 __all__ = ["redact"]
 
@@ -35,7 +35,7 @@ def redact(environ: dict[str, Any], start_response: Any = None) -> None:
         start_response: a method of the handler that logs, where the server is not found on the stack.
     """
     hide_in(environ, hide)
-    serving = find()
+    serving = find_serving()
     if serving is not None:
         serving.hide(hide)
         return

@@ -87,7 +87,7 @@ class EmbeddedServers:
         return _local(ensure_embedded(self._settings, self._keep).endpoint)
 
     def find(self, server_id: str) -> Endpoints:
-        record = records.find(self._directory(), self._settings.name, server_id)
+        record = records.find_record(self._directory(), self._settings.name, server_id)
         if record is None:
             raise NoSuchServer(server_id, self._settings.mount)
         return _local(record.endpoint)

@@ -23,7 +23,7 @@ from .redaction import redact
 from .responses import StartResponse, refuse
 from .runtime import Runtime
 
-__all__ = ["Accepted", "Refused", "judge", "serve"]
+__all__ = ["Accepted", "Refused", "judge", "serve_upgrade"]
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class _LastAnswer:
         self._takeover.finish()
 
 
-def serve(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> Iterable[bytes]:
+def serve_upgrade(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> Iterable[bytes]:
     """Judges the request and, if it passes, talks until the session ends; returns what the server is to be given."""
     request = dict(environ)
     # First: uvicorn logs a request as soon as its answer begins.

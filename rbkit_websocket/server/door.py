@@ -18,7 +18,7 @@ from typing import Any, Final
 from ..errors import NoRoom, ProtocolError
 from ..system.clock import time
 from ..system.headroom import require_descriptors
-from ..transport.wire import COMMANDS, OK, PUBLICATIONS, REFUSED, Splitter, head
+from ..transport.wire import ACCEPTED, REFUSED, WANTS_COMMANDS, WANTS_PUBLICATIONS, Splitter, head
 
 __all__ = ["Door"]
 
@@ -121,9 +121,9 @@ class Visitor:
     def _take(self, message: bytes) -> None:
         if self.purpose is not None:
             self.commands.append(message)
-        elif message in (COMMANDS, PUBLICATIONS):
+        elif message in (WANTS_COMMANDS, WANTS_PUBLICATIONS):
             self.purpose = message
-            self.send(OK)
+            self.send(ACCEPTED)
         else:
             self.refuse("this is the socket of an embedded Rbkit server, for its siblings")
 
@@ -319,7 +319,7 @@ class Door:
         if client.gone:
             self._drop(client)
             return
-        if client.purpose == PUBLICATIONS:
+        if client.purpose == WANTS_PUBLICATIONS:
             self.listeners.add(client)
         self._poll.modify(client.descriptor, client.events)
 
@@ -327,6 +327,6 @@ class Door:
         if self._clients.pop(client.descriptor, None) is not None:
             self._poll.unregister(client.descriptor)
             self.listeners.discard(client)
-            if client.purpose == COMMANDS:
+            if client.purpose == WANTS_COMMANDS:
                 self.left.append(client.client)
             client.close()

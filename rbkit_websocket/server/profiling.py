@@ -65,10 +65,10 @@ class Profiling:
         self._linger = linger
         self.greenlets = GreenletRegistry(host)
         self.cpu = CpuProfiler(host, signum, self.greenlets)
-        self.objects = ObjectTracer(host)
+        self.object_tracer = ObjectTracer(host)
         self.gc = GcWatch()
         self.census = Census(host)
-        self.memory = MemoryProfile(self.objects, self.census, self.gc)
+        self.memory = MemoryProfile(self.object_tracer, self.census, self.gc)
         # What each client has asked for: microseconds between samples, and samples of waiting requests.
         self._intervals: Wishes[int] = Wishes(linger)
         self._waits: Wishes[bool] = Wishes(linger)
@@ -89,7 +89,7 @@ class Profiling:
     def start(self, options: StartOptions) -> None:
         """What ``start_profiling()`` asks for; it stays on."""
         if options.object_trace:
-            self.objects.start()
+            self.object_tracer.start()
             self.gc.start()
         if options.gc_stats:
             self.gc.start()
@@ -109,13 +109,13 @@ class Profiling:
         self.sign_of_life()
         if not self.memory_on:
             self._lingering.add("memory")
-        self.objects.start()
+        self.object_tracer.start()
         self.gc.start()
         if self._stats_due is None:
             self._stats_due = time.monotonic()
 
     def stop_memory(self) -> None:
-        self.objects.stop()
+        self.object_tracer.stop()
         if self._memory_asked is None:
             self.gc.stop()
         self._stats_due = None
@@ -126,7 +126,7 @@ class Profiling:
         self.sign_of_life()
         if patterns and not self.memory_on:
             self._lingering.add("memory")
-        return self.objects.trace(patterns)
+        return self.object_tracer.trace(patterns)
 
     def memory_profile(self, cursor: int | None) -> dict[str, Any]:
         """The answer of ``memory_profile``, with a census of its own if there has been none yet."""
@@ -181,7 +181,7 @@ class Profiling:
         else:
             self._waits.drop(client)
         self._see_to_wishes()
-        return {"wanted": wanted, "active": self.cpu.waits.wanted and self.cpu.running}
+        return {"wanted": wanted, "active": self.cpu.wait_sampler.wanted and self.cpu.running}
 
     def sign_of(self, client: str, *, polls: bool = False) -> None:
         """A client has sent a command.
@@ -205,7 +205,7 @@ class Profiling:
         interval = min(self._intervals.in_force(audience), default=self._interval)
         if interval != self.cpu.sampler.interval_usec:
             self.cpu.sampler.interval_usec = interval
-        self.cpu.waits.wanted = bool(self._waits.in_force(audience))
+        self.cpu.wait_sampler.wanted = bool(self._waits.in_force(audience))
 
     def stop(self) -> None:
         """Everything off."""
@@ -217,10 +217,10 @@ class Profiling:
     def after_in_child(self) -> None:
         """After a fork, in the child: nothing is waited for, nobody is told."""
         self.cpu.sampler.forget()
-        self.cpu.waits.forget()
+        self.cpu.wait_sampler.forget()
         self.greenlets.remove()
         self.gc.stop()
-        self.objects.forget()
+        self.object_tracer.forget()
 
     def watch_requests(self) -> None:
         """Somebody looks at requests one by one: when each begins is noted for a while."""
@@ -238,7 +238,7 @@ class Profiling:
 
     @property
     def memory_on(self) -> bool:
-        return self.objects.running or self._stats_due is not None
+        return self.object_tracer.running or self._stats_due is not None
 
     @property
     def on(self) -> bool:
@@ -276,7 +276,7 @@ class Profiling:
             profilers: tuple[tuple[Profiler, bool], ...] = (
                 (self.cpu, self.cpu_events),
                 (self.gc, self.memory_on),
-                (self.objects, True),
+                (self.object_tracer, True),
             )
             for profiler, published in profilers:
                 if profiler.running:
@@ -303,8 +303,8 @@ class Profiling:
 
     def _stats(self, gc_time_ms: float) -> dict[str, Any]:
         stats = gc_stats(self._host, self.greenlets, gc_time_ms)
-        if self.objects.running:
-            stats.update(self.objects.stats())
+        if self.object_tracer.running:
+            stats.update(self.object_tracer.stats())
         return stats
 
     def check(self) -> BaseException | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .serving import CherootRequest, find
+from .serving import CherootRequest, find_serving
 from .threaded import ThreadTakeover, read_ahead
 
 __all__ = ["Cheroot"]
@@ -30,7 +30,7 @@ class Cheroot(ThreadTakeover):
 
     @classmethod
     def claim(cls, environ: dict[str, Any]) -> Cheroot | None:
-        serving = find()
+        serving = find_serving()
         if not isinstance(serving, CherootRequest) or not serving.is_of(environ):
             return None
         return cls(serving.held.conn, serving.held.server)

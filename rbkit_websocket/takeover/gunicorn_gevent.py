@@ -12,14 +12,14 @@ from typing import Any
 from gevent.socket import socket
 
 from .base import BufferedTakeover
-from .serving import GunicornRequest, find
+from .serving import GunicornRequest, find_serving
 
 __all__ = ["GunicornGevent", "pipelined"]
 
 
 def pipelined(environ: dict[str, Any]) -> Callable[[], bytes] | None:
     """What takes the bytes that gunicorn's parser has read beyond the request out of it; None: there is no parser."""
-    serving = find()
+    serving = find_serving()
     if isinstance(serving, GunicornRequest) and serving.is_of(environ):
         unreader = serving.held.req.unreader
     else:

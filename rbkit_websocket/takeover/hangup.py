@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..system.loaded import loaded
-from .serving import find
+from .serving import find_serving
 
 __all__ = ["close_behind_answer"]
 
@@ -23,7 +23,7 @@ def close_behind_answer() -> tuple[tuple[str, str], ...]:
         Headers that the answer has to have for it. Not for all: PEP 3333 keeps ``Connection`` to the server, and
         wsgiref answers 500 to an application that sets it.
     """
-    serving = find()
+    serving = find_serving()
     if serving is None and loaded("uwsgi") is not None:
         return _CLOSE  # for its router, which may have been told to keep connections
     # An upgrade that the application tries on itself, in the midst of another request, ends nobody's connection.

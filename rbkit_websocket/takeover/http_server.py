@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .base import StartResponse
-from .serving import HttpServerRequest, find
+from .serving import HttpServerRequest, find_serving
 from .threaded import ThreadTakeover, read_ahead
 
 __all__ = ["HttpServer"]
@@ -40,7 +40,7 @@ class HttpServer(ThreadTakeover):
 
     @classmethod
     def claim(cls, environ: dict[str, Any]) -> HttpServer | None:
-        serving = find()
+        serving = find_serving()
         if not isinstance(serving, HttpServerRequest) or not serving.is_of(environ):
             return None
         return cls(serving.held) if hasattr(serving.held, "connection") else None

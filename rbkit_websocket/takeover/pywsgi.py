@@ -13,7 +13,7 @@ from gevent.pywsgi import Input
 from gevent.socket import socket
 
 from .base import Takeover
-from .serving import PywsgiRequest, find
+from .serving import PywsgiRequest, find_serving
 
 __all__ = ["Pywsgi"]
 
@@ -32,7 +32,7 @@ class Pywsgi(Takeover):
         # Upgraded already: gevent-websocket's handler was loaded after the middleware, and this is its first request.
         if environ.get("wsgi.websocket") is not None or not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
             return None
-        serving = find()
+        serving = find_serving()
         if isinstance(serving, PywsgiRequest) and serving.is_of(environ):
             rfile = serving.held.rfile
         else:  # the application runs in a greenlet of its own

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ..system.loaded import loaded
 from .base import gunicorn_worker
-from .serving import find
+from .serving import find_serving
 
 __all__ = ["hidden", "reason"]
 
@@ -33,7 +33,7 @@ def hidden(environ: dict[str, Any]) -> str | None:
     """What a middleware does that hides the connection of a server whose connections can be had; None: nothing."""
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1.") or "asgi.scope" in environ:
         return None
-    serving = find()
+    serving = find_serving()
     if serving is not None and serving.is_of(environ):
         return None  # the server's own doing: a worker that is not gevent's, say
     if not _KNOWN.search(environ.get("SERVER_SOFTWARE", "")) or _is_sync():

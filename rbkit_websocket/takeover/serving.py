@@ -13,7 +13,15 @@ from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any, ClassVar, Final
 
-__all__ = ["AsgiRequest", "CherootRequest", "GunicornRequest", "HttpServerRequest", "PywsgiRequest", "Serving", "find"]
+__all__ = [
+    "AsgiRequest",
+    "CherootRequest",
+    "GunicornRequest",
+    "HttpServerRequest",
+    "PywsgiRequest",
+    "Serving",
+    "find_serving",
+]
 
 Hide = Callable[[str], str]
 
@@ -208,7 +216,7 @@ _SERVERS: Final = (
 _BY_MODULE: Final = {module: server for server in _SERVERS for module in server.modules}
 
 
-def find() -> Serving | None:
+def find_serving() -> Serving | None:
     """The request that the innermost server up the stack is serving; None: no server that we know is there."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:

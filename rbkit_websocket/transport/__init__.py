@@ -5,7 +5,7 @@ libzmq ends the process where its listener cannot get a descriptor, and has thre
 
 from __future__ import annotations
 
-from .connection import LocalConnection
+from .local_connection import LocalConnection
 from .wire import LOCAL, endpoint_path
 
 __all__ = ["LOCAL", "LocalConnection", "endpoint_path"]

@@ -14,14 +14,14 @@ from typing import Final
 
 from ..errors import ProtocolError
 
-__all__ = ["COMMANDS", "LOCAL", "OK", "PUBLICATIONS", "REFUSED", "Splitter", "endpoint_path", "head"]
+__all__ = ["ACCEPTED", "LOCAL", "REFUSED", "WANTS_COMMANDS", "WANTS_PUBLICATIONS", "Splitter", "endpoint_path", "head"]
 
 LOCAL: Final = "unix://"
 """What an endpoint of an embedded server begins with."""
 
-COMMANDS: Final = b"commands"
-PUBLICATIONS: Final = b"publications"
-OK: Final = b"ok"
+WANTS_COMMANDS: Final = b"commands"
+WANTS_PUBLICATIONS: Final = b"publications"
+ACCEPTED: Final = b"ok"
 REFUSED: Final = b"no "
 
 _LENGTH: Final = struct.Struct(">I")

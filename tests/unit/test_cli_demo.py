@@ -142,7 +142,7 @@ def web():
 
 
 def test_the_load_asks_for_every_page_and_survives_a_lost_connection(web, monkeypatch):
-    monkeypatch.setattr(demo_load, "PER_SECOND", 400.0)
+    monkeypatch.setattr(demo_load, "REQUESTS_PER_SECOND", 400.0)
     with Load(web.server_port):
         wait_until(lambda: len(web.seen) > 2 * len(PATHS), "the load's requests")
     assert set(web.seen) == set(PATHS)

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from rbkit_websocket.cli.table import Row, Table, hottest
+from rbkit_websocket.cli.hot_functions import Row, Table, hottest
 from rbkit_websocket.cli.terminal import Output
 from rbkit_websocket.cli.text import clean, fit, short_path, width
 from rbkit_websocket.cli.view import HeapFigures, View, draw, plain_lines

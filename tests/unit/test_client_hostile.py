@@ -19,7 +19,7 @@ from support.program import run
 from support.waiting import scaled, wait_until
 
 from rbkit_websocket import CommandFailed, ConnectionClosed, ConnectionRefused, ProtocolError, connect
-from rbkit_websocket.client.frames import Frames, TooLong
+from rbkit_websocket.client.bounded_frames import BoundedFrames, TooLong
 from rbkit_websocket.client.publications import Publications
 
 MIB = 1024 * 1024
@@ -110,7 +110,7 @@ def test_a_limit_of_ones_own() -> None:
 def test_bytes_that_come_one_by_one_take_no_more_than_they_are() -> None:
     data = frame(b"x" * MIB)
     pieces = iter(data)
-    frames = Frames(lambda _size: bytes((next(pieces),)), 2 * MIB)
+    frames = BoundedFrames(lambda _size: bytes((next(pieces),)), 2 * MIB)
     tracemalloc.start()
     try:
         assert len(frames.recv_frame().data) == MIB
@@ -118,7 +118,7 @@ def test_bytes_that_come_one_by_one_take_no_more_than_they_are() -> None:
     finally:
         tracemalloc.stop()
     with pytest.raises(TooLong):
-        Frames(lambda size: data[:size], 10).recv_frame()
+        BoundedFrames(lambda size: data[:size], 10).recv_frame()
 
 
 def test_a_queue_of_empty_messages_is_bounded_too() -> None:

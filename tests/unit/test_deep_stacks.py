@@ -16,8 +16,8 @@ from support.waiting import scaled, wait_until
 
 from rbkit_websocket.profilers.cpu.aggregate import CpuProfiler
 from rbkit_websocket.profilers.cpu.sampler import walk
-from rbkit_websocket.profilers.frames import current_frames
 from rbkit_websocket.profilers.greenlets.stacks import stack_of
+from rbkit_websocket.profilers.thread_frames import current_frames
 
 # Before Python 3.11 a call of Python's takes the C stack as well.
 DEPTHS = [200, 600, 3000] + [30_000] * (sys.version_info >= (3, 11))

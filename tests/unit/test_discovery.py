@@ -20,7 +20,7 @@ from support.waiting import scaled
 
 from rbkit_websocket.errors import RuntimeDirectoryError
 from rbkit_websocket.fleet import liveness, records
-from rbkit_websocket.fleet.records import Record, application_key, find, listing, runtime_directory
+from rbkit_websocket.fleet.records import Record, application_key, find_record, listing, runtime_directory
 from rbkit_websocket.fleet.tokenfile import generated_token
 
 APP = "shop"
@@ -182,8 +182,8 @@ def test_a_record_is_listed_and_found(directory: Path) -> None:
     entry = record(directory)
     path = entry.write(directory)
     assert listing(directory, APP) == [entry]
-    assert find(directory, APP, entry.id) == entry
-    assert find(directory, APP, "1-00000000") is None
+    assert find_record(directory, APP, entry.id) == entry
+    assert find_record(directory, APP, "1-00000000") is None
     assert set(json.loads(path.read_text())) == {field.name for field in dataclasses.fields(Record)}
     records.remove(directory, APP, entry.id)
     records.remove(directory, APP, entry.id)
@@ -207,7 +207,7 @@ def test_applications_do_not_see_each_other(directory: Path) -> None:
     entry.write(directory)
     for other in ("shop-2", "sho", "", "*", "../shop", "sh\udcffop"):
         assert listing(directory, other) == []
-        assert find(directory, other, entry.id) is None
+        assert find_record(directory, other, entry.id) is None
 
 
 def test_records_of_the_dead_vanish_with_their_sockets(directory: Path) -> None:

@@ -15,8 +15,8 @@ import pytest
 from support.embeddedpeer import Peer
 from support.waiting import scaled, wait_until
 
-from rbkit_websocket.profilers import frames as module
-from rbkit_websocket.profilers.frames import current_frames
+from rbkit_websocket.profilers import thread_frames as module
+from rbkit_websocket.profilers.thread_frames import current_frames
 from rbkit_websocket.server import Server
 
 

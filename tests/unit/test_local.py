@@ -19,7 +19,7 @@ from rbkit_websocket.bridge.sources import publications
 from rbkit_websocket.errors import ProtocolError
 from rbkit_websocket.server.server import Server
 from rbkit_websocket.transport import LocalConnection
-from rbkit_websocket.transport.wire import COMMANDS, Splitter, head
+from rbkit_websocket.transport.wire import WANTS_COMMANDS, Splitter, head
 
 
 def message(text: bytes) -> bytes:
@@ -72,7 +72,7 @@ def test_whoever_says_something_else_is_hung_up_on(server: Server, said: bytes) 
         while data := stranger.recv(1000):
             heard += data
     assert not heard or heard[4:6] in (b"no", b"ok")
-    client = LocalConnection(server.path, COMMANDS)
+    client = LocalConnection(server.path, WANTS_COMMANDS)
     try:
         wait_until(lambda: client.look() or client.up, "another to be let in")
     finally:
@@ -83,7 +83,7 @@ def test_whoever_does_not_read_the_answers_is_not_read_any_more(server: Server) 
     assert server.path is not None
     with socket.socket(socket.AF_UNIX) as greedy:
         greedy.connect(server.path)
-        greedy.sendall(message(COMMANDS))
+        greedy.sendall(message(WANTS_COMMANDS))
         greedy.settimeout(0.5)
         with pytest.raises(TimeoutError):
             greedy.sendall(message(b"handshake") * 2_000_000)
@@ -144,7 +144,7 @@ def test_a_server_that_is_gone_keeps_nobody_busy_who_waits_for_another(
 
 def test_a_forked_child_lets_go_of_its_parents_connections(server: Server) -> None:
     assert server.path is not None
-    client = LocalConnection(server.path, COMMANDS)
+    client = LocalConnection(server.path, WANTS_COMMANDS)
     wait_until(lambda: client.look() or client.up, "the connection")
     pid = os.fork()
     if not pid:

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from rbkit_websocket.http.address import application_url
+from rbkit_websocket.http.application_address import application_url
 
 NOWHERE = "http://<address of this application>"
 

@@ -23,9 +23,9 @@ from rbkit_websocket.profilers.base import Host
 from rbkit_websocket.profilers.cpu.aggregate import CpuProfiler
 from rbkit_websocket.profilers.cpu.native import native_module
 from rbkit_websocket.profilers.cpu.sampler import walk
-from rbkit_websocket.profilers.requests import request_names as names
-from rbkit_websocket.profilers.requests.request_names import Names
-from rbkit_websocket.profilers.requests.servers import _Where
+from rbkit_websocket.profilers.requests import request_names
+from rbkit_websocket.profilers.requests.request_names import RequestNames
+from rbkit_websocket.profilers.requests.server_functions import _Where
 from rbkit_websocket.profilers.requests.tracker import REQUESTS, TOLD, Request, Streamed
 from rbkit_websocket.server.originals import AppThread, make_host
 
@@ -113,23 +113,23 @@ def nap(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     ],
 )
 def test_paths_are_folded_and_made_harmless(path: str, name: str) -> None:
-    assert Names().of(environ_of(path)) == name
+    assert RequestNames().of(environ_of(path)) == name
 
 
 def test_the_route_wins_and_is_made_harmless_too() -> None:
-    assert Names().of(environ_of(**{"rbkit.route": "/users/<int:number>"})) == "GET /users/<int:number>"
-    assert Names().of(environ_of(**{"rbkit.route": "/a\nb"})) == "GET /a\N{REPLACEMENT CHARACTER}b"
+    assert RequestNames().of(environ_of(**{"rbkit.route": "/users/<int:number>"})) == "GET /users/<int:number>"
+    assert RequestNames().of(environ_of(**{"rbkit.route": "/a\nb"})) == "GET /a\N{REPLACEMENT CHARACTER}b"
     for route in (None, "", 5, b"/x"):
-        assert Names().of(environ_of(**{"rbkit.route": route})) == "GET /users/<int>"
+        assert RequestNames().of(environ_of(**{"rbkit.route": route})) == "GET /users/<int>"
 
 
 def test_script_name_is_part_of_the_name() -> None:
-    assert Names().of(environ_of("/x", SCRIPT_NAME="/shop")) == "GET /shop/x"
+    assert RequestNames().of(environ_of("/x", SCRIPT_NAME="/shop")) == "GET /shop/x"
 
 
 @pytest.mark.parametrize("method", ["get", "GET /x", "\x1b", "", "A" * 17, None, 7, []])
 def test_a_method_that_is_none_is_not_repeated(method: Any) -> None:
-    assert Names().of(environ_of("/x", method)) in ("? /x", "?")
+    assert RequestNames().of(environ_of("/x", method)) in ("? /x", "?")
 
 
 class Odd(str):
@@ -151,26 +151,26 @@ class Odd(str):
     ],
 )
 def test_any_environ_has_a_name(environ: Any) -> None:
-    assert Names().of(environ).startswith("?")
+    assert RequestNames().of(environ).startswith("?")
 
 
 def test_a_kind_of_dictionary_will_do() -> None:
     class Environ(dict[str, Any]):
         get = None  # type: ignore[assignment]
 
-    assert Names().of(Environ(environ_of("/x"))) == "GET /x"
+    assert RequestNames().of(Environ(environ_of("/x"))) == "GET /x"
 
 
 def test_names_are_bounded_in_length_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = Names()
-    assert len(table.of(environ_of("/x" * 100_000))) == names.MAX_LENGTH
+    table = RequestNames()
+    assert len(table.of(environ_of("/x" * 100_000))) == request_names.MAX_LENGTH
     letters = map("".join, itertools.product("abcdefghij", repeat=4))
     found = {table.of(environ_of(f"/{word}")) for word in letters}
-    assert len(found) == names.MAX_NAMES
+    assert len(found) == request_names.MAX_NAMES
     assert table.of(environ_of("/one-more")) == "GET <other>"
-    assert len(table._known) <= 20 * names.MAX_NAMES
+    assert len(table._known) <= 20 * request_names.MAX_NAMES
     # After a while there is room again.
-    monkeypatch.setattr(names, "_PERIOD", 0.0)
+    monkeypatch.setattr(request_names, "_PERIOD", 0.0)
     assert table.of(environ_of("/one-more")) == "GET /one-more"
 
 
@@ -672,7 +672,7 @@ def test_a_forked_child_starts_afresh() -> None:
 
 
 def test_a_route_has_one_name_before_and_after_routing() -> None:
-    table = Names()
+    table = RequestNames()
     before = {"REQUEST_METHOD": "GET", "PATH_INFO": "/users/42"}
     assert table.of(before) == "GET /users/<int>"
     routed = {**before, "PATH_INFO": "/users/7", "rbkit.route": "/users/<int:user>"}
@@ -684,16 +684,16 @@ def test_a_route_has_one_name_before_and_after_routing() -> None:
 
 
 def test_a_path_that_two_routes_share_keeps_its_own_name() -> None:
-    table = Names()
+    table = RequestNames()
     for path, route in (("/a/1", "/a/<int:one>"), ("/a/2", "/a/<int:other>")):
         assert table.of({"REQUEST_METHOD": "GET", "PATH_INFO": path, "rbkit.route": route}) == f"GET {route}"
     assert table.of({"REQUEST_METHOD": "GET", "PATH_INFO": "/a/3"}) == "GET /a/<int>"
 
 
 def test_what_is_learnt_of_routes_is_bounded() -> None:
-    table = Names()
+    table = RequestNames()
     for number in range(50_000):
         path = f"/x{number}-abc/{number}"
         table.of({"REQUEST_METHOD": "GET", "PATH_INFO": path, "rbkit.route": "/<name>/<int:number>"})
-    assert len(table._learnt) <= 20 * names.MAX_NAMES + 1
-    assert len(table._routes) <= 20 * names.MAX_NAMES + 1
+    assert len(table._learnt) <= 20 * request_names.MAX_NAMES + 1
+    assert len(table._routes) <= 20 * request_names.MAX_NAMES + 1

@@ -18,7 +18,7 @@ from support.waiting import scaled
 
 from rbkit_websocket.errors import RuntimeDirectoryError
 from rbkit_websocket.fleet import records
-from rbkit_websocket.fleet.records import Record, application_key, find, listing
+from rbkit_websocket.fleet.records import Record, application_key, find_record, listing
 from rbkit_websocket.fleet.tokenfile import generated_token
 from rbkit_websocket.transport.curve import ServerKeys, write_key_pair
 
@@ -129,9 +129,9 @@ def test_junk_hides_no_server_and_is_not_waited_for(directory: Path, pid: str) -
         [sys.executable, "-c", LISTING, str(directory)], capture_output=True, text=True, timeout=scaled(30)
     )
     assert (told.returncode, told.stdout.split()) == (0, [mine.id]), told.stderr
-    assert find(directory, APP, mine.id) == mine
+    assert find_record(directory, APP, mine.id) == mine
     for other in range(count):
-        assert find(directory, APP, f"{number}-{other:08x}") is None
+        assert find_record(directory, APP, f"{number}-{other:08x}") is None
 
 
 def ended_process() -> int:
@@ -166,7 +166,7 @@ def test_more_records_than_anybody_has_are_not_all_read(directory: Path, caplog:
             found = listing(directory, APP)
         assert mine in found, "this process's own is among them"
         assert len(found) <= 500
-        assert find(directory, APP, f"{child.pid}-{9_999:08x}") is not None, (
+        assert find_record(directory, APP, f"{child.pid}-{9_999:08x}") is not None, (
             "whoever is asked for is found all the same"
         )
         assert [entry.getMessage() for entry in caplog.records] == [

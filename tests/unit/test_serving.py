@@ -9,7 +9,7 @@ from typing import Any
 
 from rbkit_websocket.http.redaction import redact
 from rbkit_websocket.takeover.registry import claim, close_behind_answer, refusal
-from rbkit_websocket.takeover.serving import HttpServerRequest, find
+from rbkit_websocket.takeover.serving import HttpServerRequest, find_serving
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
@@ -38,13 +38,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def test_no_server_is_no_server() -> None:
-    assert find() is None
+    assert find_serving() is None
     assert close_behind_answer() == ()
 
 
 def test_the_innermost_server_is_found() -> None:
     inner: list[Handler] = []
-    Handler(lambda: inner.append(Handler(find)))
+    Handler(lambda: inner.append(Handler(find_serving)))
     assert isinstance(inner[0].answer, HttpServerRequest)
     assert inner[0].answer.held is inner[0]
 
@@ -59,7 +59,7 @@ def test_an_upgrade_that_the_application_tries_on_itself_takes_nobodys_connectio
 
 
 def test_a_request_is_known_by_its_key() -> None:
-    serving = Handler(find, ("Sec-WebSocket-Key", KEY)).answer
+    serving = Handler(find_serving, ("Sec-WebSocket-Key", KEY)).answer
     assert serving.is_of({"HTTP_SEC_WEBSOCKET_KEY": KEY})
     assert serving.is_of({"HTTP_SEC_WEBSOCKET_KEY": f" {KEY} "})
     assert not serving.is_of({"HTTP_SEC_WEBSOCKET_KEY": "x"})

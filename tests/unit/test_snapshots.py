@@ -17,10 +17,9 @@ from support.embeddedpeer import Peer, unpack
 from support.program import run
 from support.waiting import wait_until
 
-from rbkit_websocket.profilers.heap import dumpfile, snapshot
-from rbkit_websocket.profilers.heap import fork_room as room
+from rbkit_websocket.profilers.heap import dumpfile, memory_limits, snapshot
 from rbkit_websocket.profilers.heap.dumpfile import DumpFile, open_unnamed
-from rbkit_websocket.profilers.heap.fork_room import Needs, shortage
+from rbkit_websocket.profilers.heap.memory_limits import Needs, shortage
 from rbkit_websocket.profilers.heap.python_walk import HeapDump
 from rbkit_websocket.profilers.heap.snapshot import Snapshot
 from rbkit_websocket.server import Server
@@ -275,7 +274,9 @@ def test_a_child_that_is_killed_is_told(make: Any) -> None:
 def test_without_room_for_a_child_it_is_made_in_the_process_or_refused(
     make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "_limits", lambda _root: iter([(psutil.Process().memory_info().rss // 3, "the limit")]))
+    monkeypatch.setattr(
+        memory_limits, "_limits", lambda _root: iter([(psutil.Process().memory_info().rss // 3, "the limit")])
+    )
     monkeypatch.setattr(snapshot, "needs", lambda: Needs(psutil.Process().memory_info().rss, MIB, MIB))
     server, peer = make()
     facts = peer.map("snapshot_start")
@@ -290,7 +291,7 @@ def test_without_room_for_a_child_it_is_made_in_the_process_or_refused(
     peer.subscribe()
     wait_until(server.audience, "the subscription")
     assert peer.map("objectspace_snapshot")["error"] == "refused"
-    monkeypatch.setattr(room, "_limits", lambda _root: iter([(0, "the limit")]))
+    monkeypatch.setattr(memory_limits, "_limits", lambda _root: iter([(0, "the limit")]))
     server.heap._pause = True
     assert "no room for a snapshot" in peer.map("snapshot_start")["message"]
 
@@ -382,7 +383,7 @@ def test_a_limit_of_the_address_space_refuses_a_child() -> None:
     script = """
         import resource
         from rbkit_websocket.profilers.process.procfs import fields
-        from rbkit_websocket.profilers.heap.fork_room import needs, shortage
+        from rbkit_websocket.profilers.heap.memory_limits import needs, shortage
         from pathlib import Path
         size = fields(Path("/proc/self/status"))["VmSize"]
         resource.setrlimit(resource.RLIMIT_AS, (size + (4 << 20), resource.RLIM_INFINITY))
@@ -393,7 +394,7 @@ def test_a_limit_of_the_address_space_refuses_a_child() -> None:
 
 
 def test_this_process_is_measured() -> None:
-    need = room.needs()
+    need = memory_limits.needs()
     assert MIB < need.private <= psutil.Process().memory_info().rss * 1.1
     assert need.tables > 16 * MIB
     assert resource.getrlimit(resource.RLIMIT_AS)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from ..responses import StartResponse, send
 from . import bundle
 
-__all__ = ["redirect", "serve"]
+__all__ = ["redirect", "serve_file"]
 
 # Everything the page needs comes from here; 'self' covers the WebSocket of the same origin (CSP 3). No inline script or
 # style: what a server sends can never become one.
@@ -53,7 +53,7 @@ sources, which says what is wrong if it fails.</li>
 """
 
 
-def serve(environ: dict[str, Any], start_response: StartResponse, name: str) -> list[bytes]:
+def serve_file(environ: dict[str, Any], start_response: StartResponse, name: str) -> list[bytes]:
     """One file of the bundle by its name; the empty name is the page.
 
     Where the bundle is missing the page says how to get it.

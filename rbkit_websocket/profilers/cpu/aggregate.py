@@ -53,11 +53,11 @@ from typing import Final
 from ...protocol.codec import pack_map
 from ...system.clock import time
 from ..base import Host, Profiler, thread_facts
-from ..frames import unseen
 from ..greenlets.registry import GreenletRegistry
 from ..greenlets.stacks import innermost_frames
 from ..greenlets.wait_profile import WaitSampler
 from ..requests.tracker import REQUESTS
+from ..thread_frames import unseen
 from .events import SampleEvents
 from .fold import AnyStack, Entry, folding
 from .native import NativeSampler, NativeUnavailable
@@ -147,7 +147,7 @@ class CpuProfiler(Profiler):
             self.sampler = NativeSampler(host, signum)
         except NativeUnavailable as reason:
             self._fall_back(reason)
-        self.waits = WaitSampler(host, self._registry)
+        self.wait_sampler = WaitSampler(host, self._registry)
         self._adopt_at: float | None = None
         self.next_clock: Clock = "cpu"
         self._clock: Clock = "cpu"
@@ -179,7 +179,7 @@ class CpuProfiler(Profiler):
     @property
     def adds_up(self) -> bool:
         """Whether nothing has to be fetched more often than a bucket is filled."""
-        return isinstance(self.sampler, NativeSampler) and not self.waits.polls
+        return isinstance(self.sampler, NativeSampler) and not self.wait_sampler.polls
 
     @property
     def native(self) -> str:
@@ -263,7 +263,7 @@ class CpuProfiler(Profiler):
         else:
             samples = self.sampler.take()
             self._feed(samples)
-        looked, measured, lost = self.waits.take(self.running)
+        looked, measured, lost = self.wait_sampler.take(self.running)
         self._feed(looked)
         self._add_drained(measured, waiting=True)
         self._lost += lost

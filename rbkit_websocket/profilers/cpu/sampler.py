@@ -22,8 +22,8 @@ from typing import Any, Final, Literal, NamedTuple
 from ...system.clock import time
 from ..base import CALLBACKS, Host, cpu_clock, named_code, thread_facts
 from ..depth import KEPT, LONGEST, omitted
-from ..frames import current_frames
 from ..requests.tracker import REQUESTS, Request, Streamed
+from ..thread_frames import current_frames
 
 __all__ = ["MINIMUM_PERIOD_USEC", "CpuSampler", "Held", "Sample", "walk"]
 

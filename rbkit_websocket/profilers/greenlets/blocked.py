@@ -51,8 +51,8 @@ from typing import Any, Final
 from ...system.clock import time
 from ..base import Host, cpu_clock, thread_facts
 from ..cpu.sampler import Held
-from ..frames import current_frames, unseen
 from ..requests.tracker import REQUESTS
+from ..thread_frames import current_frames, unseen
 from .culprits import by_line
 from .registry import EventLoop, GreenletRegistry
 from .stacks import stack_of, stack_of_code

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 __all__ = ["Kind", "by_line"]
 
-Stack = list[list[Any]]
+NamedStack = list[list[Any]]
 
 _OTHERS: Final = re.compile(r"[/\\](site-packages|dist-packages|rbkit_websocket)[/\\]|^<(frozen|built-?in|interpreter)")
 # Not asked of sysconfig, which fails where the working directory has been removed.
@@ -25,7 +25,7 @@ class Kind(Protocol):
     """Blocks with one stack and request."""
 
     request: str | None
-    stack: Stack
+    stack: NamedStack
     count: int
     total: float
     longest: float
@@ -74,7 +74,7 @@ def _entry(request: str | None, kinds: list[Kind]) -> dict[str, Any]:
     }
 
 
-def _line(stack: Stack) -> int | None:
+def _line(stack: NamedStack) -> int | None:
     """Where a stack has the innermost line of the application; None where it has none."""
     for index, entry in enumerate(stack):
         file = entry[_FILE]

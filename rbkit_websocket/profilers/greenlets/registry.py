@@ -12,7 +12,7 @@ from typing import Any, Final
 from ...system.clock import time
 from ...system.loaded import loaded
 from ..base import Host
-from ..frames import current_frames
+from ..thread_frames import current_frames
 
 __all__ = ["EventLoop", "GreenletRegistry", "begun", "find_greenlets", "hub_thread", "is_gevents", "is_hub", "runs"]
 

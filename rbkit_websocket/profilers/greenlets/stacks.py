@@ -49,8 +49,8 @@ from ...protocol.codec import pack, pack_map
 from ...system.clock import time
 from ..base import CALLBACKS, Host, array_header, class_name, code_label, code_line, thread_facts
 from ..depth import KEPT, LONGEST, omitted
-from ..frames import current_frames, unseen
 from ..requests.tracker import REQUESTS
+from ..thread_frames import current_frames, unseen
 from .registry import GreenletRegistry, begun, hub_thread, is_gevents, is_hub, runs
 
 __all__ = ["innermost_frames", "stack_of", "stack_of_code", "stacks"]
@@ -229,7 +229,7 @@ class _Context:
         self.lines = lines
         self.raw: set[int] = set()
         self.mains: dict[int, int] = {}
-        self.waits: dict[int, str | None] = {}
+        self.awaited: dict[int, str | None] = {}
         self._threads: dict[int, int | None] = {}
 
     def learn(self, greenlet: Any) -> None:
@@ -262,7 +262,7 @@ def _describe(greenlet: Any, since: float | None, context: _Context) -> dict[str
     if frame is not None:
         state = "waiting"
         stack, request = stack_of(frame, context.lines)
-        waiting_on = _waiting_on(frame, context.waits)
+        waiting_on = _waiting_on(frame, context.awaited)
         if waiting_on is None and (is_main or not is_raw):
             # gevent's events, semaphores, queues and joins are compiled: they leave no frame of their own.
             waiting_on = "lock"

@@ -45,7 +45,7 @@ class WaitSampler:
         self._registry = registry
         self._last: float | None = None
         self._next = 0.0
-        self._tracing = False
+        self._measuring = False
         self._adopted = False
         self.wanted = False
         self._native: Any = None
@@ -57,7 +57,7 @@ class WaitSampler:
     @property
     def polls(self) -> bool:
         """Whether it has to look again and again."""
-        return self.wanted and not self._tracing
+        return self.wanted and not self._measuring
 
     def take(self, running: bool) -> tuple[list[Sample], Sequence[Entry], int]:
         """Samples, if it is time for some; what has been measured; and microseconds that were lost.
@@ -66,17 +66,17 @@ class WaitSampler:
             running: whether the CPU sampler runs.
         """
         wanted = running and self.wanted
-        if wanted and not self._tracing:
+        if wanted and not self._measuring:
             self._begin()
-        elif self._tracing and not wanted:
+        elif self._measuring and not wanted:
             return self._end()
-        if self._tracing:
+        if self._measuring:
             return self._measured()
         return (self._looked() if wanted else self._rest()), (), 0
 
     def forget(self) -> None:
         """In a forked child: the extension module has forgotten by itself."""
-        self._tracing = self._adopted = False
+        self._measuring = self._adopted = False
 
     # -- measured
 
@@ -86,12 +86,12 @@ class WaitSampler:
             return
 
         def begin() -> None:
-            if self._tracing:
+            if self._measuring:
                 native.waits_start(greenlet.gettrace, greenlet.settrace)
 
-        self._tracing = True  # before it is called, which may be at once
+        self._measuring = True  # before it is called, which may be at once
         self._adopted = False
-        self._tracing = self._host.call(begin)
+        self._measuring = self._host.call(begin)
 
     def _measured(self) -> tuple[list[Sample], Sequence[Entry], int]:
         if not self._adopted and self._native.waits_on():
@@ -105,7 +105,7 @@ class WaitSampler:
     def _end(self) -> tuple[list[Sample], Sequence[Entry], int]:
         native, greenlet = self._native, sys.modules["greenlet"]
         measured = self._measured()
-        self._tracing = False
+        self._measuring = False
         native.waits_stop()
         self._host.call(lambda: native.waits_end(greenlet.gettrace, greenlet.settrace))
         return measured

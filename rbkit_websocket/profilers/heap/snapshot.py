@@ -29,7 +29,7 @@ from ...options.switches import native_wanted
 from ...system.clock import time
 from ..base import Host
 from .dumpfile import DumpFile, open_unnamed
-from .fork_room import Needs, needs, shortage
+from .memory_limits import Needs, needs, shortage
 from .python_walk import HeapDump
 
 __all__ = ["Snapshot", "SnapshotRefused", "native", "usual_method"]

@@ -47,8 +47,8 @@ _MAX_BUCKETS: Final = 3000
 class MemoryProfile:
     """All methods are called by the server's thread."""
 
-    def __init__(self, tracer: ObjectTracer, census: Census, collections: GcWatch) -> None:
-        self._tracer = tracer
+    def __init__(self, object_tracer: ObjectTracer, census: Census, collections: GcWatch) -> None:
+        self._object_tracer = object_tracer
         self._census = census
         self._collections = collections
         # Cursor and, of the time before it, {class: [born, died]}. A cursor is its time in microseconds.
@@ -61,7 +61,7 @@ class MemoryProfile:
             self._close()
 
     def _close(self) -> int:
-        native = self._tracer.counting
+        native = self._object_tracer.counting
         self._last = max(self._last + 1, int(time.time() * 1e6))
         self._buckets.append((self._last, native.take_counts() if native is not None else {}))
         while self._buckets[0][0] < self._last - RETENTION_USEC:
@@ -78,13 +78,15 @@ class MemoryProfile:
         classes = self._classes(begin if known else None, names)
         sites = [
             [names.setdefault(name, len(names)), file, line, count]
-            for name, file, line, count in (self._tracer.counting.sites() if self._tracer.counting else ())
+            for name, file, line, count in (
+                self._object_tracer.counting.sites() if self._object_tracer.counting else ()
+            )
         ]
         return {
             "cursor": end,
             "timestamp": time.time() * 1000,
             "span_us": end - begin,
-            "running": self._tracer.running,
+            "running": self._object_tracer.running,
             "names": list(names),
             "classes": classes,
             "total_live": census.last.total,
@@ -105,7 +107,7 @@ class MemoryProfile:
     def _classes(self, begin: int | None, names: dict[str, int]) -> list[list[int | None]]:
         born: dict[str, int] = {}
         died: dict[str, int] = {}
-        native = self._tracer.counting
+        native = self._object_tracer.counting
         exact: set[str] = set()
         if native is not None and begin is not None and begin >= native.since * 1e6:
             exact = native.known

@@ -27,8 +27,8 @@ __all__ = ["ObjectTracer"]
 
 EVERYTHING: Final = ("*",)
 # New objects a second that are followed: what a client that draws each event can take, and one that asked for these.
-PER_SECOND: Final = 500
-PER_SECOND_ASKED: Final = 5000
+FOLLOWED_PER_SECOND: Final = 500
+FOLLOWED_IF_ASKED: Final = 5000
 
 
 class ObjectTracer(Profiler):
@@ -94,7 +94,9 @@ class ObjectTracer(Profiler):
             try:
                 asked = bool(self.patterns)
                 self.native.start(
-                    self.patterns or EVERYTHING, PER_SECOND_ASKED if asked else PER_SECOND, everything=asked
+                    self.patterns or EVERYTHING,
+                    FOLLOWED_IF_ASKED if asked else FOLLOWED_PER_SECOND,
+                    everything=asked,
                 )
                 return
             except TracerUnavailable as reason:

@@ -19,8 +19,8 @@ from typing import Any, Final
 from ...protocol.constants import EventType
 from ...system.clock import time
 from ..base import CALLBACKS, Host, Profiler, event
-from ..frames import current_frames
 from ..greenlets.registry import GreenletRegistry
+from ..thread_frames import current_frames
 from .procfs import SELF_STATUS, fields
 
 __all__ = ["KEYS", "GcWatch", "gc_stats"]

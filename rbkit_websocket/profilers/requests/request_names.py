@@ -1,7 +1,7 @@
 """What a request is called: its method and route, or its method and a path in which numbers and the like are folded.
 
-Names go to whoever watches, into flame graphs and logs, so they hold nothing secret and nothing that a terminal would
-obey, and there are not many of them: no query string, no header, no identifiers, a bounded length.
+Names go into flame graphs, terminals and logs, so they hold nothing secret and nothing that a terminal would obey, and
+there are not many of them: no query string, no header, no identifiers, a bounded length.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from ...system.clock import time
 
-__all__ = ["MAX_LENGTH", "ROUTE", "Names"]
+__all__ = ["MAX_LENGTH", "ROUTE", "RequestNames"]
 
 ROUTE: Final = "rbkit.route"
 """The key of the environ under which the application says which route serves the request."""
@@ -44,7 +44,7 @@ _DIGITS: Final = re.compile(r"[0-9]{3,}")
 _Key: TypeAlias = "tuple[str, str, str | None]"
 
 
-class Names:
+class RequestNames:
     """Names of requests, kept so that a second one of the same path costs a look into a dictionary."""
 
     def __init__(self) -> None:

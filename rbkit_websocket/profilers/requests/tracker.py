@@ -3,7 +3,7 @@
 The middleware's own function is on the stack for as long as the application's runs: :attr:`Requests.entry` is its code,
 and the identity of its frame leads to the request. That is noted while a profiler runs, by :func:`track`, and gone in a
 ``finally``; nothing is stored while none runs. A body that goes on after the application's function has returned (a
-streamed one) is found by the web server's function that sends it, see :mod:`.servers`.
+streamed one) is found by the web server's function that sends it, see :mod:`.server_functions`.
 
 A request that began before the profiler is found as well: the variables of that frame are read, which costs some tenths
 of a microsecond. ``stacks`` and ``blocked`` find requests so at any time. The native sampler calls no Python while it
@@ -24,8 +24,8 @@ from types import CodeType, FrameType
 from typing import Any, Final
 
 from ...system.clock import time
-from .request_names import ROUTE, Names
-from .servers import Served, ServerFunctions
+from .request_names import ROUTE, RequestNames
+from .server_functions import Served, ServerFunctions
 
 __all__ = ["REQUESTS", "TOLD", "Request", "Requests", "Streamed", "track"]
 
@@ -44,7 +44,7 @@ class Request:
 
     __slots__ = ("_names", "began", "environ", "is_dict")
 
-    def __init__(self, environ: dict[str, Any], names: Names, began: float | None = None) -> None:
+    def __init__(self, environ: dict[str, Any], names: RequestNames, began: float | None = None) -> None:
         self.environ = environ
         self.began = began
         self.is_dict = type(environ) is dict
@@ -94,7 +94,7 @@ class Requests:
         self._ignored: Callable[[dict[str, Any]], bool] = bool
         self._ours: frozenset[str] = frozenset()
         self.servers = ServerFunctions()
-        self.names = Names()
+        self.names = RequestNames()
 
     def connect(
         self,

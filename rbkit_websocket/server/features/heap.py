@@ -52,7 +52,7 @@ __all__ = ["Dumps", "Snapshots", "commands"]
 
 _LOOK_AGAIN: Final = 0.02
 KEPT_FOR: Final = 600.0
-KEPT: Final = 2
+SNAPSHOTS_KEPT: Final = 2
 _TIDY_EVERY: Final = 5.0
 
 
@@ -102,7 +102,7 @@ class Snapshots:
             directories=directories(self._runtime_dir),
         )
         snapshot.begin()
-        self._tidy(KEPT - 1)
+        self._tidy(SNAPSHOTS_KEPT - 1)
         self._count += 1
         self._known[snapshot.id] = snapshot
         self._background(self._make(snapshot))
@@ -125,7 +125,7 @@ class Snapshots:
         try:
             while self._known:
                 yield _TIDY_EVERY
-                self._tidy(KEPT)
+                self._tidy(SNAPSHOTS_KEPT)
         finally:
             self._watched = False
             for snapshot in self._known.values():

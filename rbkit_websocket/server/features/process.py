@@ -104,7 +104,7 @@ def handshake(identity: Identity, profiling: Profiling, linger: float, fork: boo
         "server_id": identity.id,
         "application": identity.application,
         "heap_snapshot": usual_method(fork),
-        "object_trace": profiling.objects.description,
+        "object_trace": profiling.object_tracer.description,
         "linger": f"{linger:g}",
     }
 

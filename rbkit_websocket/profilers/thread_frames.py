@@ -20,10 +20,10 @@ from ..system.unpatched import original
 
 __all__ = ["current_frames", "unseen"]
 
-Frames = dict[int, FrameType]
+FramesByThread = dict[int, FrameType]
 
 
-def current_frames() -> Frames | None:
+def current_frames() -> FramesByThread | None:
     """The innermost frame of each other thread, by the thread's identity; None where that cannot be had safely."""
     frames, _ = _ways()
     found = frames()
@@ -50,7 +50,7 @@ def _own() -> int:
 
 
 @cache
-def _ways() -> tuple[Callable[[], Frames | None], Callable[[], bool]]:
+def _ways() -> tuple[Callable[[], FramesByThread | None], Callable[[], bool]]:
     """How frames are had, and how it is asked whether this interpreter is the only one."""
     try:
         native = native_module()
@@ -70,10 +70,10 @@ def _ways() -> tuple[Callable[[], Frames | None], Callable[[], bool]]:
     return _guarded(head, main())
 
 
-def _guarded(head: Any, main: int) -> tuple[Callable[[], Frames | None], Callable[[], bool]]:
+def _guarded(head: Any, main: int) -> tuple[Callable[[], FramesByThread | None], Callable[[], bool]]:
     """Both by ``head()``, the youngest interpreter of the process; ``main`` is its first one."""
 
-    def frames() -> Frames | None:
+    def frames() -> FramesByThread | None:
         # As one call of C code, so that nobody makes an interpreter between the question and the look: the first
         # iterator ends at once where there is no other one, and only then the second is begun.
         look: Iterator[Any] = chain(iter(head, main), starmap(sys._current_frames, ((),)))

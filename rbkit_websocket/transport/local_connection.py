@@ -13,7 +13,7 @@ from typing import Final
 from weakref import WeakSet
 
 from ..errors import ProtocolError
-from .wire import OK, REFUSED, Splitter, head
+from .wire import ACCEPTED, REFUSED, Splitter, head
 
 __all__ = ["LocalConnection"]
 
@@ -29,7 +29,7 @@ class LocalConnection:
 
     Args:
         path: of the server's socket.
-        purpose: :data:`~.wire.COMMANDS` or :data:`~.wire.PUBLICATIONS`.
+        purpose: :data:`~.wire.WANTS_COMMANDS` or :data:`~.wire.WANTS_PUBLICATIONS`.
 
     Attributes:
         up: the server has taken us in.
@@ -100,7 +100,7 @@ class LocalConnection:
             for message in self._splitter.messages():
                 if self.up:
                     self._messages.append(message)
-                elif message == OK:
+                elif message == ACCEPTED:
                     self.up = True
                 else:
                     text = message[len(REFUSED) :] if message.startswith(REFUSED) else b"no Rbkit server"

@@ -8,7 +8,7 @@ from typing import Any, Final
 from websocket import ABNF, WebSocketProtocolException
 from websocket._abnf import frame_buffer
 
-__all__ = ["Frames", "TooLong"]
+__all__ = ["BoundedFrames", "TooLong"]
 
 _MOST_CONTROL: Final = 125  # RFC 6455 section 5.5
 
@@ -17,7 +17,7 @@ class TooLong(Exception):
     """A frame claims more bytes than there is room for."""
 
 
-class Frames(frame_buffer):
+class BoundedFrames(frame_buffer):
     """The library's reader of frames with a limit.
 
     Args:
