@@ -59,7 +59,11 @@ export class Door {
   readonly hindrance: Signal<Hindrance> = signal("missing");
   #brought: readonly string[] = [];
 
-  constructor(private readonly fetcher: typeof fetch = (...request) => fetch(...request)) {}
+  readonly #fetcher: typeof fetch;
+
+  constructor(fetcher: typeof fetch = (...request) => fetch(...request)) {
+    this.#fetcher = fetcher;
+  }
 
   /** Keeps what an address held until it can be tried. */
   bring(found: Found): void {
@@ -74,8 +78,8 @@ export class Door {
    */
   async enter(tokens: readonly string[]): Promise<boolean> {
     for (const token of tokens) {
-      if (!(await login(token, this.fetcher))) continue;
-      const open = (await listServers(this.fetcher)).kind !== "locked";
+      if (!(await login(token, this.#fetcher))) continue;
+      const open = (await listServers(this.#fetcher)).kind !== "locked";
       this.hindrance.value = open ? "missing" : "cookie";
       return open;
     }
@@ -93,6 +97,6 @@ export class Door {
         // The list says what is wrong, and the token is tried again when the list is asked for again.
       }
     }
-    return listServers(this.fetcher);
+    return listServers(this.#fetcher);
   }
 }

@@ -118,10 +118,12 @@ export class Link {
   readonly #eventListeners = new Set<EventListener>();
   readonly #connectListeners = new Set<(handshake: Handshake) => void>();
 
-  constructor(
-    private readonly world: World,
-    private readonly backoff: Backoff = new Backoff(),
-  ) {
+  readonly #world: World;
+  readonly #backoff: Backoff;
+
+  constructor(world: World, backoff: Backoff = new Backoff()) {
+    this.#world = world;
+    this.#backoff = backoff;
     // A gap counts what the notice tells as well, so they are not added up.
     this.lost = computed(() => Math.max(this.#gaps.value, this.#dropped.value));
   }
@@ -189,7 +191,7 @@ export class Link {
   /** Connects (again) now; `server` chooses one, null any. */
   connect(server: string | null = this.server.value): void {
     this.#close();
-    this.backoff.reset();
+    this.#backoff.reset();
     this.replaced.value = null;
     this.server.value = server;
     void this.#try();
@@ -200,7 +202,7 @@ export class Link {
     const { kind } = this.state.peek();
     if (kind !== "connecting" && kind !== "open" && kind !== "waiting") return;
     this.#close();
-    this.state.value = { kind: "resting", since: this.world.now() };
+    this.state.value = { kind: "resting", since: this.#world.now() };
   }
 
   /** Connects again to where it was, if it rests. */
@@ -208,14 +210,14 @@ export class Link {
     const state = this.state.peek();
     if (state.kind !== "resting") return;
     // Less is not missed: the server keeps what was switched on for its next client, and its samples with it.
-    const to = this.world.now();
+    const to = this.#world.now();
     if (to - state.since >= MISSED_MS) this.absence.value = { from: state.since, to };
     this.connect();
   }
 
   /** Asks for the list of servers again. */
   async refreshServers(): Promise<void> {
-    const access = await this.world.servers();
+    const access = await this.#world.servers();
     if (access.kind === "open") this.servers.value = access.servers;
   }
 
@@ -227,7 +229,7 @@ export class Link {
 
   #close(): void {
     this.#attempt++;
-    if (this.#timer !== null) this.world.never(this.#timer);
+    if (this.#timer !== null) this.#world.never(this.#timer);
     this.#timer = null;
     this.#still();
     const socket = this.#socket;
@@ -248,7 +250,7 @@ export class Link {
     this.state.value = { kind: "connecting", why: before.kind === "waiting" ? before.why : "" };
     this.#waitFor("list");
     // A browser does not tell why a WebSocket was refused; the list of servers does.
-    const access = await this.world.servers();
+    const access = await this.#world.servers();
     if (attempt !== this.#attempt) return;
     switch (access.kind) {
       case "locked":
@@ -277,7 +279,7 @@ export class Link {
   }
 
   #openSocket(attempt: number, obstacle: string | null): void {
-    const socket = this.world.open(socketAddress(this.world.page, this.server.value));
+    const socket = this.#world.open(socketAddress(this.#world.page, this.server.value));
     socket.binaryType = "arraybuffer";
     this.#socket = socket;
     this.#counter = null;
@@ -313,7 +315,7 @@ export class Link {
       return;
     }
     this.#still();
-    this.backoff.reset();
+    this.#backoff.reset();
     const greeted = handshake;
     batch(() => {
       this.#gaps.value = 0;
@@ -333,22 +335,22 @@ export class Link {
   /** Begins a step; what is told then is that it takes long, if it does. */
   #waitFor(step: keyof typeof STEPS): void {
     this.#still();
-    this.#slow = this.world.later(() => {
+    this.#slow = this.#world.later(() => {
       if (this.state.peek().kind === "connecting") this.state.value = { kind: "connecting", why: STEPS[step] };
     }, SLOW_MS);
   }
 
   #still(): void {
-    if (this.#slow !== null) this.world.never(this.#slow);
+    if (this.#slow !== null) this.#world.never(this.#slow);
     this.#slow = null;
   }
 
   #wait(why: string): void {
     this.#still();
-    const delay = this.backoff.next();
-    this.state.value = { kind: "waiting", why, retryAt: this.world.now() + delay };
+    const delay = this.#backoff.next();
+    this.state.value = { kind: "waiting", why, retryAt: this.#world.now() + delay };
     this.#attempt++;
-    this.#timer = this.world.later(() => void this.#try(), delay);
+    this.#timer = this.#world.later(() => void this.#try(), delay);
   }
 
   #receive(data: unknown): void {

@@ -10,7 +10,10 @@ export class WaitWish {
   /** Whether they are sampled; null before the server has said so. */
   readonly active: Signal<boolean | null> = signal(null);
 
-  constructor(private readonly link: Link) {
+  readonly #link: Link;
+
+  constructor(link: Link) {
+    this.#link = link;
     link.onConnect(() => {
       this.active.value = null;
       if (this.wanted.peek() && link.has("wait_profile")) void this.set(true).catch(() => {});
@@ -20,7 +23,7 @@ export class WaitWish {
   /** @throws what Link.ask throws. */
   async set(on: boolean): Promise<void> {
     this.wanted.value = on;
-    const answer = await this.link.ask(`wait_profile ${on ? "on" : "off"}`);
+    const answer = await this.#link.ask(`wait_profile ${on ? "on" : "off"}`);
     this.active.value = answer.active === true;
   }
 }

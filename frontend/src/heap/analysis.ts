@@ -45,11 +45,11 @@ export interface ObjectQuery {
 }
 
 export class Analysis {
-  private back: Edges | null = null;
-  private reached: Reach | null = null;
-  private dominating: Dominators | null = null;
-  private byClass: ClassRow[] | null = null;
-  private readonly degrees: { references?: Uint32Array; referrers?: Uint32Array } = {};
+  #back: Edges | null = null;
+  #reached: Reach | null = null;
+  #dominating: Dominators | null = null;
+  #byClass: ClassRow[] | null = null;
+  readonly #degrees: { references?: Uint32Array; referrers?: Uint32Array } = {};
 
   constructor(
     readonly heap: Heap,
@@ -57,30 +57,30 @@ export class Analysis {
   ) {}
 
   get referrers(): Edges {
-    this.back ??= referrers(this.heap);
-    return this.back;
+    this.#back ??= referrers(this.heap);
+    return this.#back;
   }
 
   get reach(): Reach {
-    this.reached ??= reach(this.heap, this.referrers);
-    return this.reached;
+    this.#reached ??= reach(this.heap, this.referrers);
+    return this.#reached;
   }
 
   get dominators(): Dominators {
-    if (!this.dominating) {
-      this.dominating = dominators(this.heap, this.referrers, this.reach.roots);
-      this.byClass = null;
+    if (!this.#dominating) {
+      this.#dominating = dominators(this.heap, this.referrers, this.reach.roots);
+      this.#byClass = null;
     }
-    return this.dominating;
+    return this.#dominating;
   }
 
   get hasRetained(): boolean {
-    return this.dominating !== null;
+    return this.#dominating !== null;
   }
 
   get classes(): readonly ClassRow[] {
-    this.byClass ??= histogram(this.heap, this.dominating ? retainedByClass(this.heap, this.dominating) : null);
-    return this.byClass;
+    this.#byClass ??= histogram(this.heap, this.#dominating ? retainedByClass(this.heap, this.#dominating) : null);
+    return this.#byClass;
   }
 
   sites(classNumber: number): SiteRow[] {
@@ -103,22 +103,22 @@ export class Analysis {
         (!text || classFits[classOf[i]!]! || fileFits[fileOf[i]!]!) &&
         (!among || among(i)),
     );
-    const sorted = leading(found, this.keys(order), offset + limit, !ascending);
+    const sorted = leading(found, this.#keys(order), offset + limit, !ascending);
     return { total: found.length, rows: this.rows(sorted.subarray(offset)) };
   }
 
-  private keys(order: ObjectOrder): ArrayLike<number> {
+  #keys(order: ObjectOrder): ArrayLike<number> {
     if (order === "size") return this.heap.sizes;
     if (order === "retained") return this.dominators.retained;
-    this.degrees[order] ??= degrees(order === "references" ? this.heap.refStart : this.referrers.start);
-    return this.degrees[order];
+    this.#degrees[order] ??= degrees(order === "references" ? this.heap.refStart : this.referrers.start);
+    return this.#degrees[order];
   }
 
   /** What an object refers to, or what refers to it, the largest first. */
   neighbours(index: number, direction: "references" | "referrers", offset = 0, limit = 100): Page<ObjectRow> {
     const edges = direction === "references" ? { start: this.heap.refStart, to: this.heap.refs } : this.referrers;
     const all = edges.to.subarray(edges.start[index], edges.start[index + 1]);
-    const sorted = leading(all, this.dominating?.retained ?? this.heap.sizes, offset + limit);
+    const sorted = leading(all, this.#dominating?.retained ?? this.heap.sizes, offset + limit);
     return { total: all.length, rows: this.rows(sorted.subarray(offset)) };
   }
 
@@ -137,17 +137,17 @@ export class Analysis {
   }
 
   rows(indices: ArrayLike<number>): ObjectRow[] {
-    return Array.from(indices, (index) => this.row(index));
+    return Array.from(indices, (index) => this.#row(index));
   }
 
-  private row(index: number): ObjectRow {
+  #row(index: number): ObjectRow {
     const { heap, referrers: back } = this;
     return {
       index,
       id: heap.ids[index]!,
       name: heap.classes[heap.classOf[index]!]!,
       size: heap.sizes[index]!,
-      retained: this.dominating ? this.dominating.retained[index]! : null,
+      retained: this.#dominating ? this.#dominating.retained[index]! : null,
       references: heap.refStart[index + 1]! - heap.refStart[index]!,
       referrers: back.start[index + 1]! - back.start[index]!,
       file: heap.files[heap.fileOf[index]!]!,

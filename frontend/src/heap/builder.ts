@@ -20,28 +20,28 @@ enum Field {
 }
 
 export class HeapBuilder {
-  private readonly ids = floats();
-  private readonly classOf = integers();
-  private readonly sizes = floats();
-  private readonly fileOf = integers();
-  private readonly lines = integers();
-  private readonly refStart = integers();
-  private readonly targets = floats();
-  private readonly classes = new Texts();
-  private readonly places: Place[] = [];
-  private readonly files = new Texts();
-  private readonly index = new IdIndex(this.ids);
-  private repeated = 0;
+  readonly #ids = floats();
+  readonly #classOf = integers();
+  readonly #sizes = floats();
+  readonly #fileOf = integers();
+  readonly #lines = integers();
+  readonly #refStart = integers();
+  readonly #targets = floats();
+  readonly #classes = new Texts();
+  readonly #places: Place[] = [];
+  readonly #files = new Texts();
+  readonly #index = new IdIndex(this.#ids);
+  #repeated = 0;
   /** Pieces of a dump that were no objects. */
   refused = 0;
 
   constructor() {
-    this.files.of("");
+    this.#files.of("");
   }
 
   /** Objects collected so far. */
   get count(): number {
-    return this.ids.length;
+    return this.#ids.length;
   }
 
   /** Adds what a message carries: objects as maps with integer keys. What is no object is counted and left out. */
@@ -50,55 +50,55 @@ export class HeapBuilder {
       this.refused++;
       return;
     }
-    for (const object of objects) this.addOne(object);
+    for (const object of objects) this.#addOne(object);
   }
 
-  private addOne(object: Record<number, unknown> | null): void {
+  #addOne(object: Record<number, unknown> | null): void {
     const id = object?.[Field.id];
     if (!object || typeof id !== "number" || !(id >= 0 && id <= LARGEST)) {
       this.refused++;
       return;
     }
-    if (this.index.find(id) >= 0) {
-      this.repeated++;
+    if (this.#index.find(id) >= 0) {
+      this.#repeated++;
       return;
     }
-    this.ids.push(id);
-    this.index.add(this.ids.length - 1);
-    this.classOf.push(this.classNumber(object));
-    this.sizes.push(natural(object[Field.size], LARGEST));
+    this.#ids.push(id);
+    this.#index.add(this.#ids.length - 1);
+    this.#classOf.push(this.#classNumber(object));
+    this.#sizes.push(natural(object[Field.size], LARGEST));
     const file = object[Field.file];
-    this.fileOf.push(typeof file === "string" ? this.files.of(file) : 0);
-    this.lines.push(natural(object[Field.line], 0xffffffff));
-    this.refStart.push(this.targets.length);
+    this.#fileOf.push(typeof file === "string" ? this.#files.of(file) : 0);
+    this.#lines.push(natural(object[Field.line], 0xffffffff));
+    this.#refStart.push(this.#targets.length);
     const references = object[Field.references];
     if (Array.isArray(references)) {
-      for (const target of references) if (typeof target === "number") this.targets.push(target);
+      for (const target of references) if (typeof target === "number") this.#targets.push(target);
     }
   }
 
-  private classNumber(object: Record<number, unknown>): number {
+  #classNumber(object: Record<number, unknown>): number {
     const name = object[Field.name];
-    const number = this.classes.of(typeof name === "string" && name !== "" ? name : "(no name)");
+    const number = this.#classes.of(typeof name === "string" && name !== "" ? name : "(no name)");
     const file = object[Field.classFile];
-    if (typeof file === "string" && !this.places[number]?.file) {
-      this.places[number] = { file, line: natural(object[Field.classLine], 0xffffffff) };
+    if (typeof file === "string" && !this.#places[number]?.file) {
+      this.#places[number] = { file, line: natural(object[Field.classLine], 0xffffffff) };
     }
     return number;
   }
 
   /** The snapshot; the builder is spent. */
   finish(facts: Omit<Facts, "repeated" | "dangling">): Heap {
-    const count = this.ids.length;
-    const from = this.refStart;
-    const refs = integers(Math.max(this.targets.length, 1));
+    const count = this.#ids.length;
+    const from = this.#refStart;
+    const refs = integers(Math.max(this.#targets.length, 1));
     const refStart = new Uint32Array(count + 1);
     let dangling = 0;
     for (let i = 0; i < count; i++) {
       refStart[i] = refs.length;
-      const end = i + 1 < count ? from.get(i + 1) : this.targets.length;
+      const end = i + 1 < count ? from.get(i + 1) : this.#targets.length;
       for (let e = from.get(i); e < end; e++) {
-        const target = this.index.find(this.targets.get(e));
+        const target = this.#index.find(this.#targets.get(e));
         if (target >= 0) refs.push(target);
         else dangling++;
       }
@@ -106,17 +106,17 @@ export class HeapBuilder {
     refStart[count] = refs.length;
     return {
       count,
-      ids: this.ids.done(),
-      classOf: this.classOf.done(),
-      sizes: this.sizes.done(),
-      fileOf: this.fileOf.done(),
-      lines: this.lines.done(),
+      ids: this.#ids.done(),
+      classOf: this.#classOf.done(),
+      sizes: this.#sizes.done(),
+      fileOf: this.#fileOf.done(),
+      lines: this.#lines.done(),
       refStart,
       refs: refs.done(),
-      classes: this.classes.list,
-      places: this.classes.list.map((_, number) => this.places[number] ?? NO_PLACE),
-      files: this.files.list,
-      facts: { ...facts, repeated: this.repeated, dangling },
+      classes: this.#classes.list,
+      places: this.#classes.list.map((_, number) => this.#places[number] ?? NO_PLACE),
+      files: this.#files.list,
+      facts: { ...facts, repeated: this.#repeated, dangling },
     };
   }
 }

@@ -3,47 +3,43 @@
 const EMPTY = 0xffffffff;
 
 export class IdIndex {
-  private slots: Uint32Array;
-  private mask: number;
+  readonly #ids: { get(index: number): number };
+  #slots = new Uint32Array(1024).fill(EMPTY);
+  #mask = 1023;
+  #count = 0;
 
   /** @param ids the ids by index; those from `count` on are not looked at. */
-  constructor(
-    private readonly ids: { get(index: number): number },
-    private count = 0,
-  ) {
-    this.slots = new Uint32Array(1024).fill(EMPTY);
-    this.mask = 1023;
-    const wanted = count;
-    this.count = 0;
-    for (let index = 0; index < wanted; index++) this.add(index);
+  constructor(ids: { get(index: number): number }, count = 0) {
+    this.#ids = ids;
+    for (let index = 0; index < count; index++) this.add(index);
   }
 
   /** The index of an id, -1 when no object has it. */
   find(id: number): number {
-    for (let slot = hash(id) & this.mask; ; slot = (slot + 1) & this.mask) {
-      const index = this.slots[slot] as number;
+    for (let slot = hash(id) & this.#mask; ; slot = (slot + 1) & this.#mask) {
+      const index = this.#slots[slot] as number;
       if (index === EMPTY) return -1;
-      if (this.ids.get(index) === id) return index;
+      if (this.#ids.get(index) === id) return index;
     }
   }
 
   /** Enters the id at `index`, which must be the next one and new. */
   add(index: number): void {
-    if (++this.count * 2 > this.slots.length) this.grow();
-    this.put(index);
+    if (++this.#count * 2 > this.#slots.length) this.#grow();
+    this.#put(index);
   }
 
-  private put(index: number): void {
-    let slot = hash(this.ids.get(index)) & this.mask;
-    while (this.slots[slot] !== EMPTY) slot = (slot + 1) & this.mask;
-    this.slots[slot] = index;
+  #put(index: number): void {
+    let slot = hash(this.#ids.get(index)) & this.#mask;
+    while (this.#slots[slot] !== EMPTY) slot = (slot + 1) & this.#mask;
+    this.#slots[slot] = index;
   }
 
-  private grow(): void {
-    const old = this.slots;
-    this.slots = new Uint32Array(old.length * 4).fill(EMPTY);
-    this.mask = this.slots.length - 1;
-    for (const index of old) if (index !== EMPTY) this.put(index);
+  #grow(): void {
+    const old = this.#slots;
+    this.#slots = new Uint32Array(old.length * 4).fill(EMPTY);
+    this.#mask = this.#slots.length - 1;
+    for (const index of old) if (index !== EMPTY) this.#put(index);
   }
 }
 

@@ -49,76 +49,79 @@ const MOST_ROWS = 1000;
 
 /** Keeps snapshots by key. All methods may throw; what they throw is told to whoever asked. */
 export class HeapService {
-  private readonly kept = new Map<number, Analysis>();
-  private readonly building = new Map<number, HeapBuilder>();
-  private readonly compared = new Map<string, Diff>();
-  private last = 0;
+  readonly #kept = new Map<number, Analysis>();
+  readonly #building = new Map<number, HeapBuilder>();
+  readonly #compared = new Map<string, Diff>();
+  readonly #objectsIn: (message: Uint8Array) => unknown[];
+  #last = 0;
 
   /** @param objectsIn the objects (maps with integer keys) in a message of the server. */
-  constructor(private readonly objectsIn: (message: Uint8Array) => unknown[]) {}
+  constructor(objectsIn: (message: Uint8Array) => unknown[]) {
+    this.#objectsIn = objectsIn;
+  }
 
   /** A new snapshot to be filled; returns its key. */
   begin(): number {
-    this.building.set(++this.last, new HeapBuilder());
-    return this.last;
+    this.#building.set(++this.#last, new HeapBuilder());
+    return this.#last;
   }
 
   /** Adds the objects of one message; returns how many are there now. */
   add(key: number, message: Uint8Array): number {
-    const builder = this.building.get(key);
+    const builder = this.#building.get(key);
     if (!builder) throw new Error("This snapshot is not being taken any more.");
-    builder.add(this.objectsIn(message));
+    builder.add(this.#objectsIn(message));
     return builder.count;
   }
 
   /** Ends the filling. */
   finish(key: number, name: string, facts: Pick<Facts, "time" | "origin" | "process" | "expected">): Summary {
-    const builder = this.building.get(key);
+    const builder = this.#building.get(key);
     if (!builder) throw new Error("This snapshot is not being taken any more.");
-    this.building.delete(key);
-    this.kept.set(key, new Analysis(builder.finish(facts), name));
-    return this.summary(key);
+    this.#building.delete(key);
+    this.#kept.set(key, new Analysis(builder.finish(facts), name));
+    return this.#summary(key);
   }
 
   /** A snapshot from a file. */
   async open(file: Blob): Promise<Summary> {
     const { heap, name } = await read(file);
-    const key = ++this.last;
-    this.kept.set(key, new Analysis(heap, name));
-    return this.summary(key);
+    const key = ++this.#last;
+    this.#kept.set(key, new Analysis(heap, name));
+    return this.#summary(key);
   }
 
   save(key: number): Promise<Blob> {
-    const { heap, name } = this.get(key);
+    const { heap, name } = this.#get(key);
     return write(heap, name);
   }
 
   rename(key: number, name: string): Summary {
-    this.get(key).name = name;
-    return this.summary(key);
+    this.#get(key).name = name;
+    return this.#summary(key);
   }
 
   /** Forgets a snapshot, or one that is being filled. */
   drop(key: number): void {
-    this.building.delete(key);
-    this.kept.delete(key);
-    for (const pair of this.compared.keys()) if (pair.split("-").includes(String(key))) this.compared.delete(pair);
+    this.#building.delete(key);
+    this.#kept.delete(key);
+    for (const pair of this.#compared.keys()) if (pair.split("-").includes(String(key))) this.#compared.delete(pair);
   }
 
   /** Classes by a query; `totals` are those of all that fit. */
   classes(key: number, query: ClassQuery = {}): Page<ClassRow> {
     const { filter = "", order = "size", ascending = false, offset = 0, limit = 100 } = query;
-    const rows = matching(this.get(key).classes, filter);
+    const rows = matching(this.#get(key).classes, filter);
     const by = (row: ClassRow): number | string => (order === "name" ? row.name : (row[order] ?? 0));
     return page(ordered(rows, by, ascending), offset, limit);
   }
 
   sites(key: number, classNumber: number): Page<SiteRow> {
-    return page(this.get(key).sites(classNumber), 0, MOST_ROWS);
+    return page(this.#get(key).sites(classNumber), 0, MOST_ROWS);
   }
 
   objects(key: number, query: ObjectQuery): Page<ObjectRow> {
-    return this.get(key).objects(bounded(query));
+    return this.#get(key).objects(bounded(query));
   }
 
   neighbours(
@@ -128,28 +131,28 @@ export class HeapService {
     offset = 0,
     limit = 100,
   ): Page<ObjectRow> {
-    return this.get(key).neighbours(this.checked(key, index), direction, offset, Math.min(limit, MOST_ROWS));
+    return this.#get(key).neighbours(this.#checked(key, index), direction, offset, Math.min(limit, MOST_ROWS));
   }
 
   path(key: number, index: number): ObjectRow[] {
-    return this.get(key).path(this.checked(key, index));
+    return this.#get(key).path(this.#checked(key, index));
   }
 
   dominatorsOf(key: number, index: number): ObjectRow[] {
-    return this.get(key).dominatorsOf(this.checked(key, index));
+    return this.#get(key).dominatorsOf(this.#checked(key, index));
   }
 
   /** Computes what `retained` columns show: seconds for a million objects. */
   retain(key: number): Summary {
-    void this.get(key).dominators;
-    return this.summary(key);
+    void this.#get(key).dominators;
+    return this.#summary(key);
   }
 
   /** The classes of two snapshots compared, by a query. */
   diff(before: number, after: number, query: DiffQuery = {}): Page<DiffRow> {
     const { filter = "", order = "size", ascending = false, all = false, offset = 0, limit = 100 } = query;
-    const strangers = areStrangers(this.get(before).heap.facts, this.get(after).heap.facts);
-    const changed = this.diffOf(before, after).rows.filter(
+    const strangers = areStrangers(this.#get(before).heap.facts, this.#get(after).heap.facts);
+    const changed = this.#diffOf(before, after).rows.filter(
       (row) => all || (!isOurs(row.name) && hasChanged(row, strangers)),
     );
     const by = (row: DiffRow): number | string => {
@@ -162,35 +165,35 @@ export class HeapService {
 
   /** The new or grown objects of the later snapshot, or the gone ones of the earlier, by a query. */
   changed(before: number, after: number, change: Change, query: ObjectQuery): Page<ObjectRow> {
-    const found = this.diffOf(before, after);
+    const found = this.#diffOf(before, after);
     const [key, marks] = change === Change.gone ? [before, found.before] : [after, found.after];
-    return this.get(key).objects(bounded(query), (index) => marks[index] === change);
+    return this.#get(key).objects(bounded(query), (index) => marks[index] === change);
   }
 
-  private diffOf(before: number, after: number): Diff {
+  #diffOf(before: number, after: number): Diff {
     const pair = `${before}-${after}`;
-    let found = this.compared.get(pair);
+    let found = this.#compared.get(pair);
     if (!found) {
-      found = diff(this.get(before).heap, this.get(after).heap);
-      this.compared.clear(); // one comparison at a time is looked at
-      this.compared.set(pair, found);
+      found = diff(this.#get(before).heap, this.#get(after).heap);
+      this.#compared.clear(); // one comparison at a time is looked at
+      this.#compared.set(pair, found);
     }
     return found;
   }
 
-  private get(key: number): Analysis {
-    const found = this.kept.get(key);
+  #get(key: number): Analysis {
+    const found = this.#kept.get(key);
     if (!found) throw new Error("This snapshot is not there any more.");
     return found;
   }
 
-  private checked(key: number, index: number): number {
-    if (!(index >= 0 && index < this.get(key).heap.count)) throw new Error("There is no such object.");
+  #checked(key: number, index: number): number {
+    if (!(index >= 0 && index < this.#get(key).heap.count)) throw new Error("There is no such object.");
     return index;
   }
 
-  private summary(key: number): Summary {
-    const { heap, name, hasRetained } = this.get(key);
+  #summary(key: number): Summary {
+    const { heap, name, hasRetained } = this.#get(key);
     let size = 0;
     for (const bytes of heap.sizes) size += bytes;
     return {

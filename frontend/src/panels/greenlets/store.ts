@@ -30,8 +30,8 @@ export class TaskStore {
   /** Still, so that one can read. */
   readonly frozen = signal(false);
   readonly waits: WaitWish;
-  private watchers = 0;
-  private polling: Poll | null = null;
+  #watchers = 0;
+  #polling: Poll | null = null;
 
   constructor(readonly link: Link) {
     this.waits = waitsOf(link);
@@ -44,21 +44,21 @@ export class TaskStore {
 
   /** Asks for as long as the caller looks; returns what ends it. */
   watch(): () => void {
-    if (!this.watchers++)
-      this.polling = poll(
+    if (!this.#watchers++)
+      this.#polling = poll(
         this.link,
         () => PERIOD_MS,
-        () => this.turn(),
+        () => this.#turn(),
       );
     return () => {
-      if (!--this.watchers) this.polling?.stop();
+      if (!--this.#watchers) this.#polling?.stop();
     };
   }
 
-  private async turn(): Promise<void> {
+  async #turn(): Promise<void> {
     if (this.frozen.peek()) return;
     if (this.link.has("stacks")) {
-      await this.asked(this.problem, async () => {
+      await this.#asked(this.problem, async () => {
         const answer = await this.link.ask("stacks");
         batch(() => {
           this.tasks.value = readStacks(answer);
@@ -68,13 +68,13 @@ export class TaskStore {
       });
     }
     if (this.link.has("blocked")) {
-      await this.asked(this.blockedProblem, async () => {
+      await this.#asked(this.blockedProblem, async () => {
         this.blocked.value = readBlocked(await this.link.ask("blocked"));
       });
     }
   }
 
-  private async asked(problem: Signal<string>, ask: () => Promise<void>): Promise<void> {
+  async #asked(problem: Signal<string>, ask: () => Promise<void>): Promise<void> {
     try {
       await ask();
       problem.value = "";

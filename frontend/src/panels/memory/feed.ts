@@ -23,71 +23,71 @@ export class MemoryFeed {
   /** What the server said when it could not do as asked; empty when all is well. */
   readonly problem = signal("");
   readonly tracing: Signal<Tracing | null> = signal(null);
-  private cursor: number | null = null;
-  private process = "";
+  #cursor: number | null = null;
+  #process = "";
   /** The user has stopped it: a reconnect does not start it again. */
-  private paused = false;
+  #paused = false;
 
   constructor(readonly link: Link) {
     this.words = computed(() => memoryWords(link.handshake.value));
     this.source = computed(() => (link.has("memory_profile") ? "profile" : "events"));
     link.onConnect((handshake) => {
       const process = `${handshake.pid} ${handshake.facts.get("server_id") ?? ""}`;
-      if (this.process && this.process !== process) this.store.clear();
-      this.process = process;
-      this.cursor = null;
+      if (this.#process && this.#process !== process) this.store.clear();
+      this.#process = process;
+      this.#cursor = null;
       this.problem.value = "";
       this.tracing.value = null;
-      if (handshake.objectTrace && !this.paused) this.watching.value = true;
+      if (handshake.objectTrace && !this.#paused) this.watching.value = true;
       else if (this.watching.peek()) void this.start();
     });
     link.onEvents((events) => this.store.events(events, this.source.peek() === "events"));
     poll(
       link,
       () => PERIOD_MS,
-      () => this.turn(),
+      () => this.#turn(),
       (error) => {
         this.problem.value = error.message;
       },
     );
   }
 
-  private async turn(): Promise<void> {
+  async #turn(): Promise<void> {
     if (!this.watching.peek()) return;
     if (this.source.peek() === "events") {
       this.store.turn(Date.now());
       return;
     }
     const answer = readMemory(
-      await this.link.ask(this.cursor === null ? "memory_profile" : `memory_profile ${this.cursor}`),
+      await this.link.ask(this.#cursor === null ? "memory_profile" : `memory_profile ${this.#cursor}`),
     );
-    this.cursor = answer.cursor;
+    this.#cursor = answer.cursor;
     this.store.take(answer);
     this.problem.value = "";
   }
 
   /** Begins to gather; where events are all there is, switches them on for every client. */
   async start(): Promise<void> {
-    this.paused = false;
+    this.#paused = false;
     // Called after a reconnect as well, and then it goes on.
     if (!this.watching.peek()) this.store.begin();
     this.watching.value = true;
-    if (this.source.peek() === "events") await this.switch("start_memory_profile");
+    if (this.source.peek() === "events") await this.#switch("start_memory_profile");
   }
 
   async stop(): Promise<void> {
-    this.paused = true;
+    this.#paused = true;
     this.watching.value = false;
-    this.cursor = null;
-    if (this.source.peek() === "events") await this.switch("stop_memory_profile");
+    this.#cursor = null;
+    if (this.source.peek() === "events") await this.#switch("stop_memory_profile");
   }
 
   /** Has births and deaths traced or not, for every client. */
   async traceAll(on: boolean): Promise<void> {
-    await this.switch(on ? "start_memory_profile" : "stop_memory_profile");
+    await this.#switch(on ? "start_memory_profile" : "stop_memory_profile");
   }
 
-  private async switch(command: string): Promise<void> {
+  async #switch(command: string): Promise<void> {
     try {
       await this.link.command(command);
       await this.link.refreshHandshake();

@@ -42,11 +42,11 @@ export class MemoryStore {
   /** Collections seen, and the longest pause in milliseconds. */
   collections = 0;
   longestPause = 0;
-  private gcBegan: number | null = null;
+  #gcBegan: number | null = null;
   /** Time of the first answer since watching began. */
-  private watchedFrom: number | null = null;
+  #watchedFrom: number | null = null;
   /** Whether `memory_profile` knows births and deaths; else what is published of them is counted. */
-  private exact = false;
+  #exact = false;
 
   /** Forgets everything: another process is watched. */
   clear(): void {
@@ -56,14 +56,14 @@ export class MemoryStore {
     this.census.value = null;
     this.sites.value = [];
     this.traced.value = false;
-    this.latest = this.earliest = this.gcBegan = this.watchedFrom = null;
+    this.latest = this.earliest = this.#gcBegan = this.#watchedFrom = null;
     this.collections = this.longestPause = 0;
     this.version.value++;
   }
 
   /** Watching begins, perhaps again: growth, births and deaths are counted from here. */
   begin(): void {
-    this.watchedFrom = null;
+    this.#watchedFrom = null;
     this.classes.begin();
     this.version.value++;
   }
@@ -77,26 +77,26 @@ export class MemoryStore {
   /** Takes in an answer to `memory_profile`. */
   take(answer: MemoryAnswer): void {
     const { time, seconds } = answer;
-    this.moved(time);
-    this.watchedFrom ??= time;
+    this.#moved(time);
+    this.#watchedFrom ??= time;
     const at = answer.census.at ?? time;
     const whole = answer.classes.reduce((sum, row) => sum + row[1], 0) >= (answer.totalLive ?? Infinity);
     // The first answer may bring a census of long ago, when somebody else watched.
-    this.classes.census(answer.classes, seconds, at >= this.watchedFrom - FRESH_MS ? at : null, whole);
+    this.classes.census(answer.classes, seconds, at >= this.#watchedFrom - FRESH_MS ? at : null, whole);
     this.series.live.add(time, answer.totalLive ?? this.classes.live);
     if (seconds > 0) {
       const total = (column: 2 | 3) => answer.classes.reduce((sum, row) => sum + (row[column] ?? 0), 0);
       const known = (column: 2 | 3) => answer.classes.some((row) => row[column] !== null);
       const begin = time - seconds * 1000;
-      this.exact = known(2) || known(3);
+      this.#exact = known(2) || known(3);
       if (known(2)) this.series.born.spread(begin, time, total(2));
       if (known(3)) this.series.died.spread(begin, time, total(3));
     }
-    for (const collection of answer.collections) this.paused(collection.time, collection.ms);
+    for (const collection of answer.collections) this.#paused(collection.time, collection.ms);
     this.census.value = answer.census;
     this.traced.value = answer.running;
     this.sites.value = answer.sites;
-    if (answer.gc.size) this.statistics(time, answer.gc);
+    if (answer.gc.size) this.#statistics(time, answer.gc);
     this.version.value++;
   }
 
@@ -108,19 +108,19 @@ export class MemoryStore {
    */
   events(events: readonly Event[], objects: boolean): void {
     let changed = false;
-    for (const event of events) changed = this.event(event, objects) || changed;
+    for (const event of events) changed = this.#event(event, objects) || changed;
     if (changed) this.version.value++;
   }
 
-  private event(event: Event, objects: boolean): boolean {
+  #event(event: Event, objects: boolean): boolean {
     const kind = event[Field.type];
     const time = number(event[Field.timestamp]) ?? 0;
     const payload = event[Field.payload];
     if (kind === EventType.gcStats) {
-      this.statistics(time, readStats(payload));
+      this.#statistics(time, readStats(payload));
       return true;
     }
-    if (!objects) return !this.exact && this.counted(kind, time);
+    if (!objects) return !this.#exact && this.#counted(kind, time);
     switch (kind) {
       case EventType.objectCreated: {
         const id = isMap(payload) ? number(payload[Field.objectId]) : null;
@@ -136,22 +136,22 @@ export class MemoryStore {
         break;
       }
       case EventType.gcStart:
-        this.gcBegan = time;
+        this.#gcBegan = time;
         break;
       case EventType.gcEndMark: // what is swept after it is swept beside the program, for seconds perhaps
-        if (this.gcBegan !== null && time - this.gcBegan < LONGEST_PAUSE_MS)
-          this.paused(this.gcBegan, time - this.gcBegan);
-        this.gcBegan = null;
+        if (this.#gcBegan !== null && time - this.#gcBegan < LONGEST_PAUSE_MS)
+          this.#paused(this.#gcBegan, time - this.#gcBegan);
+        this.#gcBegan = null;
         break;
       default:
         return false;
     }
-    this.moved(time);
+    this.#moved(time);
     return true;
   }
 
   /** A birth or death beside a census that knows neither. */
-  private counted(kind: unknown, time: number): boolean {
+  #counted(kind: unknown, time: number): boolean {
     if (kind !== EventType.objectCreated && kind !== EventType.objectDestroyed) return false;
     this.series[kind === EventType.objectCreated ? "born" : "died"].add(time, 1);
     return true;
@@ -164,8 +164,8 @@ export class MemoryStore {
     this.version.value++;
   }
 
-  private statistics(time: number, stats: ReadonlyMap<string, number>): void {
-    this.moved(time);
+  #statistics(time: number, stats: ReadonlyMap<string, number>): void {
+    this.#moved(time);
     this.stats.value = stats;
     const first = (...keys: string[]) => keys.map((key) => stats.get(key)).find((value) => value !== undefined);
     const put = (metric: Metric, value: number | undefined) => {
@@ -176,13 +176,13 @@ export class MemoryStore {
     put("blocks", first("allocated_blocks", "heap_live_slots", "heap_live_slot"));
   }
 
-  private paused(time: number, ms: number): void {
+  #paused(time: number, ms: number): void {
     this.collections++;
     this.longestPause = Math.max(this.longestPause, ms);
     this.series.pause.add(time, ms);
   }
 
-  private moved(time: number): void {
+  #moved(time: number): void {
     if (time <= 0) return;
     this.latest = Math.max(time, this.latest ?? time);
     this.earliest = Math.min(time, this.earliest ?? time);

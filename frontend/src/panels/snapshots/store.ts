@@ -31,8 +31,8 @@ export class SnapshotStore {
   /** What is done with a snapshot now, in words; empty for nothing. */
   readonly busy = signal("");
   readonly trail: Signal<readonly Place[]> = signal([]);
-  private abort: AbortController | null = null;
-  private taken = 0;
+  #abort: AbortController | null = null;
+  #taken = 0;
 
   constructor(
     readonly link: Link,
@@ -49,8 +49,8 @@ export class SnapshotStore {
     if (this.progress.peek()) return;
     this.problem.value = "";
     this.progress.value = { phase: "making", done: 0, total: null };
-    this.abort = new AbortController();
-    const number = ++this.taken;
+    this.#abort = new AbortController();
+    const number = ++this.#taken;
     try {
       const summary = await takeSnapshot({
         link: this.link,
@@ -59,49 +59,49 @@ export class SnapshotStore {
         progress: (progress) => {
           this.progress.value = progress;
         },
-        signal: this.abort.signal,
+        signal: this.#abort.signal,
       });
-      this.added(summary);
+      this.#added(summary);
     } catch (error) {
-      this.taken--;
-      if (!this.abort.signal.aborted) this.problem.value = `No snapshot: ${(error as Error).message}`;
+      this.#taken--;
+      if (!this.#abort.signal.aborted) this.problem.value = `No snapshot: ${(error as Error).message}`;
     } finally {
-      this.abort = null;
+      this.#abort = null;
       this.progress.value = null;
     }
   }
 
   cancel(): void {
-    this.abort?.abort();
+    this.#abort?.abort();
   }
 
-  private added(summary: Summary): void {
+  #added(summary: Summary): void {
     this.list.value = [...this.list.value, summary];
     this.show({ kind: "classes", key: summary.key });
   }
 
   /** Opens a file; one that is no snapshot leaves everything as it is. */
   async open(file: Blob): Promise<void> {
-    await this.doing("Reading the file", async () => this.added(await this.heaps.open(file)));
+    await this.#doing("Reading the file", async () => this.#added(await this.heaps.open(file)));
   }
 
   /** The file of a snapshot; null if it could not be made. */
   async save(key: number): Promise<Blob | null> {
     let file: Blob | null = null;
-    await this.doing("Writing the file", async () => {
+    await this.#doing("Writing the file", async () => {
       file = await this.heaps.save(key);
     });
     return file;
   }
 
   async rename(key: number, name: string): Promise<void> {
-    await this.doing("", async () => this.replaced(await this.heaps.rename(key, name.trim() || "Snapshot")));
+    await this.#doing("", async () => this.#replaced(await this.heaps.rename(key, name.trim() || "Snapshot")));
   }
 
   /** Computes retained sizes. */
   async retain(key: number): Promise<void> {
-    await this.doing("Finding out what each object keeps alive", async () =>
-      this.replaced(await this.heaps.retain(key)),
+    await this.#doing("Finding out what each object keeps alive", async () =>
+      this.#replaced(await this.heaps.retain(key)),
     );
   }
 
@@ -111,14 +111,14 @@ export class SnapshotStore {
     if (!this.trail.value.length && this.list.value.length) {
       this.show({ kind: "classes", key: this.list.value.at(-1)!.key });
     }
-    await this.doing("", () => this.heaps.drop(key));
+    await this.#doing("", () => this.heaps.drop(key));
   }
 
-  private replaced(summary: Summary): void {
+  #replaced(summary: Summary): void {
     this.list.value = this.list.value.map((old) => (old.key === summary.key ? summary : old));
   }
 
-  private async doing(what: string, work: () => Promise<unknown>): Promise<void> {
+  async #doing(what: string, work: () => Promise<unknown>): Promise<void> {
     this.problem.value = "";
     this.busy.value = what;
     try {

@@ -133,7 +133,7 @@ export class PublishedDump {
   /** Objects announced; null for servers that do not. */
   total: number | null = null;
   time: number | null = null;
-  private correlation: number | null = null;
+  #correlation: number | null = null;
 
   /** Whether the events belong to the dump: to the first seen. */
   take(events: readonly Event[]): boolean {
@@ -141,8 +141,8 @@ export class PublishedDump {
     for (const event of events) {
       if (event[Field.type] !== EventType.objectSpaceDump) continue;
       const correlation = number(event[Field.correlation]);
-      this.correlation ??= correlation;
-      if (correlation !== this.correlation) continue;
+      this.#correlation ??= correlation;
+      if (correlation !== this.#correlation) continue;
       this.total ??= number(event[Field.total]);
       this.time ??= number(event[Field.timestamp]);
       ours = true;

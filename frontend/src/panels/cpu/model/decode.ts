@@ -100,17 +100,22 @@ function byClock(clock: string, us: number): Weight {
 
 /** Counts published `cpu_sample` events, for servers without `cpu_profile`. */
 export class RawSamples {
+  readonly #history: History;
+  readonly #intervalUs: number;
+  readonly #clock: () => string;
   #stacks: Stack[] = [];
   #since = 0;
   #until = 0;
 
-  constructor(
-    private readonly history: History,
-    /** What a sample is worth. */
-    private readonly intervalUs: number,
-    /** "cpu" or "wall", by which they are taken. */
-    private readonly clock: () => string,
-  ) {}
+  /**
+   * @param intervalUs what a sample is worth.
+   * @param clock "cpu" or "wall", by which they are taken.
+   */
+  constructor(history: History, intervalUs: number, clock: () => string) {
+    this.#history = history;
+    this.#intervalUs = intervalUs;
+    this.#clock = clock;
+  }
 
   take(events: readonly Packed[]): void {
     for (const event of events) {
@@ -139,7 +144,7 @@ export class RawSamples {
     // Where a request is known its name stands as the outermost frame, without a file.
     const named = frames.length > 1 && !text(outermost[Field.file]) && number(outermost[Field.line]) === 0;
     const numbers = (named ? frames.slice(0, -1) : frames).map((frame) =>
-      this.history.table.number(
+      this.#history.table.number(
         name(frame[Field.label]) ?? name(frame[Field.methodName]) ?? "?",
         name(frame[Field.file]) ?? "",
         number(frame[Field.line]) ?? 0,
@@ -147,7 +152,7 @@ export class RawSamples {
     );
     return {
       frames: numbers.reverse(),
-      ...byClock(this.clock(), this.intervalUs),
+      ...byClock(this.#clock(), this.#intervalUs),
       waiting: false,
       thread: number(outermost[Field.thread]) ?? 0,
       request: named ? name(outermost[Field.label]) : null,

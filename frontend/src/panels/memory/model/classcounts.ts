@@ -31,35 +31,35 @@ export function growthOf({ live, first }: ClassCount): number | null {
 }
 
 export class ClassCounts {
-  private readonly rows = new Map<string, ClassCount>();
-  private readonly classOfId = new Map<number, ClassCount>();
+  readonly #rows = new Map<string, ClassCount>();
+  readonly #classOfId = new Map<number, ClassCount>();
   /** When the census was made that growth is counted from; null before one. Milliseconds since the epoch. */
   since: number | null = null;
   /** Whether that census told of every class: one that comes later had no objects then. */
-  private whole = false;
+  #whole = false;
   /** Objects whose death will not be recognised. */
   unfollowed = 0;
-  private windowBegan: number | null = null;
-  private readonly windowBorn = new Map<ClassCount, number>();
-  private readonly windowDied = new Map<ClassCount, number>();
+  #windowBegan: number | null = null;
+  readonly #windowBorn = new Map<ClassCount, number>();
+  readonly #windowDied = new Map<ClassCount, number>();
 
   get size(): number {
-    return this.rows.size;
+    return this.#rows.size;
   }
 
   /** Live objects of all classes. */
   get live(): number {
     let sum = 0;
-    for (const row of this.rows.values()) sum += row.live;
+    for (const row of this.#rows.values()) sum += row.live;
     return sum;
   }
 
-  private row(name: string, live: number): ClassCount {
-    let row = this.rows.get(name);
+  #row(name: string, live: number): ClassCount {
+    let row = this.#rows.get(name);
     if (!row) {
-      const first = this.since === null ? null : this.whole ? 0 : live;
+      const first = this.since === null ? null : this.#whole ? 0 : live;
       row = { name, live, born: null, died: null, bornRate: null, diedRate: null, old: null, first };
-      this.rows.set(name, row);
+      this.#rows.set(name, row);
     }
     return row;
   }
@@ -79,7 +79,7 @@ export class ClassCounts {
   ): void {
     const seen = new Set<ClassCount>();
     for (const [name, live, born, died, old] of classes) {
-      const row = this.row(name, live);
+      const row = this.#row(name, live);
       seen.add(row);
       row.live = live;
       row.old = old;
@@ -88,7 +88,7 @@ export class ClassCounts {
       row.bornRate = born !== null && seconds > 0 ? born / seconds : null;
       row.diedRate = died !== null && seconds > 0 ? died / seconds : null;
     }
-    for (const row of this.rows.values()) {
+    for (const row of this.#rows.values()) {
       if (seen.has(row)) continue;
       row.live = 0;
       row.old = row.old === null ? null : 0;
@@ -96,82 +96,82 @@ export class ClassCounts {
       row.diedRate = row.diedRate === null ? null : 0;
     }
     if (this.since === null && at !== null) this.rebase(at, whole);
-    this.prune();
+    this.#prune();
   }
 
   /** Counts growth from what lives now, as it was counted at that time. */
-  rebase(at: number, whole = this.whole): void {
+  rebase(at: number, whole = this.#whole): void {
     this.since = at;
-    this.whole = whole;
-    for (const row of this.rows.values()) row.first = row.live;
+    this.#whole = whole;
+    for (const row of this.#rows.values()) row.first = row.live;
   }
 
   /** Watching begins anew: what was counted before is none of its births, deaths and growth. */
   begin(): void {
     this.since = null;
-    for (const row of this.rows.values()) row.first = row.born = row.died = null;
+    for (const row of this.#rows.values()) row.first = row.born = row.died = null;
   }
 
-  private prune(): void {
-    if (this.rows.size <= MAX_CLASSES) return;
-    for (const [name, row] of this.rows) if (row.live <= 0) this.rows.delete(name);
+  #prune(): void {
+    if (this.#rows.size <= MAX_CLASSES) return;
+    for (const [name, row] of this.#rows) if (row.live <= 0) this.#rows.delete(name);
   }
 
   /** An `obj_created` event. */
   created(id: number, name: string): void {
-    const row = this.row(name, 0);
-    const former = this.classOfId.get(id);
-    if (former) this.ended(former); // its death was lost: ids are used again only when it is dead
+    const row = this.#row(name, 0);
+    const former = this.#classOfId.get(id);
+    if (former) this.#ended(former); // its death was lost: ids are used again only when it is dead
     row.live++;
     row.born = (row.born ?? 0) + 1;
     row.died ??= 0;
-    this.windowBorn.set(row, (this.windowBorn.get(row) ?? 0) + 1);
-    if (former || this.classOfId.size < MAX_FOLLOWED) this.classOfId.set(id, row);
+    this.#windowBorn.set(row, (this.#windowBorn.get(row) ?? 0) + 1);
+    if (former || this.#classOfId.size < MAX_FOLLOWED) this.#classOfId.set(id, row);
     else this.unfollowed++;
   }
 
   /** An `obj_destroyed` event; false for an object that was not seen being born. */
   destroyed(id: number): boolean {
-    const row = this.classOfId.get(id);
+    const row = this.#classOfId.get(id);
     if (!row) return false;
-    this.classOfId.delete(id);
-    this.ended(row);
+    this.#classOfId.delete(id);
+    this.#ended(row);
     return true;
   }
 
-  private ended(row: ClassCount): void {
+  #ended(row: ClassCount): void {
     row.live--;
     row.died = (row.died ?? 0) + 1;
-    this.windowDied.set(row, (this.windowDied.get(row) ?? 0) + 1);
+    this.#windowDied.set(row, (this.#windowDied.get(row) ?? 0) + 1);
   }
 
   /** Ends a span of events: rates are those since the last call. */
   turn(now: number): void {
-    const seconds = this.windowBegan === null ? 0 : (now - this.windowBegan) / 1000;
-    this.windowBegan = now;
-    for (const row of this.rows.values()) {
-      row.bornRate = seconds > 0 ? (this.windowBorn.get(row) ?? 0) / seconds : null;
-      row.diedRate = seconds > 0 ? (this.windowDied.get(row) ?? 0) / seconds : null;
+    const seconds = this.#windowBegan === null ? 0 : (now - this.#windowBegan) / 1000;
+    this.#windowBegan = now;
+    for (const row of this.#rows.values()) {
+      row.bornRate = seconds > 0 ? (this.#windowBorn.get(row) ?? 0) / seconds : null;
+      row.diedRate = seconds > 0 ? (this.#windowDied.get(row) ?? 0) / seconds : null;
     }
-    this.windowBorn.clear();
-    this.windowDied.clear();
-    this.prune();
+    this.#windowBorn.clear();
+    this.#windowDied.clear();
+    this.#prune();
   }
 
   clear(): void {
     this.since = null;
-    this.rows.clear();
-    this.classOfId.clear();
-    this.windowBorn.clear();
-    this.windowDied.clear();
-    this.windowBegan = null;
+    this.#rows.clear();
+    this.#classOfId.clear();
+    this.#windowBorn.clear();
+    this.#windowDied.clear();
+    this.#windowBegan = null;
     this.unfollowed = 0;
   }
 
   /** The classes whose name contains the text, in order; what is not known comes last. */
   list(filter: string, order: ClassCountOrder, ascending: boolean): ClassCount[] {
     const wanted = filter.toLowerCase();
-    const found = [...this.rows.values()].filter((row) => row.name.toLowerCase().includes(wanted));
+    const found = [...this.#rows.values()].filter((row) => row.name.toLowerCase().includes(wanted));
     const sign = ascending ? 1 : -1;
     if (order === "name") return found.sort((a, b) => sign * (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
     const key = (row: ClassCount): number | null => (order === "growth" ? growthOf(row) : row[order]);

@@ -25,31 +25,31 @@ export interface Buckets {
 }
 
 class Ring {
-  private readonly bucket: Float64Array;
-  private readonly count: Float64Array;
-  private readonly sum: Float64Array;
-  private readonly max: Float64Array;
+  readonly #bucket: Float64Array;
+  readonly #count: Float64Array;
+  readonly #sum: Float64Array;
+  readonly #max: Float64Array;
 
   constructor(readonly level: Level) {
     const { capacity } = level;
-    this.bucket = new Float64Array(capacity).fill(-1);
-    this.count = new Float64Array(capacity);
-    this.sum = new Float64Array(capacity);
-    this.max = new Float64Array(capacity);
+    this.#bucket = new Float64Array(capacity).fill(-1);
+    this.#count = new Float64Array(capacity);
+    this.#sum = new Float64Array(capacity);
+    this.#max = new Float64Array(capacity);
   }
 
   add(time: number, value: number): void {
     const bucket = Math.floor(time / this.level.widthMs);
     const slot = bucket % this.level.capacity;
-    if (this.bucket[slot]! > bucket) return; // older than all that is kept
-    if (this.bucket[slot] !== bucket) {
-      this.bucket[slot] = bucket;
-      this.count[slot] = this.sum[slot] = 0;
-      this.max[slot] = value;
+    if (this.#bucket[slot]! > bucket) return; // older than all that is kept
+    if (this.#bucket[slot] !== bucket) {
+      this.#bucket[slot] = bucket;
+      this.#count[slot] = this.#sum[slot] = 0;
+      this.#max[slot] = value;
     }
-    this.count[slot]!++;
-    this.sum[slot]! += value;
-    if (value > this.max[slot]!) this.max[slot] = value;
+    this.#count[slot]!++;
+    this.#sum[slot]! += value;
+    if (value > this.#max[slot]!) this.#max[slot] = value;
   }
 
   read(from: number, to: number): Buckets {
@@ -62,11 +62,11 @@ class Ring {
     const sum: number[] = [];
     for (let bucket = first; bucket <= last; bucket++) {
       const slot = bucket % capacity;
-      if (this.bucket[slot] !== bucket) continue;
+      if (this.#bucket[slot] !== bucket) continue;
       times.push(bucket * widthMs);
-      mean.push(this.sum[slot]! / this.count[slot]!);
-      max.push(this.max[slot]!);
-      sum.push(this.sum[slot]!);
+      mean.push(this.#sum[slot]! / this.#count[slot]!);
+      max.push(this.#max[slot]!);
+      sum.push(this.#sum[slot]!);
     }
     return { widthMs, times, mean, max, sum };
   }
@@ -74,7 +74,7 @@ class Ring {
 
 /** One figure over time. */
 export class Series {
-  private readonly rings = LEVELS.map((level) => new Ring(level));
+  readonly #rings = LEVELS.map((level) => new Ring(level));
   /** The last value; null before the first. */
   last: number | null = null;
 
@@ -82,7 +82,7 @@ export class Series {
   add(time: number, value: number): void {
     if (!Number.isFinite(time) || !Number.isFinite(value) || time < 0) return;
     this.last = value;
-    for (const ring of this.rings) ring.add(time, value);
+    for (const ring of this.#rings) ring.add(time, value);
   }
 
   /** Spreads an amount evenly over a span, so that what was counted in two seconds is no peak of one. */
@@ -94,7 +94,7 @@ export class Series {
 
   /** The buckets of a span in the finest resolution that reaches back to its beginning. */
   read(from: number, to: number): Buckets {
-    const ring = this.rings.find(({ level }) => to - from <= level.widthMs * level.capacity) ?? this.rings.at(-1)!;
+    const ring = this.#rings.find(({ level }) => to - from <= level.widthMs * level.capacity) ?? this.#rings.at(-1)!;
     return ring.read(from, to);
   }
 }
