@@ -1,5 +1,6 @@
+import { browserWorld } from "./connection/connection.ts";
 import { Door } from "./connection/door.ts";
-import { browserWorld, Link } from "./connection/link.ts";
+import { Link } from "./connection/link.ts";
 import { panels } from "./panels/index.ts";
 import type { Panel, PanelModule } from "./panels/panel.ts";
 

@@ -28,20 +28,20 @@ function clearAddress(): boolean {
 
 clearAddress();
 // An address with a token that is put into this page's own bar loads nothing anew.
-window.addEventListener("hashchange", () => clearAddress() && app.link.connect());
+window.addEventListener("hashchange", () => clearAddress() && app.link.connection.connect());
 followAddress();
 
 const host = document.getElementById("app");
 if (host) render(<Root app={app} />, host);
 
 function begin(): void {
-  app.link.connect(serverIn(location.href));
+  app.link.connection.connect(serverIn(location.href));
   // One server is found without its name.
   effect(() => {
-    const server = app.link.servers.value.length > 1 ? app.link.server.value : null;
+    const server = app.link.connection.servers.value.length > 1 ? app.link.connection.server.value : null;
     if (app.link.open) history.replaceState(null, "", addressWith(location.href, server));
   });
-  followPresence(app.link, window, document);
+  followPresence(app.link.connection, window, document);
 }
 
 // A browser that guesses an address loads it beforehand: such a page is no client until it is shown.

@@ -1,4 +1,5 @@
-import { Disconnected, type Link } from "./link.ts";
+import { Disconnected } from "./commandqueue.ts";
+import type { Link } from "./link.ts";
 
 /** A command asked for again and again, one at a time, while the page is connected. */
 export interface Poll {
@@ -19,7 +20,7 @@ export function poll(
   let timer: number | undefined;
   const run = async () => {
     if (stopped) return;
-    if (link.state.peek().kind === "open") {
+    if (link.connection.state.peek().kind === "open") {
       try {
         await turn();
       } catch (error) {

@@ -1,5 +1,4 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Link } from "./link.ts";
 import { followPresence, UNSEEN_MS } from "./presence.ts";
 
 /** A page at the test's hand. */
@@ -17,8 +16,8 @@ let window: EventTarget & { setTimeout: unknown; clearTimeout: unknown };
 let calls: string[];
 
 const follow = () => {
-  const link = { rest: () => calls.push("rest"), wake: () => calls.push("wake") };
-  followPresence(link as unknown as Link, window as unknown as Window, page as unknown as Document);
+  const connection = { rest: () => void calls.push("rest"), wake: () => void calls.push("wake") };
+  followPresence(connection, window as unknown as Window, page as unknown as Document);
   calls.length = 0;
 };
 

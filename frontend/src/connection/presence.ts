@@ -1,6 +1,6 @@
 /** A page that nobody sees is no client: it would keep sampling on for ever. */
 
-import type { Link } from "./link.ts";
+import type { Connection } from "./connection.ts";
 
 /** A page in a hidden tab gathers for so long; whoever wants more records it (docs/dashboard.rst). */
 export const UNSEEN_MS = 15 * 60_000;
@@ -9,15 +9,19 @@ type Window = Pick<globalThis.Window, "addEventListener" | "setTimeout" | "clear
 type Document = Pick<globalThis.Document, "addEventListener" | "visibilityState">;
 
 /**
- * Has the link rest while its page is kept for the way back (browsers keep the socket of such a page open), is frozen,
+ * Has the connection rest while its page is kept for the way back (browsers keep the socket of such a page open), is frozen,
  * or has been hidden for UNSEEN_MS; and wakes it as soon as the page is seen again.
  */
-export function followPresence(link: Link, window: Window, document: Document): void {
+export function followPresence(
+  connection: Pick<Connection, "rest" | "wake">,
+  window: Window,
+  document: Document,
+): void {
   let timer: number | undefined;
-  const rest = () => link.rest();
+  const rest = () => connection.rest();
   const look = () => {
     window.clearTimeout(timer);
-    if (document.visibilityState === "visible") link.wake();
+    if (document.visibilityState === "visible") connection.wake();
     else timer = window.setTimeout(rest, UNSEEN_MS);
   };
   window.addEventListener("pagehide", rest);

@@ -4,7 +4,7 @@ import { Decoder } from "@msgpack/msgpack";
 export type Packed = { readonly [key: string | number]: unknown };
 
 /** One event: `{0: type, 1: timestamp, 2: payload, ...}` (see Field). */
-export type Event = Packed;
+export type RbkitEvent = Packed;
 
 // A map with the key "__proto__" is refused by the decoder itself.
 const decoder = new Decoder({ useBigInt64: false });

@@ -1,10 +1,10 @@
-import { decode, type Event, isMap, number, type Packed } from "./codec.ts";
+import { decode, isMap, number, type Packed, type RbkitEvent } from "./codec.ts";
 import { EventType, Field } from "./constants.ts";
 
 /** What one WebSocket message means. */
 export type Incoming =
   | { kind: "answer"; bytes: Uint8Array }
-  | { kind: "publication"; counter: number | null; events: readonly Event[]; bytes: Uint8Array }
+  | { kind: "publication"; counter: number | null; events: readonly RbkitEvent[]; bytes: Uint8Array }
   | { kind: "clients"; count: number }
   | { kind: "dropped"; count: number }
   | { kind: "unknown"; why: string };

@@ -22,7 +22,7 @@ export function Gate({ link, door }: { link: Link; door: Door }) {
     busy.value = true;
     problem.value = "";
     try {
-      if (await door.enter([token.value.trim()])) link.connect();
+      if (await door.enter([token.value.trim()])) link.connection.connect();
     } catch (error) {
       problem.value = (error as Error).message;
     } finally {
@@ -108,7 +108,7 @@ function Refused({ link, title, why, children }: Refusal & { title: string; chil
         <p class="notice bad">{clean(why)}</p>
         <p class="soft">{children}</p>
         <div>
-          <button class="button primary" type="button" onClick={() => link.connect()}>
+          <button class="button primary" type="button" onClick={() => link.connection.connect()}>
             Try again
           </button>
         </div>

@@ -53,7 +53,7 @@ export function Shell({ app }: { app: App }) {
 
 /** Why there is no connection, in words; or that it is to another worker now. */
 function Troubles({ link }: { link: Link }) {
-  const state = link.state.value;
+  const state = link.connection.state.value;
   if (state.kind === "waiting") {
     return (
       <p class="notice bad" role="alert">
@@ -73,19 +73,19 @@ function Troubles({ link }: { link: Link }) {
     return (
       <p class="notice" role="status">
         Nobody saw this page, so it let go of the process; what you see is what was last known.
-        <button class="button small" type="button" onClick={() => link.wake()}>
+        <button class="button small" type="button" onClick={() => link.connection.wake()}>
           Go on
         </button>
       </p>
     );
   }
   if (state.kind !== "open") return null;
-  const absence = link.absence.value;
+  const absence = link.connection.absence.value;
   return (
     <>
       <Replaced link={link} />
       {absence && (
-        <Note about={link.absence} read={null}>
+        <Note about={link.connection.absence} read={null}>
           {`Nobody saw this page from ${clock(absence.from)} to ${clock(absence.to)}: it was not connected then, and figures of that time may be missing.`}
         </Note>
       )}
@@ -97,16 +97,18 @@ const OTHERS_SHOWN = 4;
 
 /** That the worker has ended, which one this is, and which others there are. */
 function Replaced({ link }: { link: Link }) {
-  const former = link.replaced.value;
+  const former = link.connection.replaced.value;
   if (former === null) return null;
   const pid = link.handshake.value?.pid;
-  const others = link.servers.value.filter((server) => server.alive && server.pid !== pid).slice(0, OTHERS_SHOWN);
+  const others = link.connection.servers.value
+    .filter((server) => server.alive && server.pid !== pid)
+    .slice(0, OTHERS_SHOWN);
   return (
     <Note
-      about={link.replaced}
+      about={link.connection.replaced}
       read={null}
       more={others.map((server) => (
-        <button class="button small" type="button" key={server.id} onClick={() => link.connect(server.id)}>
+        <button class="button small" type="button" key={server.id} onClick={() => link.connection.connect(server.id)}>
           Watch {describe(server)}
         </button>
       ))}

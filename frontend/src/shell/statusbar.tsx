@@ -1,7 +1,8 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
+import type { ConnectionState } from "../connection/connection.ts";
 import type { Server } from "../connection/http.ts";
-import type { Link, LinkState } from "../connection/link.ts";
+import type { Link } from "../connection/link.ts";
 import { theme, toggleTheme } from "../theme.ts";
 import { brief, bytes, clean, count, counted } from "../ui/format.ts";
 
@@ -10,14 +11,14 @@ const SERVERS_PERIOD_MS = 5000;
 /** What is watched, how the connection is, and which worker. */
 export function Top({ link }: { link: Link }) {
   useEffect(() => {
-    const timer = window.setInterval(() => link.open && void link.refreshServers(), SERVERS_PERIOD_MS);
+    const timer = window.setInterval(() => link.open && void link.connection.refreshServers(), SERVERS_PERIOD_MS);
     return () => window.clearInterval(timer);
   }, [link]);
   const handshake = link.handshake.value;
   return (
     <header class="top">
       <div class="who">
-        <strong>{clean(handshake?.processName || link.application.value || "rbkit")}</strong>
+        <strong>{clean(handshake?.processName || link.connection.application.value || "rbkit")}</strong>
         <span>
           {handshake?.pid ? `pid ${handshake.pid}` : "no process yet"}
           {handshake?.directory ? ` · ${clean(handshake.directory)}` : ""}
@@ -40,17 +41,17 @@ export function Top({ link }: { link: Link }) {
 }
 
 function Workers({ link }: { link: Link }) {
-  const servers = link.servers.value;
+  const servers = link.connection.servers.value;
   if (servers.length < 2) return null;
   return (
     <label class="labelled">
       Worker
       <select
         class="field"
-        value={link.server.value ?? ""}
-        onChange={(event) => link.connect(event.currentTarget.value || null)}
+        value={link.connection.server.value ?? ""}
+        onChange={(event) => link.connection.connect(event.currentTarget.value || null)}
       >
-        {link.server.value === null && <option value="">any</option>}
+        {link.connection.server.value === null && <option value="">any</option>}
         {servers.map((server) => (
           <option key={server.id} value={server.id}>
             {describe(server)}
@@ -89,7 +90,7 @@ function Losses({ link }: { link: Link }) {
 }
 
 function Status({ link }: { link: Link }) {
-  const state = link.state.value;
+  const state = link.connection.state.value;
   return (
     <>
       <span class={`pill ${tone(state)}`} role="status">
@@ -97,7 +98,7 @@ function Status({ link }: { link: Link }) {
         {state.kind === "waiting" && <Countdown until={state.retryAt} />}
       </span>
       {state.kind === "waiting" && (
-        <button class="button small" type="button" onClick={() => link.connect()}>
+        <button class="button small" type="button" onClick={() => link.connection.connect()}>
           Now
         </button>
       )}
@@ -105,17 +106,17 @@ function Status({ link }: { link: Link }) {
   );
 }
 
-function tone({ kind }: LinkState): string {
+function tone({ kind }: ConnectionState): string {
   return kind === "open" ? "good" : kind === "connecting" || kind === "resting" ? "warn" : "bad";
 }
 
-const WORDS: { readonly [kind in LinkState["kind"]]?: string } = {
+const WORDS: { readonly [kind in ConnectionState["kind"]]?: string } = {
   open: "Live",
   connecting: "Connecting",
   resting: "Paused",
 };
 
-function words({ kind }: LinkState): string {
+function words({ kind }: ConnectionState): string {
   return WORDS[kind] ?? "Disconnected";
 }
 

@@ -2,7 +2,7 @@ import { batch, computed, type ReadonlySignal, type Signal, signal } from "@prea
 import type { Link } from "../../connection/link.ts";
 import { poll } from "../../connection/poll.ts";
 import { waitsOf } from "../../connection/waitsampling.ts";
-import type { Event } from "../../protocol/codec.ts";
+import type { RbkitEvent } from "../../protocol/codec.ts";
 import type { Handshake } from "../../protocol/handshake.ts";
 import { counted, duration } from "../../ui/format.ts";
 import { type ProfileAnswer, RawSamples, readProfile, type Watching } from "./model/decode.ts";
@@ -214,7 +214,7 @@ export class CpuStore {
     if (!both) this.clock.value = clock === "wall" ? "wall" : "cpu";
   }
 
-  #take(events: readonly Event[]): void {
+  #take(events: readonly RbkitEvent[]): void {
     if (!this.#raw) return;
     this.#raw.take(events);
   }

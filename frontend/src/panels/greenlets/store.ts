@@ -1,7 +1,8 @@
 /** What runs and waits in the process, asked for while somebody looks; and what blocks its event loop. */
 
 import { batch, type Signal, signal } from "@preact/signals";
-import { CommandError, type Link } from "../../connection/link.ts";
+import { CommandError } from "../../connection/commandqueue.ts";
+import type { Link } from "../../connection/link.ts";
 import { type Poll, poll } from "../../connection/poll.ts";
 import { type WaitWish, waitsOf } from "../../connection/waitsampling.ts";
 import { text } from "../../protocol/codec.ts";

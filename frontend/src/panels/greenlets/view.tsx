@@ -28,7 +28,7 @@ export function GreenletsView({ store }: { store: TaskStore }) {
   useEffect(() => store.watch(), [store]);
   const knowsStacks = store.link.has("stacks");
   const knowsBlocked = store.link.has("blocked");
-  const open = store.link.state.value.kind === "open";
+  const open = store.link.open;
   return (
     <div class="panel greenlets">
       <div class="title">

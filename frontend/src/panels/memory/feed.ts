@@ -1,7 +1,8 @@
 /** Fills the memory store from the connected server, by whichever means that server has. */
 
 import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
-import { CommandError, type Link } from "../../connection/link.ts";
+import { CommandError } from "../../connection/commandqueue.ts";
+import type { Link } from "../../connection/link.ts";
 import { poll } from "../../connection/poll.ts";
 import { isMap } from "../../protocol/codec.ts";
 import { readMemory, readTracing, type Tracing } from "./model/decode.ts";

@@ -1,7 +1,7 @@
 /** The memory of the process over time: what the panel shows, fed by `memory_profile` or by published events. */
 
 import { type Signal, signal } from "@preact/signals";
-import { type Event, isMap, number, text } from "../../protocol/codec.ts";
+import { isMap, number, type RbkitEvent, text } from "../../protocol/codec.ts";
 import { EventType, Field } from "../../protocol/constants.ts";
 import { ClassCounts } from "./model/classcounts.ts";
 import { type MemoryAnswer, readStats, type Site } from "./model/decode.ts";
@@ -106,13 +106,13 @@ export class MemoryStore {
    * @param objects whether classes and pauses come from events: not where `memory_profile` tells them. Births and
    *   deaths do even there, as long as it does not know them.
    */
-  events(events: readonly Event[], objects: boolean): void {
+  events(events: readonly RbkitEvent[], objects: boolean): void {
     let changed = false;
     for (const event of events) changed = this.#event(event, objects) || changed;
     if (changed) this.version.value++;
   }
 
-  #event(event: Event, objects: boolean): boolean {
+  #event(event: RbkitEvent, objects: boolean): boolean {
     const kind = event[Field.type];
     const time = number(event[Field.timestamp]) ?? 0;
     const payload = event[Field.payload];

@@ -6,7 +6,7 @@ const SHOWN = 6;
 /** The workers of the application with what each holds and does. */
 export function WorkersCard({ link }: { link: Link }) {
   const own = link.handshake.value?.facts.get("server_id");
-  const servers = link.servers.value;
+  const servers = link.connection.servers.value;
   if (!servers.length) {
     return <p class="soft">{link.handshake.value ? `pid ${link.handshake.value.pid ?? "?"}` : "–"}</p>;
   }

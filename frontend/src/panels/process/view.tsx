@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
+import { Disconnected } from "../../connection/commandqueue.ts";
 import type { Link } from "../../connection/link.ts";
-import { Disconnected } from "../../connection/link.ts";
 import { costOf, lingering } from "../../ui/costwords.ts";
 import { bytes, clean, count, counted, duration } from "../../ui/format.ts";
 
@@ -259,7 +259,7 @@ function Actions({ link, problem }: { link: Link; problem: Problem }) {
 }
 
 function Workers({ link }: { link: Link }) {
-  const servers = link.servers.value;
+  const servers = link.connection.servers.value;
   if (servers.length === 0) return null;
   const own = link.handshake.value?.facts.get("server_id");
   return (
@@ -301,7 +301,7 @@ function Workers({ link }: { link: Link }) {
                   {server.id === own ? (
                     <span class="soft">watched now</span>
                   ) : (
-                    <button class="button small" type="button" onClick={() => link.connect(server.id)}>
+                    <button class="button small" type="button" onClick={() => link.connection.connect(server.id)}>
                       Watch
                     </button>
                   )}

@@ -1,10 +1,12 @@
 import { encode } from "@msgpack/msgpack";
 import { describe, expect, it } from "vitest";
-import { Disconnected, type EventListener, type Link } from "../../connection/link.ts";
+import { Disconnected } from "../../connection/commandqueue.ts";
+import type { Link } from "../../connection/link.ts";
+import type { PublicationListener } from "../../connection/publications.ts";
 import { objectsIn } from "../../heap/messages.ts";
 import { type Port, type RemoteHeaps, remoteHeaps } from "../../heap/remote.ts";
 import { HeapService } from "../../heap/service.ts";
-import { decode, type Event } from "../../protocol/codec.ts";
+import { decode, type RbkitEvent } from "../../protocol/codec.ts";
 import { readHandshake } from "../../protocol/handshake.ts";
 import { costOf, lingering } from "../../ui/costwords.ts";
 import { lossOf } from "./loss.ts";
@@ -40,12 +42,12 @@ const dump = (ids: number[], correlation: number, total: number) => ({
 
 /** A connection at the test's hand: what it answers, and what it publishes when asked for a snapshot. */
 function link(answers: { [command: string]: unknown }, published: object[] = []): Link {
-  let listener: EventListener | null = null;
+  let listener: PublicationListener | null = null;
   const answer = async (command: string): Promise<unknown> => {
     if (command === "objectspace_snapshot") {
       for (const message of published) {
         const bytes = encode(message);
-        listener?.((decode(bytes) as { 2: Event[] })[2], bytes);
+        listener?.((decode(bytes) as { 2: RbkitEvent[] })[2], bytes);
       }
       return "ok";
     }
@@ -61,7 +63,7 @@ function link(answers: { [command: string]: unknown }, published: object[] = [])
     command: answer,
     ask: answer,
     bytes: async (command: string) => encode(await answer(command)),
-    onEvents(heard: EventListener) {
+    onEvents(heard: PublicationListener) {
       listener = heard;
       return () => {
         listener = null;

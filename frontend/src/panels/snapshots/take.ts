@@ -1,9 +1,10 @@
 /** Takes a heap snapshot: pulls it in chunks where the server has that, else collects what is published. */
 
-import { CommandError, type Link } from "../../connection/link.ts";
+import { CommandError } from "../../connection/commandqueue.ts";
+import type { Link } from "../../connection/link.ts";
 import type { RemoteHeaps } from "../../heap/remote.ts";
 import type { Summary } from "../../heap/service.ts";
-import type { Event, Packed } from "../../protocol/codec.ts";
+import type { Packed, RbkitEvent } from "../../protocol/codec.ts";
 import { number, text } from "../../protocol/codec.ts";
 import { EventType, Field } from "../../protocol/constants.ts";
 
@@ -136,7 +137,7 @@ export class PublishedDump {
   #correlation: number | null = null;
 
   /** Whether the events belong to the dump: to the first seen. */
-  take(events: readonly Event[]): boolean {
+  take(events: readonly RbkitEvent[]): boolean {
     let ours = false;
     for (const event of events) {
       if (event[Field.type] !== EventType.objectSpaceDump) continue;

@@ -20,7 +20,7 @@ export function SnapshotsView({ store }: { store: SnapshotStore }) {
           <button
             class="button primary"
             type="button"
-            disabled={!!store.progress.value || store.link.state.value.kind !== "open"}
+            disabled={!!store.progress.value || !store.link.open}
             onClick={() => void store.take()}
           >
             Take a snapshot
