@@ -8,7 +8,7 @@
     ├── ServerStartError                     the embedded Rbkit server could not bind or start
     ├── NoRoom                               the process has too few descriptors or threads left for what was asked
     ├── NoSuchServer                         no Rbkit server of this application has the id that was asked for
-    ├── Rejected                             an upgrade request is refused in plain HTTP: status, headers, body
+    ├── Refused                              an upgrade request is refused in plain HTTP: status, headers, body
     ├── ProtocolError (ValueError)           a message is not of the Rbkit protocol
     └── ClientError                          what ``connect()`` and its ``Client`` raise
         ├── ConnectionRefused                the server answered the upgrade with another HTTP status
@@ -35,7 +35,7 @@ __all__ = [
     "NoSuchServer",
     "ProtocolError",
     "RbkitError",
-    "Rejected",
+    "Refused",
     "RuntimeDirectoryError",
     "ServerStartError",
 ]
@@ -114,7 +114,7 @@ class NoSuchServer(RbkitError):
         return f"no server {self.server_id!r} here; GET {self.mount}/servers lists them"
 
 
-class Rejected(RbkitError):
+class Refused(RbkitError):
     """An upgrade request is refused before the socket is taken over.
 
     Args:

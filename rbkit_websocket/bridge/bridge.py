@@ -74,7 +74,7 @@ class Bridge:
                 if (problem := commands.connect()) is None:
                     feed = Feed.join(self._pub_endpoint, self, self._keys, settings.max_server_message)
                     if not feed.wait_connected(settings.connect_timeout):
-                        problem = feed.problem or f"{NOT_RUNNING}: nothing publishes at {self._pub_endpoint}"
+                        problem = feed.refusal or f"{NOT_RUNNING}: nothing publishes at {self._pub_endpoint}"
                         session.close(1013, problem)
                 else:
                     session.close(1013, problem)

@@ -100,9 +100,9 @@ class CommandQueue:
                 self._worker = gevent.spawn(self._run)
                 return None
             remaining = deadline - time.monotonic()
-            if self._wire.problem is not None:
-                return f"the Rbkit server refused the link: {self._wire.problem}"
-            if self._wire.refused:
+            if self._wire.refusal is not None:
+                return f"the Rbkit server refused the link: {self._wire.refusal}"
+            if self._wire.unreachable:
                 return f"{NOT_RUNNING} at {self._endpoint}"
             if remaining <= 0:
                 # The endpoint last, since a close frame may cut it off.

@@ -104,9 +104,9 @@ class Feed:
         return False
 
     @property
-    def problem(self) -> str | None:
+    def refusal(self) -> str | None:
         """Why the publisher does not want us; None when it is only absent."""
-        return self._source.problem
+        return self._source.refusal
 
     def leave(self, listener: Listener) -> None:
         """Takes ``listener`` out; the last one's leaving closes the socket and joins the pump before this returns."""

@@ -32,13 +32,13 @@ class Status:
     Attributes:
         reachable: a ZeroMQ server is there, if only its transport: it may be busy with a snapshot, or stuck for good.
         answered: it has answered.
-        problem: why its side refused the link; None when it did not.
+        refusal: why its side refused the link; None when it did not.
         facts: the answer to ``status``; empty when none came in time, or from a server that does not know the command.
     """
 
     reachable: bool = False
     answered: bool = False
-    problem: str | None = None
+    refusal: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     def number(self, key: str) -> int | float | None:
@@ -68,9 +68,9 @@ class _Question:
         except (OSError, zmq.ZMQError) as error:  # out of descriptors, or no endpoint
             self._give_up(f"cannot be asked: {error.strerror}")
 
-    def _give_up(self, problem: str | None) -> None:
+    def _give_up(self, refusal: str | None) -> None:
         self.done = True
-        self.status.problem = problem
+        self.status.refusal = refusal
 
     @property
     def descriptors(self) -> Sequence[int]:
@@ -95,8 +95,8 @@ class _Question:
             wire.send(_COMMAND)
         answer = wire.receive() if self._asked else None
         if answer is None:
-            if wire.refused:
-                self._give_up(wire.problem)
+            if wire.unreachable:
+                self._give_up(wire.refusal)
             return
         self.done = self.status.answered = True
         try:

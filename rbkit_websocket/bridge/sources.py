@@ -27,7 +27,7 @@ class Source(Protocol):
     """Published messages of one server."""
 
     @property
-    def problem(self) -> str | None:
+    def refusal(self) -> str | None:
         """Why the server does not want us; None when it is only absent, or there."""
 
     @property
@@ -66,7 +66,7 @@ def publications(endpoint: str, keys: ClientKeys | None, most: int) -> Source:
 
 
 class _ZmqSource:
-    problem = None  # what a server refuses it refuses to commands first
+    refusal = None  # what a server refuses it refuses to commands first
     ended = False  # libzmq keeps trying
 
     def __init__(self, endpoint: str, keys: ClientKeys | None, most: int) -> None:
@@ -87,7 +87,7 @@ class _ZmqSource:
     def connected(self) -> bool | None:
         """Follows the first attempt only: later losses are told by each session's own command wire."""
         self._link.look()
-        if self._connected is None and (self._link.up or self._link.refused):
+        if self._connected is None and (self._link.up or self._link.unreachable):
             self._connected = self._link.up
         return self._connected
 
@@ -126,7 +126,7 @@ class _LocalSource:
         self._readiness = Readiness(self._connection.descriptor)
 
     @property
-    def problem(self) -> str | None:
+    def refusal(self) -> str | None:
         return self._connection.problem
 
     @property

@@ -24,9 +24,9 @@ class Wire(Protocol):
 
     Attributes:
         up: the server is there.
-        refused: an attempt to reach it has failed, and none has succeeded since.
+        unreachable: an attempt to reach it has failed, and none has succeeded since.
         final: no other attempt will be made.
-        problem: why the server does not want us; None when it is only absent.
+        refusal: why the server does not want us; None when it is only absent.
         losses: how often the server has been lost. One that came back between two looks is up, but knows nothing of
             what the one before it was asked.
         undecided: the server has been lost, and a look will soon tell if that is for good.
@@ -35,11 +35,11 @@ class Wire(Protocol):
     @property
     def up(self) -> bool: ...
     @property
-    def refused(self) -> bool: ...
+    def unreachable(self) -> bool: ...
     @property
     def final(self) -> bool: ...
     @property
-    def problem(self) -> str | None: ...
+    def refusal(self) -> str | None: ...
     @property
     def losses(self) -> int: ...
     @property
@@ -125,12 +125,12 @@ class _ZmqWire:
         return self._link.up
 
     @property
-    def refused(self) -> bool:
-        return self._link.refused
+    def unreachable(self) -> bool:
+        return self._link.unreachable
 
     @property
-    def problem(self) -> str | None:
-        return self._link.problem
+    def refusal(self) -> str | None:
+        return self._link.refusal
 
     @property
     def losses(self) -> int:
@@ -187,11 +187,11 @@ class _LocalWire:
         return self._connection.up
 
     @property
-    def refused(self) -> bool:
+    def unreachable(self) -> bool:
         return self._connection.over
 
     @property
-    def problem(self) -> str | None:
+    def refusal(self) -> str | None:
         return self._connection.problem
 
     @property

@@ -75,8 +75,8 @@ class Link:
     Attributes:
         monitor: the socket whose readiness means news.
         up: the ZMTP handshake with the peer is done, so it really is a ZeroMQ server.
-        refused: an attempt has failed, and none has succeeded since.
-        problem: why the ZMTP handshake failed, if the last one did; None otherwise.
+        unreachable: an attempt has failed, and none has succeeded since.
+        refusal: why the ZMTP handshake failed, if the last one did; None otherwise.
         losses: how often the peer has been lost. One that came back between two looks is up, but knows nothing of what
             the one before it was asked.
     """
@@ -104,8 +104,8 @@ class Link:
         self._lost: float | None = None
         self.monitor: zmq.Socket[bytes] = socket.get_monitor_socket(self._EVENTS)
         self.up = False
-        self.refused = False
-        self.problem: str | None = None
+        self.unreachable = False
+        self.refusal: str | None = None
         self.losses = 0
 
     @property
@@ -140,13 +140,13 @@ class Link:
         self.up = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
         told = event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH)
         if self.up or told or event == zmq.EVENT_CLOSED:  # the last: nobody listens there
-            self._hung_up, self.problem = 0, None
+            self._hung_up, self.refusal = 0, None
         elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
             self._hung_up += self._remote
         # A server that ends hangs up as well: the next attempt, a moment later, shows what it was.
-        self.refused = not self.up and self._hung_up != 1
+        self.unreachable = not self.up and self._hung_up != 1
         if self._remote and (told or self._hung_up > 1):
-            self.problem = self._explain(event)
+            self.refusal = self._explain(event)
 
     def _explain(self, event: int) -> str:
         # Short enough for a close frame: 123 bytes (RFC 6455 section 5.5).

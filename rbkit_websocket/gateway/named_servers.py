@@ -105,7 +105,7 @@ def _problem(status: Status) -> str | None:
         return None
     if status.reachable:
         return f"does not answer within {_PATIENCE:g} s: it is busy, with a snapshot say, or stuck"
-    return status.problem or "not reachable"
+    return status.refusal or "not reachable"
 
 
 def _endpoints(server: NamedServer) -> Endpoints:

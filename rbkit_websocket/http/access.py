@@ -102,11 +102,11 @@ class Access:
     def _announce(self, token: str, path: Path, environ: dict[str, Any]) -> None:
         # Late, as it imports gevent.
         import_gevent()
-        from ..takeover.registry import obstacle
+        from ..takeover.registry import refusal
 
         # Behind #, the token reaches no proxy's and no server's log when the address is opened.
         address = f"{application_url(environ)}{self._settings.mount}/#token={quote(token, safe='')}"
-        problem = obstacle(environ) if environ else None
+        problem = refusal(environ) if environ else None
         lines = [f"watch this application at {address}"]
         if problem is not None:
             # The address all the same: it is not printed again, and another server may get the same token.

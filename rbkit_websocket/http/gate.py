@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from ..errors import Rejected
+from ..errors import Refused
 from ..fleet.records import application_key
 from ..options.values import Authorize
 from ..websocket.handshake import query
@@ -52,12 +52,12 @@ class Gate:
         """Lets a request pass or refuses it.
 
         Raises:
-            Rejected: 403 for a foreign origin, 401 for a missing or wrong token, 403 where ``authorize`` says no
+            Refused: 403 for a foreign origin, 401 for a missing or wrong token, 403 where ``authorize`` says no
                 (or fails: a door that cannot be checked stays shut).
         """
         self._check_origin(environ)
         if self._token is not None and not self._has_token(environ):
-            raise Rejected(
+            raise Refused(
                 "401 Unauthorized",
                 "the token is missing or wrong. Send it as ?token=..., or as Authorization: Bearer ...; the server "
                 "printed it when it started first and keeps it in its runtime directory",
@@ -70,7 +70,7 @@ class Gate:
                 log.exception("rbkit: authorize() failed, the request is refused")
                 allowed = False
             if not allowed:
-                raise Rejected("403 Forbidden", "the application's authorize() refused this request")
+                raise Refused("403 Forbidden", "the application's authorize() refused this request")
 
     def is_token(self, candidate: str) -> bool:
         """Whether ``candidate`` is the token, compared in constant time."""
@@ -83,7 +83,7 @@ class Gate:
         if origin is None or "*" in self._origins or origin.strip().lower() in self._origins:
             return
         if not _same_host(origin.strip().lower(), environ.get("HTTP_HOST", "").strip().lower()):
-            raise Rejected(
+            raise Refused(
                 "403 Forbidden",
                 f"a page of {origin!r} may not connect here; if it should, add that to allowed_origins. Behind a "
                 "proxy, see that it passes the Host header on",

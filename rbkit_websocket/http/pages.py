@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from ..errors import Rejected, RuntimeDirectoryError, ServerStartError
+from ..errors import Refused, RuntimeDirectoryError, ServerStartError
 from ..system.loaded import import_gevent
 from .dashboard import bundle, page
 from .redaction import redact
@@ -37,15 +37,15 @@ def _respond(environ: dict[str, Any], start_response: StartResponse, runtime: Ru
     try:
         allowed, handler = _PAGES.get(path) or _FILE
         if method not in allowed:
-            raise Rejected("405 Method Not Allowed", f"use {allowed[0]} here", (("Allow", ", ".join(allowed)),))
+            raise Refused("405 Method Not Allowed", f"use {allowed[0]} here", (("Allow", ", ".join(allowed)),))
         return handler(environ, start_response, runtime)
-    except Rejected as refusal:
+    except Refused as refusal:
         return refuse(environ, start_response, refusal)
     except (ServerStartError, RuntimeDirectoryError) as error:
-        return refuse(environ, start_response, Rejected("503 Service Unavailable", str(error)))
+        return refuse(environ, start_response, Refused("503 Service Unavailable", str(error)))
     except OSError as error:
         words = f"this cannot be answered now: {error.strerror} in the process"
-        return refuse(environ, start_response, Rejected("503 Service Unavailable", words))
+        return refuse(environ, start_response, Refused("503 Service Unavailable", words))
 
 
 def _redirect(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
@@ -60,12 +60,12 @@ def _servers(environ: dict[str, Any], start_response: StartResponse, runtime: Ru
     runtime.access.gate(environ).check(environ)
     # Late, as it imports gevent; a browser is not told why its WebSocket was refused.
     import_gevent()
-    from ..takeover.registry import obstacle
+    from ..takeover.registry import refusal
 
     answer = {
         "application": runtime.settings.title,
         "servers": runtime.servers.listing(),
-        "obstacle": obstacle(environ),
+        "obstacle": refusal(environ),
     }
     return as_json(environ, start_response, answer)
 
@@ -81,7 +81,7 @@ def _login(environ: dict[str, Any], start_response: StartResponse, runtime: Runt
     except ValueError:
         length = -1
     if not 0 <= length <= _MAX_BODY:
-        raise Rejected("413 Content Too Large", "send token=... as a form, nothing else")
+        raise Refused("413 Content Too Large", "send token=... as a form, nothing else")
     form = parse_qs(environ["wsgi.input"].read(length).decode("utf-8", "replace"), max_num_fields=None)
     token = form.get("token", [""])[-1]
     # The same judgement as for a WebSocket, with the token where a program would put it.

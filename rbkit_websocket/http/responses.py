@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from ..errors import Rejected
+from ..errors import Refused
 
 __all__ = ["StartResponse", "as_json", "refuse", "respond", "send"]
 
@@ -54,7 +54,7 @@ def respond(
 def refuse(
     environ: Mapping[str, Any],
     start_response: StartResponse,
-    refusal: Rejected,
+    refusal: Refused,
     headers: Iterable[tuple[str, str]] = (),
 ) -> list[bytes]:
     """The answer to a request that is refused; its body says what to do."""

@@ -111,7 +111,7 @@ class EmbeddedServers:
                 "rss": status.number("rss"),
                 "requests": status.number("requests"),
                 "sessions": status.number("sessions"),
-                "problem": None if status.answered else status.problem or f"does not answer within {_PATIENCE:g} s",
+                "problem": None if status.answered else status.refusal or f"does not answer within {_PATIENCE:g} s",
             }
             for record, status in zip(found, statuses, strict=True)
         ]

@@ -9,12 +9,12 @@ from typing import Any
 
 from ..bridge import Bridge
 from ..bridge.commands import NOT_RUNNING
-from ..errors import NoRoom, NoSuchServer, Rejected, RuntimeDirectoryError, ServerStartError
+from ..errors import NoRoom, NoSuchServer, Refused, RuntimeDirectoryError, ServerStartError
 from ..fleet import sessions
 from ..protocol import envelope
 from ..system import eventloop  # noqa: F401 - it is here once this is: import_gevent() reads no file any more
 from ..system.headroom import require_descriptors
-from ..takeover.registry import Takeover, claim, close_behind_answer, obstacle_to
+from ..takeover.registry import Takeover, claim, close_behind_answer, refusal_of
 from ..websocket.frames import HardenedWebSocket, encode_frame
 from ..websocket.handshake import accept_headers, query, validate
 from ..websocket.keeper import let_go, look_after
@@ -23,13 +23,13 @@ from .redaction import redact
 from .responses import StartResponse, refuse
 from .runtime import Runtime
 
-__all__ = ["Accepted", "Refused", "judge", "serve_upgrade"]
+__all__ = ["AcceptedUpgrade", "RefusedUpgrade", "judge", "serve_upgrade"]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Accepted:
+class AcceptedUpgrade:
     """An upgrade request that becomes a session; its place among the sessions is taken.
 
     Attributes:
@@ -48,16 +48,16 @@ class Accepted:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedUpgrade:
     """An upgrade request that becomes none.
 
     Attributes:
-        why: status and words.
+        refusal: status and words.
         takeover: of the connection, if it can be had: some servers have to have it ended under them.
         client: its address, for the log.
     """
 
-    why: Rejected
+    refusal: Refused
     takeover: Takeover | None
     client: str
 
@@ -89,9 +89,9 @@ def serve_upgrade(environ: dict[str, Any], start_response: StartResponse, runtim
     # First: uvicorn logs a request as soon as its answer begins.
     redact(environ, start_response)
     judged = judge(request, claim(environ), runtime)
-    if isinstance(judged, Refused):
-        log.info("rbkit: refused %s: %s", judged.client, judged.why)
-        body = refuse(environ, start_response, judged.why, close_behind_answer())
+    if isinstance(judged, RefusedUpgrade):
+        log.info("rbkit: refused %s: %s", judged.client, judged.refusal)
+        body = refuse(environ, start_response, judged.refusal, close_behind_answer())
         takeover = judged.takeover
         return _LastAnswer(body, takeover) if takeover is not None and takeover.reads_on else body
     try:
@@ -105,7 +105,7 @@ def serve_upgrade(environ: dict[str, Any], start_response: StartResponse, runtim
     return []
 
 
-def judge(request: dict[str, Any], takeover: Takeover | None, runtime: Runtime) -> Accepted | Refused:
+def judge(request: dict[str, Any], takeover: Takeover | None, runtime: Runtime) -> AcceptedUpgrade | RefusedUpgrade:
     """What becomes of an upgrade request.
 
     The order of judgement: malformed (405, 400, 426), origin and token (403, 401), a server whose sockets cannot be
@@ -122,18 +122,18 @@ def judge(request: dict[str, Any], takeover: Takeover | None, runtime: Runtime) 
         parameters = query(request)
         frames = parameters.get("frames", runtime.settings.frames)
         if frames not in ("binary", "text"):
-            raise Rejected("400 Bad Request", "frames is binary or text")
+            raise Refused("400 Bad Request", "frames is binary or text")
         try:
             runtime.access.gate(request).check(request)
         except RuntimeDirectoryError as error:
-            raise Rejected("503 Service Unavailable", f"the token cannot be checked: {error}") from error
-        obstacle = obstacle_to(takeover, request)
-        if takeover is None or obstacle is not None:
-            raise Rejected("501 Not Implemented", obstacle or "")
+            raise Refused("503 Service Unavailable", f"the token cannot be checked: {error}") from error
+        reason = refusal_of(takeover, request)
+        if takeover is None or reason is not None:
+            raise Refused("501 Not Implemented", reason or "")
         _reserve(takeover, runtime.settings.max_sessions)
-    except Rejected as why:
-        return Refused(why, takeover, client)
-    return Accepted(takeover, frames == "text", parameters.get("server"), accept_headers(request), client)
+    except Refused as refusal:
+        return RefusedUpgrade(refusal, takeover, client)
+    return AcceptedUpgrade(takeover, frames == "text", parameters.get("server"), accept_headers(request), client)
 
 
 def _reserve(takeover: Takeover, most: int) -> None:
@@ -146,20 +146,20 @@ def _reserve(takeover: Takeover, most: int) -> None:
             "threads is the application's: start the server with more threads"
         )
     if not sessions.reserve(takeover, most):
-        raise Rejected("503 Service Unavailable", words, (("Retry-After", "5"),))
+        raise Refused("503 Service Unavailable", words, (("Retry-After", "5"),))
     try:
         require_descriptors(takeover.descriptors)
         takeover.make_room()
     except NoRoom as error:
         sessions.release(takeover)
-        raise Rejected("503 Service Unavailable", str(error), (("Retry-After", "5"),)) from error
+        raise Refused("503 Service Unavailable", str(error), (("Retry-After", "5"),)) from error
 
 
 def _notice(count: int) -> bytes:
     return encode_frame(HardenedWebSocket.OPCODE_TEXT, envelope.dropped(count).encode())
 
 
-def _talk(accepted: Accepted, runtime: Runtime) -> None:
+def _talk(accepted: AcceptedUpgrade, runtime: Runtime) -> None:
     settings, takeover, client = runtime.settings, accepted.takeover, accepted.client
     session = Session(
         takeover.sock,

@@ -48,7 +48,7 @@ class Takeover(ABC):
     def claim(cls, environ: dict[str, Any]) -> Takeover | None:
         """An instance when this adapter knows the server behind ``environ``, else None. Touches nothing."""
 
-    def obstacle(self) -> str | None:
+    def refusal(self) -> str | None:
         """Why the connection cannot be taken although the server is known, and what to do; None when it can."""
         return None
 

@@ -45,10 +45,10 @@ class HttpServer(ThreadTakeover):
             return None
         return cls(serving.held) if hasattr(serving.held, "connection") else None
 
-    def obstacle(self) -> str | None:
+    def refusal(self) -> str | None:
         if not isinstance(getattr(self._handler, "server", None), socketserver.ThreadingMixIn):
             return _NO_THREADS
-        return super().obstacle()
+        return super().refusal()
 
     def _stopping(self) -> Callable[[], bool]:
         server = self._handler.server

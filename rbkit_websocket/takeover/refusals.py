@@ -16,7 +16,7 @@ from ..system.loaded import loaded
 from .base import gunicorn_worker
 from .serving import find_serving
 
-__all__ = ["hidden", "reason"]
+__all__ = ["refusal_by_middleware", "refusal_by_server"]
 
 _ASGI: Final = (
     "ASGI servers (uvicorn, hypercorn, also with a2wsgi) give a WSGI application messages and no socket: serve it with "
@@ -29,7 +29,7 @@ _KNOWN: Final = re.compile(r"gunicorn/|gevent/|Werkzeug/|WSGIServer/|Cheroot/")
 _OF_SERVERS: Final = ("_io", "cheroot.", "django.core.", "gevent.", "gunicorn.", "werkzeug.")
 
 
-def hidden(environ: dict[str, Any]) -> str | None:
+def refusal_by_middleware(environ: dict[str, Any]) -> str | None:
     """What a middleware does that hides the connection of a server whose connections can be had; None: nothing."""
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1.") or "asgi.scope" in environ:
         return None
@@ -53,7 +53,7 @@ def _is_sync() -> bool:
     return module is not None and isinstance(gunicorn_worker(), module.SyncWorker)
 
 
-def reason(environ: dict[str, Any]) -> str:
+def refusal_by_server(environ: dict[str, Any]) -> str:
     """What stands in the way of a session under the server behind ``environ``."""
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
         return "over HTTP/2 many streams share one connection: connect with HTTP/1.1"

@@ -16,11 +16,11 @@ from .gunicorn_pywsgi import GunicornPywsgi
 from .hangup import close_behind_answer
 from .http_server import HttpServer
 from .pywsgi import Pywsgi
-from .refusals import hidden, reason
+from .refusals import refusal_by_middleware, refusal_by_server
 from .uwsgi import Uwsgi
 from .websocket_handler import PywsgiWebSocketHandler, install
 
-__all__ = ["Takeover", "claim", "close_behind_answer", "install", "obstacle", "obstacle_to", "refusal"]
+__all__ = ["Takeover", "claim", "close_behind_answer", "install", "refusal", "refusal_of"]
 
 # Most specific first. Under monkey patching a server of threads has gevent's sockets too, and whatever has such a
 # socket below a buffered file would satisfy the plain adapter of pywsgi.
@@ -44,7 +44,7 @@ def claim(environ: dict[str, Any]) -> Takeover | None:
     return None
 
 
-def obstacle(environ: dict[str, Any]) -> str | None:
+def refusal(environ: dict[str, Any]) -> str | None:
     """What stands in the way of sessions under the web server of this request, which may be any; None: nothing known.
 
     Some requests do not show what an upgrade would find: over HTTP/2, where a WebSocket gets a connection of its own;
@@ -55,17 +55,17 @@ def obstacle(environ: dict[str, Any]) -> str | None:
         or "HTTP_TRANSFER_ENCODING" in environ
         or environ.get("wsgi.websocket") is not None
     )
-    return None if shows_nothing else obstacle_to(claim(environ), environ)
+    return None if shows_nothing else refusal_of(claim(environ), environ)
 
 
-def obstacle_to(takeover: Takeover | None, environ: dict[str, Any]) -> str | None:
+def refusal_of(takeover: Takeover | None, environ: dict[str, Any]) -> str | None:
     """What stands in the way of a session over what :func:`claim` gave for this request; None: nothing."""
-    return refusal(environ) if takeover is None else takeover.obstacle()
+    return _unclaimed(environ) if takeover is None else takeover.refusal()
 
 
-def refusal(environ: dict[str, Any]) -> str:
+def _unclaimed(environ: dict[str, Any]) -> str:
     """Why no adapter claims the request, and what to use, for the 501."""
-    if (why := hidden(environ)) is not None:
+    if (why := refusal_by_middleware(environ)) is not None:
         return why
     names = "; ".join(adapter.name for adapter in reversed(_ADAPTERS))
-    return f"{reason(environ)}. For this application: gunicorn -k gevent module:app. All that work: {names}"
+    return f"{refusal_by_server(environ)}. For this application: gunicorn -k gevent module:app. All that work: {names}"

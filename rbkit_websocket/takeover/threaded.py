@@ -50,7 +50,7 @@ class ThreadTakeover(BufferedTakeover):
         self._server_sock = sock
         self._hub: Hub | None = None
 
-    def obstacle(self) -> str | None:
+    def refusal(self) -> str | None:
         # gevent's own sockets may be TLS; of others only the plain kind is nothing but its descriptor.
         if not isinstance(self._server_sock, socket) and type(self._server_sock) is not _socket.socket:
             return _TLS

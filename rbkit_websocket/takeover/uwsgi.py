@@ -62,7 +62,7 @@ class Uwsgi(Takeover):
         uwsgi = sys.modules.get("uwsgi")
         return cls(uwsgi, environ) if uwsgi is not None and "uwsgi.version" in environ else None
 
-    def obstacle(self) -> str | None:
+    def refusal(self) -> str | None:
         if _text(self._uwsgi.loop) != "gevent" or get_hub_if_exists() is None:
             return _NO_GEVENT
         if self._router and "http-websockets" not in map(_text, self._uwsgi.opt):

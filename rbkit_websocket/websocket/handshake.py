@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from ..errors import Rejected
+from ..errors import Refused
 from ..protocol.constants import SUBPROTOCOL
 
 __all__ = ["accept_headers", "is_ours", "query", "validate"]
@@ -39,12 +39,12 @@ def validate(environ: Mapping[str, Any]) -> None:
     """Checks the client's opening handshake (RFC 6455 section 4.2.1).
 
     Raises:
-        Rejected: 405 with ``Allow`` for a method but GET, 400 for what is missing or wrong, 426 with
+        Refused: 405 with ``Allow`` for a method but GET, 400 for what is missing or wrong, 426 with
             ``Sec-WebSocket-Version`` for another version.
     """
     method = environ.get("REQUEST_METHOD", "")
     if method != "GET":
-        raise Rejected("405 Method Not Allowed", f"a WebSocket opens with GET, not {method}", (("Allow", "GET"),))
+        raise Refused("405 Method Not Allowed", f"a WebSocket opens with GET, not {method}", (("Allow", "GET"),))
     if environ.get("SERVER_PROTOCOL", "HTTP/1.1") == "HTTP/1.0":
         raise _bad("a WebSocket needs HTTP/1.1; behind nginx set proxy_http_version 1.1")
     if not environ.get("HTTP_HOST"):
@@ -58,15 +58,15 @@ def validate(environ: Mapping[str, Any]) -> None:
         raise _bad("Sec-WebSocket-Key has to be 16 bytes in base64")
     version = environ.get("HTTP_SEC_WEBSOCKET_VERSION", "")
     if version.strip() != _VERSION:
-        raise Rejected(
+        raise Refused(
             "426 Upgrade Required",
             f"this server speaks WebSocket version {_VERSION} (RFC 6455), not {version or 'an unnamed one'}",
             (("Sec-WebSocket-Version", _VERSION),),
         )
 
 
-def _bad(message: str) -> Rejected:
-    return Rejected("400 Bad Request", message)
+def _bad(message: str) -> Refused:
+    return Refused("400 Bad Request", message)
 
 
 def _is_key(value: str) -> bool:

@@ -11,7 +11,7 @@ from support.rawclient import RawClient, upgrade_request
 from support.servers import SELF_REFUSING, UNSUPPORTED, WebServer
 from support.waiting import wait_until
 
-from rbkit_websocket.takeover.registry import refusal
+from rbkit_websocket.takeover.registry import refusal_of
 
 from .conftest import target
 
@@ -55,7 +55,7 @@ def test_the_refusal_says_why_and_what_to_use(unsupported: WebServer, unsupporte
 
 
 def test_where_the_server_says_nothing_the_refusal_names_those_that_work() -> None:
-    text = refusal({"SERVER_PROTOCOL": "HTTP/1.1"})
+    text = refusal_of(None, {"SERVER_PROTOCOL": "HTTP/1.1"})
     assert text.startswith("this web server does not hand its sockets over to rbkit_websocket. ")
     for name in ("gunicorn -k gevent", "gevent_pywsgi", "GeventWebSocketWorker", "WSGIServer", "--threads 2"):
         assert name in text

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rbkit_websocket.errors import Rejected
+from rbkit_websocket.errors import Refused
 from rbkit_websocket.http.gate import Gate
 
 TOKEN = "open-sesame+&%="
@@ -21,7 +21,7 @@ def status(gate: Gate, **changes: str) -> int:
     """200, or the status with which a request is refused."""
     try:
         gate.check(environ(**changes))
-    except Rejected as refusal:
+    except Refused as refusal:
         return int(refusal.status[:3])
     return 200
 
@@ -71,7 +71,7 @@ def test_without_the_token_it_is_401(gate: Gate, changes: dict[str, str]) -> Non
 
 
 def test_a_refusal_says_how_to_do_better_and_not_what_the_token_is(gate: Gate) -> None:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(Refused) as caught:
         gate.check(environ())
     assert dict(caught.value.headers)["WWW-Authenticate"].startswith("Bearer")
     assert "?token=" in caught.value.message

@@ -82,7 +82,7 @@ def test_every_error_is_an_rbkit_error_and_drawn_in_the_docstring(name: str) -> 
     ("error", "text"),
     [
         (errors.RuntimeDirectoryError("/run/x", "is shut"), "rbkit runtime directory /run/x: is shut"),
-        (errors.Rejected("401 Unauthorized", "no token"), "401 Unauthorized: no token"),
+        (errors.Refused("401 Unauthorized", "no token"), "401 Unauthorized: no token"),
         (errors.ConnectionRefused(None, "nobody there"), "cannot connect: nobody there"),
         (errors.ConnectionRefused(401, "no token"), "the server refused the connection with HTTP 401: no token"),
         (errors.ConnectionClosed(1006, ""), "connection closed (1006)"),

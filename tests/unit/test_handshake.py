@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rbkit_websocket.errors import Rejected
+from rbkit_websocket.errors import Refused
 from rbkit_websocket.websocket.handshake import accept_headers, is_ours, query, validate
 
 GOOD = {
@@ -115,7 +115,7 @@ def test_good_requests(changes: dict[str, Any]) -> None:
     ids=str,
 )
 def test_malformed_requests(changes: dict[str, Any], status: int) -> None:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(Refused) as caught:
         validate(environ(**changes))
     refusal = caught.value
     assert int(refusal.status[:3]) == status
@@ -141,5 +141,5 @@ def test_query(text: str, expected: dict[str, str]) -> None:
 
 
 def test_a_flood_of_query_parameters_is_refused() -> None:
-    with pytest.raises(Rejected, match="400"):
+    with pytest.raises(Refused, match="400"):
         query(environ(QUERY_STRING="a=1&" * 1000))

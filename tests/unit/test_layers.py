@@ -146,6 +146,17 @@ def test_no_two_classes_have_one_name() -> None:
     assert {name: places for name, places in homes.items() if len(places) > 1} == {}
 
 
+def test_no_two_public_functions_have_one_name() -> None:
+    """But for a subcommand, a feature's commands and what a program begins with: they say what kind of file it is."""
+    homes: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    meant = {"command", "commands", "main"}
+    assert {name: places for name, places in homes.items() if len(places) > 1 and name not in meant} == {}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_has_one_job(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400, "what it does is more than one thing: divide it"

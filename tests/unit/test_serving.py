@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from rbkit_websocket.http.redaction import redact
-from rbkit_websocket.takeover.registry import claim, close_behind_answer, refusal
+from rbkit_websocket.takeover.registry import claim, close_behind_answer, refusal_of
 from rbkit_websocket.takeover.serving import HttpServerRequest, find_serving
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -73,8 +73,8 @@ def test_a_middleware_is_blamed_only_where_the_server_cannot_be_found() -> None:
         "HTTP_SEC_WEBSOCKET_KEY": KEY,
         "wsgi.input": object(),
     }
-    assert "puts builtins.object in the place of the server's wsgi.input" in refusal(environ)
-    found = Handler(lambda: refusal(environ), ("Sec-WebSocket-Key", KEY)).answer
+    assert "puts builtins.object in the place of the server's wsgi.input" in refusal_of(None, environ)
+    found = Handler(lambda: refusal_of(None, environ), ("Sec-WebSocket-Key", KEY)).answer
     assert found.startswith("this web server does not hand its sockets over")
 
 

@@ -315,7 +315,7 @@ def test_a_disk_that_fills_up_is_told(make: Any, monkeypatch: pytest.MonkeyPatch
     assert "No space" in facts["message"]
 
 
-# -- room
+# -- memory limits
 
 
 def meminfo(root: Path, available: int) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import gevent
 import pytest
 
-from rbkit_websocket.takeover.registry import refusal
+from rbkit_websocket.takeover.registry import refusal_of
 from rbkit_websocket.takeover.threaded import read_ahead
 from rbkit_websocket.websocket.hubs import call_in
 
 
 def test_over_http_2_the_refusal_says_so() -> None:
-    assert refusal({"SERVER_PROTOCOL": "HTTP/2"}).startswith("over HTTP/2 many streams share one connection")
+    assert refusal_of(None, {"SERVER_PROTOCOL": "HTTP/2"}).startswith("over HTTP/2 many streams share one connection")
 
 
 @pytest.mark.parametrize("reader", [io.BufferedReader, _pyio.BufferedReader])
