@@ -7,46 +7,16 @@ failure to build them fatal.
 
 import os
 import sys
+from glob import glob
 
 from setuptools import Extension, setup
 
 WANTED = os.environ.get("RBKIT_NATIVE", "").strip().lower()
-# Each source with the headers it includes from beside it.
+# Each extension's folder below rbkit_websocket/native, and what it takes from common/ beside it.
 SOURCES = {
-    "rbkit_websocket.native._native": [
-        "_native.c",
-        "_compat.h",
-        "_native_ask.h",
-        "_native_fold.h",
-        "_native_frames.h",
-        "_native_served.h",
-        "_native_store.h",
-        "_native_waits.h",
-        "_native_walk.h",
-        "_pack.h",
-    ],
-    "rbkit_websocket.native._heap": [
-        "_heap.c",
-        "_compat.h",
-        "_gc_lists.h",
-        "_heap_child.h",
-        "_heap_pack.h",
-        "_heap_places.h",
-        "_heap_roots.h",
-        "_heap_tables.h",
-        "_heap_types.h",
-        "_heap_walk.h",
-        "_pack.h",
-    ],
-    "rbkit_websocket.native._trace": [
-        "_trace.c",
-        "_compat.h",
-        "_gc_lists.h",
-        "_trace_table.h",
-        "_trace_census.h",
-        "_native_waits.h",
-        "_native_walk.h",
-    ],
+    "_native": ("sampler", "frames.c", "pack.c"),
+    "_heap": ("heap", "gc_lists.c", "pack.c"),
+    "_trace": ("trace", "frames.c", "gc_lists.c", "table.c"),
 }
 
 
@@ -58,15 +28,18 @@ def extensions():
         if WANTED == "require":
             sys.exit("RBKIT_NATIVE=require, but the extensions are for Linux and CPython only")
         return []
+    root = os.path.join("rbkit_websocket", "native")
+    options = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-pthread"]
     found = []
-    for name, (source, *headers) in SOURCES.items():
-        folder = os.path.join(*name.split(".")[:-1])
+    for name, (folder, *shared) in SOURCES.items():
+        own = sorted(glob(os.path.join(root, folder, "*.c")))
         found.append(
             Extension(
-                name,
-                [os.path.join(folder, source)],
-                depends=[os.path.join(folder, header) for header in headers],
-                extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-pthread"],
+                f"rbkit_websocket.native.{name}",
+                own + [os.path.join(root, "common", source) for source in shared],
+                depends=sorted(glob(os.path.join(root, "*", "*.h"))),
+                # What one file has of another is nobody else's: PyInit_ alone is seen from outside.
+                extra_compile_args=[*options, "-fvisibility=hidden"],
                 extra_link_args=["-pthread"],
                 optional=WANTED != "require",
             )

@@ -8,7 +8,11 @@ from __future__ import annotations
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
+NATIVE = Path("rbkit_websocket/native")
+SOURCES = tuple(path.as_posix() for suffix in "ch" for path in sorted(NATIVE.rglob(f"*.{suffix}")))
+"""Of the checkout, which this is called in."""
 DASHBOARD = tuple(f"rbkit_websocket/http/dashboard/static/{name}" for name in ("index.html", "app.js", "app.css"))
 REQUIRED = {
     ".whl": (
@@ -26,31 +30,10 @@ REQUIRED = {
         "LICENSE",
         "setup.cfg",
         "rbkit_websocket/py.typed",
-        "rbkit_websocket/native/_compat.h",
-        "rbkit_websocket/native/_gc_lists.h",
-        "rbkit_websocket/native/_native.c",
         "rbkit_websocket/native/_native.pyi",
-        "rbkit_websocket/native/_native_ask.h",
-        "rbkit_websocket/native/_native_fold.h",
-        "rbkit_websocket/native/_native_frames.h",
-        "rbkit_websocket/native/_native_served.h",
-        "rbkit_websocket/native/_native_store.h",
-        "rbkit_websocket/native/_native_walk.h",
-        "rbkit_websocket/native/_trace.c",
-        "rbkit_websocket/native/_trace_census.h",
-        "rbkit_websocket/native/_trace_table.h",
         "rbkit_websocket/native/_trace.pyi",
-        "rbkit_websocket/native/_heap.c",
-        "rbkit_websocket/native/_heap_child.h",
-        "rbkit_websocket/native/_heap_pack.h",
-        "rbkit_websocket/native/_heap_places.h",
-        "rbkit_websocket/native/_heap_roots.h",
-        "rbkit_websocket/native/_heap_tables.h",
-        "rbkit_websocket/native/_heap_types.h",
-        "rbkit_websocket/native/_heap_walk.h",
-        "rbkit_websocket/native/_gc_lists.h",
-        "rbkit_websocket/native/_pack.h",
         "rbkit_websocket/native/_heap.pyi",
+        *SOURCES,
         *DASHBOARD,
         "build_backend.py",
         "frontend/.npmrc",

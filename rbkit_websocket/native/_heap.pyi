@@ -1,4 +1,4 @@
-"""The extension module; see _heap.c."""
+"""The extension module; see heap/."""
 
 OBJECTS_PER_CHUNK: int
 CAN_FORK: int

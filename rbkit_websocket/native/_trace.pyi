@@ -1,4 +1,4 @@
-"""The extension module; see _trace.c."""
+"""The extension module; see trace/."""
 
 from types import CodeType
 

@@ -1,6 +1,6 @@
 """Deep stacks: their innermost and outermost frames, and in the middle one that says how many are left out.
 
-So a recursion hides neither where it is nor where it came from. ``_native_walk.h`` does the same in C.
+So a recursion hides neither where it is nor where it came from. ``native/common/frames.c`` does the same in C.
 """
 
 from __future__ import annotations

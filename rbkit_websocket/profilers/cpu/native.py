@@ -1,4 +1,4 @@
-"""The native sampler (``_native.c``) behind the interface of the Python one, and the word on why it is not used.
+"""The native sampler (``native/sampler``) behind the interface of the Python one, and the word on why it is not used.
 
 One runs in a process. Where it cannot start, :class:`NativeUnavailable` says why and the Python sampler takes its
 place. Where it needs a signal and only that is in use, it goes on without: it looks at the main thread

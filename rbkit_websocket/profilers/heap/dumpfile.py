@@ -1,6 +1,6 @@
 """A heap dump in a file without a name: chunks of packed objects, then an index, so that any chunk is read at once.
 
-The layout is that of ``_heap.c``. The file vanishes with its descriptor, however the process ends.
+The layout is that of ``native/heap/module.c``. The file vanishes with its descriptor, however the process ends.
 """
 
 from __future__ import annotations

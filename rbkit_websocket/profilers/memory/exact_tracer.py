@@ -1,4 +1,4 @@
-"""Objects created and destroyed, told exactly by ``_trace.c``, thinned to a rate that a client can take.
+"""Objects created and destroyed, told exactly by ``native/trace``, thinned to a rate that a client can take.
 
 Every instance of the classes that are looked at is *counted*. *Followed*, and so told as an event and with the place
 where it was made, are so many a second at most; of more it is one in N, drawn at random, and 131,072 at once. Each

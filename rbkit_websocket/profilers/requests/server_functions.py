@@ -3,7 +3,7 @@
 When the application's function has returned, a body may go on for as long as its client listens, and nothing of the
 middleware is on the stack any more. Whatever would follow the body, a wrapper say, changes what the server gets:
 ``wsgi.file_wrapper``, ``len()`` and ``close()`` mean something to it. But each server keeps both in variables of one
-function, which are read when somebody looks: here, and by the native sampler in ``_native_served.h``. uWSGI's is
+function, which are read when somebody looks: here, and by the native sampler in ``native/sampler/served.c``. uWSGI's is
 written in C: there a body that is streamed belongs to nobody.
 """
 

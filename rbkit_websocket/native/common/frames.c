@@ -1,0 +1,175 @@
+#include "frames.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The interpreter's own frames. A check at import compares both walks. */
+#if HAVE_INTERNAL_WALK
+#ifndef Py_BUILD_CORE
+#define Py_BUILD_CORE 1
+#include <internal/pycore_frame.h>
+#undef Py_BUILD_CORE
+#else
+#include <internal/pycore_frame.h>
+#endif
+#endif
+
+int internal_walk = 0;
+
+/* Where the frame goes that is so far from the innermost one: of the outer ones each takes the place of an older one. */
+static inline int place_of(int depth)
+{
+    return depth <= KEPT ? depth : KEPT + 1 + (depth - KEPT - 1) % KEPT;
+}
+
+int walk_from(PyFrameObject *frame, Frame *out, Marker *marker)
+{
+    int depth = 0;
+    for (; frame != NULL; depth++) {
+        Frame here;
+#if PY_VERSION_HEX >= 0x030B0000
+        PyCodeObject *code = PyFrame_GetCode(frame);
+        here.code = (PyObject *)code;
+        here.lasti = PyFrame_GetLasti(frame);
+        Py_DECREF(code);
+        PyFrameObject *back = PyFrame_GetBack(frame);
+#else
+        /* 3.10 has no PyFrame_GetLasti, and its struct is public. The field counts instructions of two bytes. */
+        here.code = (PyObject *)frame->f_code;
+        here.lasti = (Py_ssize_t)frame->f_lasti * 2;
+        PyFrameObject *back = frame->f_back;
+        Py_XINCREF(back);
+#endif
+        note_frame(marker, here.code, (PyObject *)frame, depth); /* its own frame keeps it while it runs */
+        out[place_of(depth)] = here;
+        Py_DECREF(frame);
+        frame = back;
+    }
+    return depth;
+}
+
+static int walk_public(PyThreadState *tstate, Frame *out, Marker *marker)
+{
+    return walk_from(PyThreadState_GetFrame(tstate), out, marker);
+}
+
+#if HAVE_INTERNAL_WALK
+int walk_internal(PyThreadState *tstate, Frame *out, int limit, Marker *marker)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    struct _PyInterpreterFrame *frame = tstate->current_frame;
+#else
+    struct _PyInterpreterFrame *frame = tstate->cframe->current_frame;
+#endif
+    int depth = 0;
+    for (; frame != NULL && depth < limit; frame = frame->previous) {
+#if PY_VERSION_HEX >= 0x030C0000
+        if (frame->owner == FRAME_OWNED_BY_CSTACK) {
+            continue; /* the entry from C, no function */
+        }
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+        if (!PyCode_Check(frame->f_executable)) {
+            continue;
+        }
+        PyCodeObject *code = (PyCodeObject *)frame->f_executable;
+        Py_ssize_t instruction = frame->instr_ptr - _PyCode_CODE(code);
+#else
+        PyCodeObject *code = frame->f_code;
+        Py_ssize_t instruction = frame->prev_instr - _PyCode_CODE(code);
+#endif
+        if (frame->owner != FRAME_OWNED_BY_GENERATOR && instruction < code->_co_firsttraceable) {
+            continue; /* a frame in the making: the public functions do not show it either */
+        }
+        note_frame(marker, (PyObject *)code, (PyObject *)frame->frame_obj, depth);
+        out[place_of(depth++)] =
+            (Frame){(PyObject *)code, instruction * (Py_ssize_t)sizeof(_Py_CODEUNIT)};
+    }
+    return depth;
+}
+#endif
+
+/* What stands for frames that are left out: the code of a function that is named so, in no file. Borrowed. */
+static PyObject *omitted(int number)
+{
+    static PyObject *known = NULL; /* by the number; under the lock */
+    if (known == NULL && (known = PyDict_New()) == NULL) {
+        return NULL;
+    }
+    if (PyDict_GET_SIZE(known) > 1024) {
+        PyDict_Clear(known); /* those in use are kept by their stacks */
+    }
+    char name[64];
+    snprintf(name, sizeof name, "(\xe2\x80\xa6 %d frames \xe2\x80\xa6)", number);
+    PyObject *key = PyLong_FromLong(number);
+    PyObject *code = key != NULL ? PyDict_GetItemWithError(known, key) : NULL;
+    if (code == NULL && key != NULL && !PyErr_Occurred()) {
+        PyObject *made = (PyObject *)PyCode_NewEmpty("", name, 0);
+        code = made != NULL && PyDict_SetItem(known, key, made) == 0 ? made : NULL;
+        Py_XDECREF(made);
+    }
+    Py_XDECREF(key);
+    return code;
+}
+
+int fit(Frame *out, int depth)
+{
+    if (depth <= MAX_DEPTH) {
+        return depth;
+    }
+    Frame outer[KEPT];
+    int oldest = place_of(depth) - KEPT - 1;
+    for (int i = 0; i < KEPT; i++) {
+        outer[i] = out[KEPT + 1 + (oldest + i) % KEPT];
+    }
+    PyObject *code = omitted(depth - 2 * KEPT);
+    if (code == NULL) {
+        PyErr_Clear(); /* there is no memory: the outer frames are better than none */
+        memcpy(out + KEPT, outer, sizeof outer);
+        return MAX_DEPTH - 1;
+    }
+    out[KEPT] = (Frame){code, 0};
+    memcpy(out + KEPT + 1, outer, sizeof outer);
+    return MAX_DEPTH;
+}
+
+int walk(PyThreadState *tstate, Frame *out, Marker *marker)
+{
+#if HAVE_INTERNAL_WALK
+    marker->depth = internal_walk ? walk_internal(tstate, out, INT_MAX, marker) : walk_public(tstate, out, marker);
+#else
+    marker->depth = walk_public(tstate, out, marker);
+#endif
+    return fit(out, marker->depth);
+}
+
+int walks_agree(void)
+{
+#if HAVE_INTERNAL_WALK
+    if (!layouts_hold()) {
+        return 0;
+    }
+    static Frame one[MAX_DEPTH], other[MAX_DEPTH]; /* under the lock */
+    PyThreadState *tstate = PyThreadState_Get();
+    Marker first = {0}, second = {0};
+    int depth = walk_public(tstate, one, &first);
+    if (depth == 0) {
+        return 1; /* nothing runs that could tell */
+    }
+    /* The outermost frame as the marker: after the public walk it has an object for both to find. */
+    first.code = second.code = one[place_of(depth - 1)].code;
+    walk_public(tstate, one, &first);
+    if (depth != walk_internal(tstate, other, INT_MAX, &second) || first.frame != second.frame) {
+        return 0;
+    }
+    for (int i = 0; i < depth && i < MAX_DEPTH; i++) {
+        if (one[i].code != other[i].code || one[i].lasti != other[i].lasti) {
+            return 0;
+        }
+    }
+    return 1;
+#else
+    return 0;
+#endif
+}
