@@ -15,7 +15,7 @@ from .http.responses import StartResponse
 from .http.runtime import Runtime
 from .options.switches import is_enabled
 from .options.table import Options, Settings
-from .profilers.requests.tracker import REQUESTS, track
+from .profilers.requests.tracker import REQUESTS, Marker, track
 from .system.loaded import loaded
 from .websocket.handshake import is_ours
 
@@ -62,15 +62,12 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
 
     def rbkit_websocket(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         if "HTTP_UPGRADE" in environ or environ.get("PATH_INFO") in ours:
-            return judge(environ, start_response)
+            serve = dispatch.find_answer(environ, ours)
+            if serve is not None:
+                entry.start(environ)
+                return serve(environ, start_response, entry.runtime)
+        # Called from here alone: the tracker takes the frame that calls for the request's.
         return forward(environ, start_response)
-
-    def judge(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        serve = dispatch.find_answer(environ, ours)
-        if serve is None:
-            return forward(environ, start_response)
-        entry.start(environ)
-        return serve(environ, start_response, entry.runtime)
 
     def start_and_forward(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         entry.start(environ)
@@ -154,11 +151,11 @@ def ensure_started() -> None:
 
 
 def _name_requests(wrapped: Any, named: bool, ours: frozenset[str]) -> None:
-    """Has requests found that began before the profiler did: by the code of the wrapper's function."""
+    """Has requests found on stacks, those included that began before the profiler did, unless they stay unnamed."""
     if named:
-        REQUESTS.connect(wrapped.__code__, is_ours, _switch_all, ours)
+        REQUESTS.connect(Marker(wrapped.__code__, "environ"), is_ours, _switch_all, ours)
     else:
-        # A copy, which nobody looks for.
+        # A copy, which is not the marker's.
         wrapped.__code__ = wrapped.__code__.replace()
 
 

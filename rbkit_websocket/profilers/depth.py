@@ -9,12 +9,22 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any, Final
 
-__all__ = ["KEPT", "LONGEST", "omitted"]
+__all__ = ["LONGEST", "both_ends", "omitted"]
 
 KEPT: Final = 128
 """Frames at each end."""
 LONGEST: Final = 2 * KEPT + 1
 """Frames of the longest stack."""
+
+
+def both_ends(stack: list[Any]) -> list[Any]:
+    """A stack of at most :data:`LONGEST` frames.
+
+    Args:
+        stack: code, instruction, code, instruction, ... innermost first.
+    """
+    left_out = len(stack) // 2 - 2 * KEPT
+    return stack if left_out <= 1 else [*stack[: 2 * KEPT], omitted(left_out), 0, *stack[-2 * KEPT :]]
 
 
 @lru_cache(1024)

@@ -542,7 +542,7 @@ def served_by(profiler: CpuProfiler, environ: Any, body: Any) -> set[str | None]
 
 
 def test_names_of_streams_can_be_switched_off(profiler: CpuProfiler, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(REQUESTS, "entry", None)
+    monkeypatch.setattr(REQUESTS, "marker", None)
     wrapped = wrap(streaming(parts), request_names=False)
     profiler.start()
 
@@ -586,7 +586,7 @@ def test_samples_of_many_requests_of_one_name_are_one_sum(profiler: CpuProfiler)
 
 
 def test_the_middleware_may_come_after_the_profiler(profiler: CpuProfiler, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(REQUESTS, "entry", None)
+    monkeypatch.setattr(REQUESTS, "marker", None)
     profiler.start()
     wrapped = wrap(nap)
     wait_until(lambda: list(profiler.drain(True)), "a sample")

@@ -130,11 +130,12 @@ class NativeSampler:
     def _mark(self) -> None:
         """Has samples tell their request. Without a middleware there are none; it may come later, as servers may."""
         REQUESTS.servers.learn()
-        entry, servers = REQUESTS.entry, REQUESTS.servers
-        marked = entry, len(servers.codes)
+        marker, servers = REQUESTS.marker, REQUESTS.servers
+        code = marker.code if marker is not None else None
+        marked = code, len(servers.codes)
         if marked != self._marked:
-            self._native.set_marker(entry, REQUESTS.running)
-            self._native.set_servers(servers.table() if entry is not None else (), TOLD, Streamed)
+            self._native.set_marker(code, REQUESTS.running)
+            self._native.set_servers(servers.table() if code is not None else (), TOLD, Streamed)
             self._marked = marked
 
     def stop(self) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from ...system.clock import time
 from ..base import CALLBACKS, Host, cpu_clock, named_code, thread_facts
-from ..depth import KEPT, LONGEST, omitted
+from ..depth import LONGEST
 from ..requests.tracker import REQUESTS, Request, Streamed
 from ..thread_frames import current_frames
 
@@ -286,21 +286,5 @@ def _ignore_collections(run: _Run) -> None:
 
 def walk(frame: Any) -> tuple[tuple[Any, ...], Request | None]:
     """A stack as :class:`Sample` has it, from its innermost frame, and the request that it belongs to."""
-    stack: list[Any] = []
-    put, entry, servers = stack.append, REQUESTS.entry, REQUESTS.servers.codes
-    marked = server = None
-    if frame.f_code in CALLBACKS and frame.f_back is not None:
-        frame = frame.f_back
-    while frame is not None:
-        code = frame.f_code
-        put(code)
-        put(frame.f_lasti)
-        if code is entry:
-            marked = frame
-        elif id(code) in servers:
-            server = frame
-        frame = frame.f_back
-    depth = len(stack) // 2
-    if depth > LONGEST:
-        stack = [*stack[: 2 * KEPT], omitted(depth - 2 * KEPT), 0, *stack[-2 * KEPT :]]
-    return tuple(stack), REQUESTS.of_frames(marked, server)
+    found = REQUESTS.walk(frame)
+    return tuple(found.stack), REQUESTS.of_walk(found)

@@ -58,8 +58,6 @@ def _is_ours(stack: AnyStack) -> bool:
     """Whether a session, a page or a callback of ours is on the stack: more than the middleware that calls a view."""
     for code in stack.codes:
         file = code.co_filename
-        # The middleware's own function and the one that notes requests stand below every view.
-        view = code is REQUESTS.entry or code.co_name == "tracked"
-        if not view and file.startswith(_PACKAGE) and not file.startswith(_DEMO):
+        if not REQUESTS.is_passage(code) and file.startswith(_PACKAGE) and not file.startswith(_DEMO):
             return True
     return False

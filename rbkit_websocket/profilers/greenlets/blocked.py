@@ -243,10 +243,9 @@ class LoopWatch:
         used = cpu_clock(self._native_id)
         if before is None or used is None or used - before > _AT_WORK * (now - since):
             return False
-        while frame is not None and frame.f_back is not None:
-            frame = frame.f_back
+        outermost = REQUESTS.walk(frame).outermost
         # A greenlet's outermost frame is a function's.
-        return frame is not None and frame.f_code.co_name in ("<module>", "_run_module_as_main")
+        return outermost is not None and outermost.co_name in ("<module>", "_run_module_as_main")
 
     # -- one block
 

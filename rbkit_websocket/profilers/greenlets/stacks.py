@@ -47,8 +47,7 @@ from typing import Any, Final, NamedTuple
 
 from ...protocol.codec import pack, pack_map
 from ...system.clock import time
-from ..base import CALLBACKS, Host, array_header, class_name, code_label, code_line, thread_facts
-from ..depth import KEPT, LONGEST, omitted
+from ..base import Host, array_header, class_name, code_label, code_line, thread_facts
 from ..requests.tracker import REQUESTS
 from ..thread_frames import current_frames, unseen
 from .registry import GreenletRegistry, begun, hub_thread, is_gevents, is_hub, runs
@@ -229,7 +228,7 @@ class _Context:
         self.lines = lines
         self.raw: set[int] = set()
         self.mains: dict[int, int] = {}
-        self.awaited: dict[int, str | None] = {}
+        self.awaited: dict[tuple[str, str], str | None] = {}
         self._threads: dict[int, int | None] = {}
 
     def learn(self, greenlet: Any) -> None:
@@ -262,7 +261,7 @@ def _describe(greenlet: Any, since: float | None, context: _Context) -> dict[str
     if frame is not None:
         state = "waiting"
         stack, request = stack_of(frame, context.lines)
-        waiting_on = _waiting_on(frame, context.awaited)
+        waiting_on = _waiting_on(stack, context.awaited)
         if waiting_on is None and (is_main or not is_raw):
             # gevent's events, semaphores, queues and joins are compiled: they leave no frame of their own.
             waiting_on = "lock"
@@ -321,53 +320,31 @@ def _called(function: Any) -> str | None:
 
 def stack_of(frame: FrameType | None, lines: _Lines | None = None) -> tuple[_Stack, _Request]:
     """A stack as the answers have it, and its request; ``lines`` keeps what stacks of one answer share."""
-    lines = {} if lines is None else lines
-    entry, servers = REQUESTS.entry, REQUESTS.servers.codes
-    marked = server = None
-    stack: _Stack = []
-    put = stack.append
-    if frame is not None and frame.f_code in CALLBACKS:
-        frame = frame.f_back
-    while frame is not None:
-        code = frame.f_code
-        if code is entry:
-            marked = frame
-        elif id(code) in servers:
-            server = frame
-        key = (id(code), frame.f_lasti)
-        try:
-            put(lines[key][1])
-        except KeyError:
-            line = frame.f_lineno or code.co_firstlineno
-            named = [code.co_name, code_label(code), code.co_filename, code.co_firstlineno, line]
-            lines[key] = (code, named)
-            put(named)
-        frame = frame.f_back
-    if len(stack) > LONGEST:
-        name = omitted(len(stack) - 2 * KEPT).co_name
-        stack = [*stack[:KEPT], [name, name, "", 0, 0], *stack[-KEPT:]]
-    request = REQUESTS.of_frames(marked, server)
-    return stack, _NONE if request is None else _Request(request.name, REQUESTS.age(request, server))
+    found = REQUESTS.walk(frame)
+    request = REQUESTS.of_walk(found)
+    stack = stack_of_code(found.stack[0::2], found.stack[1::2], lines)
+    return stack, _NONE if request is None else _Request(request.name, REQUESTS.age(request, found.server))
 
 
-def stack_of_code(codes: Iterable[CodeType], instructions: Iterable[int]) -> _Stack:
+def stack_of_code(codes: Iterable[CodeType], instructions: Iterable[int], lines: _Lines | None = None) -> _Stack:
     """The same of what a sampler has seen."""
-    return [
-        [code.co_name, code_label(code), code.co_filename, code.co_firstlineno, code_line(code, instruction)]
-        for code, instruction in zip(codes, instructions, strict=True)
-    ]
+    lines = {} if lines is None else lines
+    stack: _Stack = []
+    for code, instruction in zip(codes, instructions, strict=True):
+        key = (id(code), instruction)
+        if key not in lines:
+            line = code_line(code, instruction)
+            lines[key] = code, [code.co_name, code_label(code), code.co_filename, code.co_firstlineno, line]
+        stack.append(lines[key][1])
+    return stack
 
 
-def _waiting_on(frame: FrameType | None, known: dict[int, str | None]) -> str | None:
-    for _ in range(_LOOKED_AT):
-        if frame is None:
-            return None
-        code = frame.f_code
-        if id(code) not in known:
-            known[id(code)] = _waits_in(code.co_name, code.co_filename)
-        if (answer := known[id(code)]) is not None:
+def _waiting_on(stack: _Stack, known: dict[tuple[str, str], str | None]) -> str | None:
+    for name, _, file, *_ in stack[:_LOOKED_AT]:
+        if (name, file) not in known:
+            known[name, file] = _waits_in(name, file)
+        if (answer := known[name, file]) is not None:
             return answer
-        frame = frame.f_back
     return None
 
 

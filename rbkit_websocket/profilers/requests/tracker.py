@@ -1,19 +1,19 @@
 """Which request a stack belongs to.
 
-The middleware's own function is on the stack for as long as the application's runs: :attr:`Requests.entry` is its code,
-and the identity of its frame leads to the request. That is noted while a profiler runs, by :func:`track`, and gone in a
-``finally``; nothing is stored while none runs. A body that goes on after the application's function has returned (a
-streamed one) is found by the web server's function that sends it, see :mod:`.server_functions`.
+The middleware's own function is on the stack for as long as the application's runs. The middleware hands over a
+:class:`Marker` that tells this function, and the identity of the function's frame leads to the request.
+:func:`track` notes a request while a profiler runs and forgets it in a ``finally``; nothing is stored while no profiler
+runs. A body that goes on after the application's function has returned (a streamed one) is found by the web server's
+function that sends it, see :mod:`.server_functions`.
 
-A request that began before the profiler is found as well: the variables of that frame are read, which costs some tenths
-of a microsecond. ``stacks`` and ``blocked`` find requests so at any time. The native sampler calls no Python while it
-looks, so when it starts it has those that are under way noted (:meth:`Requests.adopt`), and of a streamed body it keeps
-what makes the name (:class:`Streamed`).
+A request that began before the profiler is found as well: the marker's variable is read from the frame, which costs
+some tenths of a microsecond. ``stacks`` and ``blocked`` find requests so at any time. The native sampler calls no
+Python while it looks, so when it starts, requests under way are noted (:meth:`Requests.adopt`), and of a streamed body
+the sampler keeps what makes the name (:class:`Streamed`).
 
-For samplers: walk a stack and compare each frame's code with ``REQUESTS.entry``. ``REQUESTS.at(frame)`` of the
-outermost one that matches is a :class:`Request` (or None), the same object for all samples of one tracked request.
-``REQUESTS.running.get(id(frame))`` is the same without a call. Keep that object with the sample and read its ``name``
-when sending: the route may be known by then.
+For samplers: :meth:`Requests.walk` is the one walk over a stack in Python, and :meth:`Requests.of_walk` gives its
+:class:`Request` (or None), the same object for all samples of one tracked request. Keep that object with the sample and
+read its ``name`` when sending: the route may be known by then.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from types import CodeType, FrameType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ...system.clock import time
+from ..base import CALLBACKS
+from ..depth import both_ends
 from .request_names import ROUTE, RequestNames
 from .server_functions import Served, ServerFunctions
 
-__all__ = ["REQUESTS", "TOLD", "Request", "Requests", "Streamed", "track"]
+__all__ = ["REQUESTS", "TOLD", "Marker", "Request", "Requests", "Streamed", "Walk", "track"]
 
 _NAMING: Final = ("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", ROUTE)
 TOLD: Final = (*_NAMING, "HTTP_UPGRADE", "HTTP_SEC_WEBSOCKET_PROTOCOL")
@@ -77,18 +79,51 @@ class Streamed(tuple[str | None, ...]):
         return None if REQUESTS.is_own(environ) else REQUESTS.names.of(environ)
 
 
+class Marker(NamedTuple):
+    """The function of the middleware whose frame stands for a request. All middlewares of a process share its code.
+
+    Attributes:
+        code: the function's; it calls what :func:`track` returns directly.
+        environ: the name of its variable with the environ.
+    """
+
+    code: CodeType
+    environ: str
+
+
+class Walk(NamedTuple):
+    """A stack, and the frames on it that tell the request.
+
+    Attributes:
+        stack: code, instruction, code, instruction, ... innermost first; a deep stack's both ends.
+        marked: the outermost frame of the marker's function.
+        server: the outermost frame of a web server's function.
+    """
+
+    stack: list[Any]
+    marked: FrameType | None
+    server: FrameType | None
+
+    @property
+    def outermost(self) -> CodeType | None:
+        """The code of the stack's outermost frame."""
+        return self.stack[-2] if self.stack else None
+
+
 class Requests:
     """The requests that run in this process.
 
     Attributes:
         running: each request that is noted, by the identity of the middleware's frame.
-        entry: the code of the middleware's own function, which has a variable ``environ``.
+        marker: the middleware's; None where there is no middleware, or none wants names.
+        tracked_code: the code of the function that :func:`track` puts between the middleware and the application.
     """
 
     def __init__(self) -> None:
         self.running: dict[int, Request] = {}
         self._adopted: set[int] = set()
-        self.entry: CodeType | None = None
+        self.marker: Marker | None = None
+        self.tracked_code: CodeType | None = None
         self._wanted: set[int] = set()
         self._switch: Callable[[], None] | None = None
         self._ignored: Callable[[dict[str, Any]], bool] = bool
@@ -98,7 +133,7 @@ class Requests:
 
     def connect(
         self,
-        entry: CodeType,
+        marker: Marker,
         ignored: Callable[[dict[str, Any]], bool],
         switch: Callable[[], None],
         ours: frozenset[str] = frozenset(),
@@ -106,12 +141,12 @@ class Requests:
         """Called by the middleware.
 
         Args:
-            entry: the code of its function.
+            marker: of its function.
             ignored: whether a request is none of the application's.
             switch: is called when :attr:`tracking` has changed, by any thread.
             ours: paths of our own pages; of all middlewares of the process together.
         """
-        self.entry = entry
+        self.marker = marker
         self._ours |= ours
         self._ignored = ignored
         self._switch = switch
@@ -148,7 +183,7 @@ class Requests:
         """
         found: set[int] = set()
         for frame in stacks:
-            marked, _ = self.walk(frame)
+            marked = self.walk(frame).marked
             if marked is None or ((key := id(marked)) in self.running and key not in self._adopted):
                 continue
             if key in self._adopted:
@@ -161,13 +196,10 @@ class Requests:
         self._adopted = found
         return bool(found)
 
-    def at(self, frame: FrameType) -> Request | None:
-        """The request of a frame whose code is :attr:`entry`."""
-        return self.running.get(id(frame)) or self._underway(frame)
-
     def _underway(self, frame: FrameType) -> Request | None:
         """The request of a frame that is not tracked. Its name is final: nobody tells its end."""
-        environ = frame.f_locals.get("environ")
+        assert self.marker is not None
+        environ = frame.f_locals.get(self.marker.environ)
         if not isinstance(environ, dict) or self.is_own(environ, unsure=True):
             return None
         request = Request(environ, self.names)
@@ -176,13 +208,13 @@ class Requests:
 
     def of_stack(self, frame: FrameType | None) -> Request | None:
         """The request that a stack belongs to, from any of its inner frames; None when it belongs to none."""
-        return self.of_frames(*self.walk(frame))
+        return self.of_walk(self.walk(frame))
 
-    def of_frames(self, marked: FrameType | None, server: FrameType | None) -> Request | None:
-        """The request that a stack belongs to, from what :meth:`walk` has found in it."""
-        if marked is not None:
-            return self.at(marked)
-        served = self._streamed(server)
+    def of_walk(self, walk: Walk) -> Request | None:
+        """The request that a stack belongs to; None when it belongs to none."""
+        if walk.marked is not None:
+            return self.running.get(id(walk.marked)) or self._underway(walk.marked)
+        served = self._streamed(walk.server)
         if served is None:
             return None
         request = Request(served.environ, self.names)
@@ -196,19 +228,28 @@ class Requests:
             return served.age
         return time.monotonic() - request.began if request.began is not None else None
 
-    def walk(self, frame: FrameType | None) -> tuple[FrameType | None, FrameType | None]:
-        """The outermost frame of :attr:`entry` of a stack, given by its innermost one, and that of a web server's
-        function."""
-        entry, codes = self.entry, self.servers.codes
+    def walk(self, frame: FrameType | None) -> Walk:
+        """Walks a stack from its innermost frame outwards, without functions that are not the thread's own work."""
+        stack: list[Any] = []
+        put, servers = stack.append, self.servers.codes
+        marker = self.marker.code if self.marker is not None else None
         marked = server = None
+        if frame is not None and frame.f_code in CALLBACKS:
+            frame = frame.f_back
         while frame is not None:
             code = frame.f_code
-            if code is entry:
+            put(code)
+            put(frame.f_lasti)
+            if code is marker:
                 marked = frame
-            elif id(code) in codes:
+            elif id(code) in servers:
                 server = frame
             frame = frame.f_back
-        return marked, server
+        return Walk(both_ends(stack), marked, server)
+
+    def is_passage(self, code: CodeType) -> bool:
+        """Whether a function of ours stands below every view, and so tells nothing of what its stack is at."""
+        return code is self.tracked_code or (self.marker is not None and code is self.marker.code)
 
     def count(self, stacks: Iterable[FrameType]) -> int:
         """How many of these stacks, given by their innermost frames, are requests of the application.
@@ -217,16 +258,16 @@ class Requests:
         """
         self.servers.learn()
         number = 0
-        for marked, server in map(self.walk, stacks):
-            if marked is not None:
-                number += not self.is_own(marked.f_locals.get("environ", {}))
+        for _, marked, server in map(self.walk, stacks):
+            if marked is not None and self.marker is not None:
+                number += not self.is_own(marked.f_locals.get(self.marker.environ, {}))
             else:
                 number += self._streamed(server) is not None
         return number
 
     def _streamed(self, server: FrameType | None) -> Served | None:
         """What a server's frame tells of a body of the application's that is on its way."""
-        if self.entry is None:
+        if self.marker is None:
             return None  # nobody wants names
         served = self.servers.read(server) if server is not None else None
         return served if served is not None and served.body and not self.is_own(served.environ) else None
@@ -253,16 +294,14 @@ REQUESTS: Final = Requests()
 
 
 def track(app: Callable[[dict[str, Any], Any], Any], requests: Requests = REQUESTS) -> Callable[..., Any]:
-    """``app``, called so that the request is known while it runs; arguments, result and errors pass untouched."""
+    """``app``, called so that the request is known while it runs; arguments, result and errors pass untouched.
+
+    For the function of the :class:`Marker` alone: the frame that calls stands for the request.
+    """
     running, frame_of, names, now = requests.running, sys._getframe, requests.names, time.monotonic
 
     def tracked(environ: dict[str, Any], start_response: Any) -> Any:
-        # The middleware's frame, which outlives this call; an upgrade has passed another function of its.
-        frame = frame_of(1)
-        if frame.f_code is not requests.entry:
-            frame = frame.f_back or frame
-        key = id(frame)
-        del frame
+        key = id(frame_of(1))  # the marked frame, which outlives this call
         request = running[key] = Request(environ, names, now())
         try:
             return app(environ, start_response)
@@ -285,4 +324,5 @@ def track(app: Callable[[dict[str, Any], Any], Any], requests: Requests = REQUES
                     kept[ROUTE] = environ[ROUTE]
                 request.environ = kept
 
+    requests.tracked_code = tracked.__code__
     return tracked

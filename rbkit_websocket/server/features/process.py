@@ -149,7 +149,7 @@ def commands(
         }
 
     def requests() -> int | None:
-        if REQUESTS.entry is None:
+        if REQUESTS.marker is None:
             return None
         with innermost_frames(host, profiling.greenlets) as frames:
             return REQUESTS.count(frames)
