@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 from support import leaks
+from support.crashes import pytest_handlecrashitem
 from support.standin import RECORDINGS, StandIn
 from support.waiting import scaled
+
+__all__ = ["pytest_handlecrashitem"]
 
 
 def pytest_configure() -> None:

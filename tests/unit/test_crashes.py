@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import support
 from support.servers import WebServer, crash
 
 
@@ -32,3 +36,18 @@ def test_a_server_that_crashes_fails_its_test() -> None:
     web.wait()
     with pytest.raises(AssertionError, match="SIGSEGV"):
         web.__exit__(None, None, None)
+
+
+def test_a_process_of_a_parallel_run_that_ends_is_told_to_ci(tmp_path: Path) -> None:
+    (tmp_path / "test_end.py").write_text("import os\ndef test_end(): os._exit(0)\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    told = tmp_path / "crashes"
+    pytest_run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "1", "-p", "support.crashes", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env=os.environ | {"RBKIT_CI_CRASHES": str(told), "PYTHONPATH": str(Path(support.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert pytest_run.returncode == 1, pytest_run
+    assert told.read_text() == "the process that ran test_end.py::test_end has ended\n"
