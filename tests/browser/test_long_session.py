@@ -15,7 +15,7 @@ from support.standin import StandIn, pack
 
 from .test_dashboard import MOUNT, in_front_of
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.timeout(1200)]
 
 # What the page does each second or so it does as fast as it gets its answers; what it waits for longer stays as it is.
 FAST_MOTION = """

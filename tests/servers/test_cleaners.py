@@ -21,6 +21,8 @@ from support.waiting import wait_until
 
 from rbkit_websocket.protocol.messages import decode_answer
 
+pytestmark = pytest.mark.long
+
 STARTED = ["--config", gunicorn_started.__file__]
 
 

@@ -16,6 +16,8 @@ from support.waiting import scaled, wait_until
 from rbkit_websocket import connect
 from rbkit_websocket.client import Client
 
+pytestmark = pytest.mark.long
+
 WAYS = [
     *((when, "freezegun") for when in ("early", "late", "running")),
     ("late", "time_machine"),

@@ -17,6 +17,8 @@ from support.servers import ALL, SERVERS, TOKEN, WebServer
 from support.standin import StandIn
 from support.waiting import scaled, wait_until
 
+pytestmark = pytest.mark.long
+
 FEW = (1, 2, 3, 4, 5, 6, 8, 12, 16, 20, 24, 30, 40)
 # What a refusal says, whichever of those that may refuse comes first.
 WORDS = ("descriptor", "Too many open files", "cannot be asked", "does not answer", "not reachable")

@@ -220,6 +220,7 @@ def is_refused(web: WebServer, server_id: str) -> bool:
     return True
 
 
+@pytest.mark.long
 def test_the_list_is_true_while_workers_are_killed_and_reloaded() -> None:
     chaos(kills=5, reloads=2)
 

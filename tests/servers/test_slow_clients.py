@@ -12,6 +12,8 @@ from support.waiting import scaled, wait_until
 
 from .conftest import Fleet, Site, in_use, target
 
+pytestmark = pytest.mark.long
+
 MESSAGES, SIZE, WINDOW = 200, 100_000, 10
 
 
