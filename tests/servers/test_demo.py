@@ -64,7 +64,7 @@ def test_the_demo_shows_a_real_profile_and_ends_by_itself():
     seconds = [dict(pair.split("=", 1) for pair in line.split()) for line in lines if line.startswith("second=")]
     assert 4 <= len(seconds) <= 7  # a busy machine may miss one
     last = seconds[-1]
-    assert last["second"] in ("7", "8")
+    assert 7 <= int(last["second"]) <= scaled(8)
     assert float(last["requests_per_s"]) > 5
     assert 0 < float(last["busy"]) <= 1
     assert int(last["samples"]) > 100
