@@ -1,7 +1,7 @@
-"""The one table of commands: their names, what they take, and a sentence on each.
+"""The one table of commands: their names, what they take, what they answer, and a sentence on each.
 
-Checks, the handshake's ``extensions`` and the list in docs/protocol.rst come from it; what a command does is
-registered under its name by a feature of the server.
+Checks, the handshake's ``extensions``, the lists in docs/protocol.rst and the front end's types come from it; what a
+command does is registered under its name by a feature of the server.
 """
 
 from __future__ import annotations
@@ -9,6 +9,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any, Final
+
+from .answers.cpu import CpuIntervalAnswer, CpuProfileAnswer, CpuStateAnswer, GoodbyeAnswer, WaitProfileAnswer
+from .answers.memory import (
+    MemoryProfileAnswer,
+    SnapshotAnswer,
+    SnapshotChunkAnswer,
+    SnapshotMakingAnswer,
+    TraceObjectsAnswer,
+)
+from .answers.process import HandshakeAnswer, StatusAnswer
+from .answers.stacks import BlockedAnswer, StacksAnswer
 
 __all__ = ["COMMANDS", "EXTENSIONS", "INTERVAL_RANGE", "Argument", "Command", "CommandError", "find"]
 
@@ -79,6 +90,7 @@ class Command:
         name: its first word.
         sentence: what it does.
         arguments: in order.
+        answer: types of what it answers, which is one of these; none: ``ok``. That of a message is its payload's.
         optional: how many of them, counted from the last, may be left out.
         most: how often the last may be repeated; then it may be missing as well.
         native: a command of the protocol itself, which takes no arguments; with some it is as good as unknown.
@@ -88,6 +100,7 @@ class Command:
     name: str
     sentence: str
     arguments: tuple[Argument, ...] = ()
+    answer: tuple[type, ...] = ()
     optional: int = 0
     most: int = 0
     native: bool = False
@@ -122,7 +135,7 @@ _SNAPSHOT: Final = Argument("id", "the id that snapshot_start answered")
 COMMANDS: Final[dict[str, Command]] = {
     command.name: command
     for command in (
-        Command("handshake", "What the server is and what it can.", native=True),
+        Command("handshake", "What the server is and what it can.", answer=(HandshakeAnswer,), native=True),
         Command(
             "start_memory_profile",
             "Objects created and destroyed, collections, and gc_stats every 5 s, are published.",
@@ -139,35 +152,43 @@ COMMANDS: Final[dict[str, Command]] = {
             "Publishes the whole heap; the answer comes when all of it is queued.",
             native=True,
         ),
-        Command("cpu_profile", "What has been sampled since the cursor.", (_CURSOR,), optional=1, polls=True),
-        Command("start_cpu_polling", "CPU samples are taken, for clients that poll."),
-        Command("cpu_events", "Whether single CPU samples are published, to anybody.", (_SWITCH,)),
-        Command("stacks", "Where every thread and greenlet stands.", polls=True),
-        Command("blocked", "What has kept the event loop.", polls=True),
+        Command("cpu_profile", "What has been sampled since the cursor.", (_CURSOR,), (CpuProfileAnswer,), optional=1, polls=True),
+        Command("start_cpu_polling", "CPU samples are taken, for clients that poll.", answer=(CpuStateAnswer,)),
+        Command("cpu_events", "Whether single CPU samples are published, to anybody.", (_SWITCH,), (CpuStateAnswer,)),
+        Command("stacks", "Where every thread and greenlet stands.", answer=(StacksAnswer,), polls=True),
+        Command("blocked", "What has kept the event loop.", answer=(BlockedAnswer,), polls=True),
         Command(
             "trace_objects",
             "Of which classes the objects are followed one by one.",
             (Argument("pattern", "a class or module like app.models.User or app.*", pattern=True),),
+            (TraceObjectsAnswer,),
             most=_MAX_PATTERNS,
         ),
         Command(
             "memory_profile",
             "What lives by class, and what has come and gone since the cursor.",
             (_CURSOR,),
+            (MemoryProfileAnswer,),
             optional=1,
             polls=True,
         ),
-        Command("snapshot_start", "Begins a snapshot of the heap that is pulled in chunks."),
-        Command("snapshot_status", "How far a snapshot is.", (_SNAPSHOT,)),
-        Command("snapshot_chunk", "One chunk of it.", (_SNAPSHOT, Argument("n", "the chunk's number, from 0"))),
-        Command("status", "What the list of servers tells of each.", polls=True),
+        Command("snapshot_start", "Begins a snapshot of the heap that is pulled in chunks.", answer=(SnapshotAnswer,)),
+        Command("snapshot_status", "How far a snapshot is.", (_SNAPSHOT,), (SnapshotAnswer,)),
+        Command(
+            "snapshot_chunk",
+            "One chunk of it.",
+            (_SNAPSHOT, Argument("n", "the chunk's number, from 0")),
+            (SnapshotChunkAnswer, SnapshotMakingAnswer),
+        ),
+        Command("status", "What the list of servers tells of each.", answer=(StatusAnswer,), polls=True),
         Command(
             "set_cpu_interval",
             "How often this client wants samples.",
             (Argument("usec", "the interval in microseconds", limits=(INTERVAL_RANGE.start, INTERVAL_RANGE.stop - 1)),),
+            (CpuIntervalAnswer,),
         ),
-        Command("wait_profile", "Whether this client wants waiting requests sampled.", (_SWITCH,)),
-        Command("goodbye", "What this client has wished ends, as far as nobody else wishes it."),
+        Command("wait_profile", "Whether this client wants waiting requests sampled.", (_SWITCH,), (WaitProfileAnswer,)),
+        Command("goodbye", "What this client has wished ends, as far as nobody else wishes it.", answer=(GoodbyeAnswer,)),
     )
 }
 """By name."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from support.answers import RECORDINGS
+from support.shapes import check_answer, mismatches
 
+from rbkit_websocket.protocol.answers.memory import SnapshotAnswer
+from rbkit_websocket.protocol.answers.stacks import StackFrame
 from rbkit_websocket.protocol.codec import pack, unpack
 from rbkit_websocket.protocol.commands import COMMANDS
 from rbkit_websocket.protocol.messages import decode_answer
@@ -27,3 +32,33 @@ def test_the_client_reads_what_is_recorded(way: str, name: str) -> None:
 def test_an_answer_has_the_bytes_that_its_values_make(way: str, name: str) -> None:
     recorded = RECORDINGS[way][name]
     assert recorded == b"ok" or pack(unpack(recorded)) == recorded
+
+
+@pytest.mark.parametrize(("way", "name"), ALL)
+def test_an_answer_is_what_the_table_says(way: str, name: str) -> None:
+    check_answer(name, RECORDINGS[way][name])
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "said"),
+    [
+        (True, int, "True is no"),
+        (1.0, int, "1.0 is no"),
+        (None, str, "None is no"),
+        (b"x", str, "is no"),
+        (2, float | None, ""),
+        ("x", float | None, "is none of"),
+        ({"id": 1}, SnapshotAnswer, "is missing"),
+        ({"id": 1, "more": 1}, SnapshotAnswer, "no key of"),
+        (["a", "a", "f", 1, 2], StackFrame, ""),
+        (["a", "a", "f", 1], StackFrame, "4 values, not 5"),
+        (["a", "a", "f", 1, None], StackFrame, "[4]"),
+        ([1, 2], tuple[int, ...], ""),
+        ([1, "2"], list[int], "[1]"),
+        ({1: "main"}, dict[int, str], ""),
+        ({"1": "main"}, dict[int, str], "'1'"),
+    ],
+)
+def test_what_is_no_such_answer_is_told(value: Any, kind: Any, said: str) -> None:
+    found = "; ".join(mismatches(value, kind))
+    assert (said in found) if said else not found
