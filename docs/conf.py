@@ -1,6 +1,9 @@
 """Sphinx configuration."""
 
+import ast
+import sys
 from dataclasses import fields
+from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
@@ -12,6 +15,9 @@ from rbkit_websocket import __version__
 from rbkit_websocket.options.table import OPTIONS, Settings, Taker
 from rbkit_websocket.profilers.process.gcstats import KEYS
 from rbkit_websocket.protocol.commands import COMMANDS, Command
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+from answer_types import Described, read
 
 project = "rbkit_websocket"
 author = "The rbkit_websocket contributors"
@@ -47,13 +53,21 @@ class Table(SphinxDirective):
         raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
-        lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto", ""]
-        for row in self.rows():
-            lines += [f"   {'* -' if number == 0 else '  -'} {cell}" for number, cell in enumerate(row)]
+        return self.parsed(_lines_of_table(self.rows()))
+
+    def parsed(self, lines: list[str]) -> list[nodes.Node]:
+        """What reStructuredText makes."""
         box = nodes.section()
         box.document = self.state.document
         self.state.nested_parse(StringList(lines, "table"), 0, box)
         return box.children
+
+
+def _lines_of_table(rows: list[list[str]]) -> list[str]:
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto", ""]
+    for row in rows:
+        lines += [f"   {'* -' if number == 0 else '  -'} {cell}" for number, cell in enumerate(row)]
+    return [*lines, ""]
 
 
 class CommandTable(Table):
@@ -69,6 +83,44 @@ def _usage(command: Command) -> str:
     if command.optional:
         names[-command.optional :] = [f"[{name}]" for name in names[-command.optional :]]
     return " ".join([command.name, *names, *(["..."] if command.most else [])])
+
+
+class Answer(Table):
+    """The answer of a command, key by key, and what it is made of where the page has not told of that before."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        (word,) = self.arguments
+        names = [kind.__name__ for kind in COMMANDS[word].answer] if word in COMMANDS else [word]
+        types = read()
+        told = self.env.temp_data.setdefault("answers told", set())
+        lines: list[str] = []
+        while names:
+            one = types[names.pop(0)]
+            if one.name not in told:
+                told.add(one.name)
+                lines += _lines_of_type(one)
+                names += [name for name in _used(one) if name in types]
+        return self.parsed(lines)
+
+
+def _used(one: Described) -> list[str]:
+    """Names in the types of a type."""
+    kinds = [key.kind for key in one.keys or ()] + ([one.kind] if one.kind is not None else [])
+    base = [one.base] if one.base else []
+    return base + [node.id for kind in kinds for node in ast.walk(kind) if isinstance(node, ast.Name)]
+
+
+def _lines_of_type(one: Described) -> list[str]:
+    if one.kind is not None:
+        return [f"``{one.name}`` is ``{ast.unparse(one.kind)}``. {one.words}", ""]
+    more = f" Besides it has all of ``{one.base}``." if one.base else ""
+    rows = [["Key", "Type", "What it is"]]
+    for key in one.keys or ():
+        left_out = " (may be left out)" if key.optional else ""
+        rows.append([f"``{key.name}``{left_out}", f"``{ast.unparse(key.kind)}``", key.words])
+    return [f"``{one.name}``: {one.words}{more}", "", *(_lines_of_table(rows) if one.keys else [])]
 
 
 class OptionTable(Table):
@@ -95,5 +147,6 @@ def _default(value: object) -> str:
 
 def setup(app: Sphinx) -> None:
     app.add_directive("command-table", CommandTable)
+    app.add_directive("answer", Answer)
     app.add_directive("option-table", OptionTable)
     app.add_directive("gc-stats-keys", GcStatsKeys)

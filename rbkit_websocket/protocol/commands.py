@@ -152,7 +152,14 @@ COMMANDS: Final[dict[str, Command]] = {
             "Publishes the whole heap; the answer comes when all of it is queued.",
             native=True,
         ),
-        Command("cpu_profile", "What has been sampled since the cursor.", (_CURSOR,), (CpuProfileAnswer,), optional=1, polls=True),
+        Command(
+            "cpu_profile",
+            "What has been sampled since the cursor.",
+            (_CURSOR,),
+            (CpuProfileAnswer,),
+            optional=1,
+            polls=True,
+        ),
         Command("start_cpu_polling", "CPU samples are taken, for clients that poll.", answer=(CpuStateAnswer,)),
         Command("cpu_events", "Whether single CPU samples are published, to anybody.", (_SWITCH,), (CpuStateAnswer,)),
         Command("stacks", "Where every thread and greenlet stands.", answer=(StacksAnswer,), polls=True),
@@ -187,8 +194,12 @@ COMMANDS: Final[dict[str, Command]] = {
             (Argument("usec", "the interval in microseconds", limits=(INTERVAL_RANGE.start, INTERVAL_RANGE.stop - 1)),),
             (CpuIntervalAnswer,),
         ),
-        Command("wait_profile", "Whether this client wants waiting requests sampled.", (_SWITCH,), (WaitProfileAnswer,)),
-        Command("goodbye", "What this client has wished ends, as far as nobody else wishes it.", answer=(GoodbyeAnswer,)),
+        Command(
+            "wait_profile", "Whether this client wants waiting requests sampled.", (_SWITCH,), (WaitProfileAnswer,)
+        ),
+        Command(
+            "goodbye", "What this client has wished ends, as far as nobody else wishes it.", answer=(GoodbyeAnswer,)
+        ),
     )
 }
 """By name."""

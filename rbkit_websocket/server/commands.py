@@ -34,7 +34,7 @@ class Call:
         return self.arguments[0] if self.arguments else None
 
 
-Handler = Callable[[Call], "bytes | dict[str, Any] | Job"]
+Handler = Callable[[Call], "bytes | Mapping[str, object] | Job"]
 """Returns the answer (bytes, or a map that is packed), or a job that returns the bytes and keeps nobody waiting."""
 
 
@@ -75,4 +75,4 @@ class Commands:
             answer = self._handlers[command.name](Call(command.check(texts), client))
         except CommandError as error:
             answer = {"error": error.code, "message": error.message}
-        return pack(answer) if isinstance(answer, dict) else answer
+        return pack(answer) if isinstance(answer, Mapping) else answer

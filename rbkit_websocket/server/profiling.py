@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from ..profilers.base import Host, Profiler, event
 from ..profilers.cpu.aggregate import CpuProfiler
@@ -15,6 +15,8 @@ from ..profilers.memory.profile import MemoryProfile
 from ..profilers.memory.traced_objects import ObjectTracer
 from ..profilers.process.gcstats import GcWatch, gc_stats
 from ..profilers.requests.tracker import REQUESTS
+from ..protocol.answers.cpu import CpuIntervalAnswer, WaitProfileAnswer
+from ..protocol.answers.memory import MemoryProfileAnswer, TraceObjectsAnswer
 from ..protocol.codec import figure
 from ..protocol.constants import GC_STATS_INTERVAL, EventType
 from ..system.clock import time
@@ -121,14 +123,14 @@ class Profiling:
         self._stats_due = None
         self._lingering.discard("memory")
 
-    def trace_objects(self, patterns: tuple[str, ...]) -> dict[str, Any]:
+    def trace_objects(self, patterns: tuple[str, ...]) -> TraceObjectsAnswer:
         """The answer of ``trace_objects``; what it switches on ends with its audience, as what other commands do."""
         self.sign_of_life()
         if patterns and not self.memory_on:
             self._lingering.add("memory")
         return self.object_tracer.trace(patterns)
 
-    def memory_profile(self, cursor: int | None) -> dict[str, Any]:
+    def memory_profile(self, cursor: int | None) -> MemoryProfileAnswer:
         """The answer of ``memory_profile``, with a census of its own if there has been none yet."""
         self.sign_of_life()
         self._memory_asked = self._last_sign
@@ -168,13 +170,13 @@ class Profiling:
         self._intervals.drop(None)
         self._lingering.discard("cpu")
 
-    def wish_interval(self, client: str, microseconds: int) -> dict[str, int]:
+    def wish_interval(self, client: str, microseconds: int) -> CpuIntervalAnswer:
         """The answer of ``set_cpu_interval``: that of the client who wants the shortest is in force."""
         self._intervals.make(client, microseconds)
         self._see_to_wishes()
         return self.cpu.interval()
 
-    def wish_waits(self, client: str, wanted: bool) -> dict[str, bool]:
+    def wish_waits(self, client: str, wanted: bool) -> WaitProfileAnswer:
         """The answer of ``wait_profile``."""
         if wanted:
             self._waits.make(client, True)
@@ -297,11 +299,11 @@ class Profiling:
         stats = {key: figure(value) for key, value in self.stats().items()}
         return event(EventType.GC_STATS, time.time() * 1000, stats)
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, float]:
         """The payload of a ``gc_stats`` message; takes the collections' time since the last one."""
         return self._stats(self.gc.take_time())
 
-    def _stats(self, gc_time_ms: float) -> dict[str, Any]:
+    def _stats(self, gc_time_ms: float) -> dict[str, float]:
         stats = gc_stats(self._host, self.greenlets, gc_time_ms)
         if self.object_tracer.running:
             stats.update(self.object_tracer.stats())

@@ -19,6 +19,7 @@ from typing import Any, Final
 from ..errors import NoRoom, ServerStartError
 from ..profilers.base import Host, QuietCollector
 from ..profilers.greenlets.blocked import LoopWatch
+from ..protocol.answers.process import HandshakeAnswer
 from ..protocol.codec import pack
 from ..system.clock import time
 from ..system.headroom import require_descriptors, require_threads
@@ -239,7 +240,7 @@ class Server:
         return self._done is not None and not self._stopping and self.pid == os.getpid()
 
     @property
-    def status(self) -> dict[str, Any]:
+    def status(self) -> HandshakeAnswer:
         """The payload of the ``handshake`` answer."""
         return process.handshake(self.identity, self.profiling, self._linger, self._fork)
 

@@ -14,29 +14,36 @@ from rbkit_websocket.protocol.constants import OK, Field
 
 def mismatches(value: Any, kind: Any, path: str = "") -> Iterator[str]:
     """What is wrong, and where; nothing if it is right. Keys that no type names are wrong, and so are missing ones."""
-    origin, parts = get_origin(kind), get_args(kind)
     if kind is Any or (kind is float and type(value) in (int, float)):
         return
     if is_typeddict(kind):
         yield from _mismatches_of_map(value, kind, path)
-    elif origin in (Union, types.UnionType):
-        if all(any(mismatches(value, part)) for part in parts):
-            yield f"{path}: {value!r:.80} is none of {kind}"
+        return
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        right = not all(any(mismatches(value, part)) for part in parts)
     elif origin is Literal:
-        if not any(value == part and type(value) is type(part) for part in parts):
-            yield f"{path}: {value!r:.80} is none of {parts}"
-    elif origin is dict and type(value) is dict:
-        for key, item in value.items():
-            yield from mismatches(key, parts[0], f"{path}.{key!r}")
-            yield from mismatches(item, parts[1], f"{path}.{key!r}")
-    elif origin in (list, tuple) and type(value) is list:
-        kinds = parts * len(value) if origin is list else parts[:1] * len(value) if parts[-1] is ... else parts
+        right = any(value == part and type(value) is type(part) for part in parts)
+    else:
+        right = type(value) is (list if origin is tuple else origin or kind)
+    if not right:
+        yield f"{path}: {value!r:.80} is no {kind}"
+    elif type(value) in (list, dict):
+        yield from _mismatches_within(value, origin, parts, path)
+
+
+def _mismatches_within(value: Any, origin: Any, parts: tuple[Any, ...], path: str) -> Iterator[str]:
+    if origin is dict:
+        pairs = [(item, part, key) for key in value for item, part in zip((key, value[key]), parts, strict=True)]
+    elif origin in (list, tuple):
+        kinds = parts if origin is tuple and parts[-1] is not ... else parts[:1] * len(value)
         if len(kinds) != len(value):
             yield f"{path}: {len(value)} values, not {len(kinds)}"
-        for number, (item, part) in enumerate(zip(value, kinds, strict=False)):
-            yield from mismatches(item, part, f"{path}[{number}]")
-    elif type(value) is not kind:
-        yield f"{path}: {value!r:.80} is no {kind}"
+        pairs = list(zip(value, kinds, range(len(value)), strict=False))
+    else:
+        pairs = []  # of a union, which has been looked into
+    for item, part, place in pairs:
+        yield from mismatches(item, part, f"{path}[{place!r}]")
 
 
 def _mismatches_of_map(value: Any, kind: Any, path: str) -> Iterator[str]:
@@ -53,7 +60,7 @@ def _mismatches_of_map(value: Any, kind: Any, path: str) -> Iterator[str]:
 
 
 def check_answer(name: str, data: bytes) -> None:
-    """Fails unless it is what the table says that the command answers (``error``: what one that cannot be done does)."""
+    """Fails unless it is what the table says that the command answers; ``error`` is one that cannot be done."""
     kinds = (ErrorAnswer,) if name == "error" else COMMANDS[name].answer
     if not kinds:
         assert data == OK, name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,13 @@ def test_what_cannot_be_is_refused_with_what_would_be(text: str, message: str) -
 
 def test_every_command_says_what_it_does_and_the_page_tells_more() -> None:
     page = (Path(__file__).parents[2] / "docs" / "protocol.rst").read_text()
+    told = set(re.findall(r"\.\. answer:: (\w+)", page)) & COMMANDS.keys()
     for command in COMMANDS.values():
         assert command.sentence[0].isupper()
         assert command.sentence.endswith(".")
         assert f"``{command.name}" in page
+        kinds = {kind.__name__ for kind in command.answer}
+        assert kinds <= {kind.__name__ for name in told for kind in COMMANDS[name].answer}
     assert not set(EXTENSIONS) & {name for name, command in COMMANDS.items() if command.native}
 
 

@@ -1,44 +1,5 @@
 """CPU samples, kept twice: aggregated for those who poll, and as protocol events for those who subscribe.
 
-``cpu_profile [cursor]`` answers with one map of string keys. Every sample weighs time *and* CPU time, so which of them
-is looked at is the choice of whoever looks, and so is whether waiting requests are:
-
-===========================  ==========================================================================================
-``cursor``                   int: what to send next time, to get what comes after this answer
-``running``                  bool: whether the sampler is on
-``clock``                    ``"cpu"`` or ``"wall"``: what ``weight_us`` is, and what published samples are worth;
-                             chosen by ``use_cpu_time`` and ``use_wall_time``, by one client for all. For old readers
-``interval_us``              int: the interval in force, the shortest that is asked for
-``effective_interval_us``    int: how far two looks at the process are really apart
-``since``, ``until``         float: wall-clock milliseconds, what the answer covers
-``samples``                  int: how many samples it adds up
-``wall_us``                  int: microseconds of all threads, the sum of ``wall_us`` of the stacks that do not wait
-``cpu_us``                   int: microseconds of CPU time that all threads have used, the sum of the stacks' ``cpu_us``
-``waiting_us``               int: microseconds of parked greenlets, the sum of ``wall_us`` of the stacks that wait
-``weight_us``                int: the sum of the stacks' ``weight_us``
-``lost_us``                  int: of ``wall_us`` and ``waiting_us``, what was sampled since the cursor and is no longer
-                             kept (5 minutes are, or less where stacks are very many)
-``watching``                 ``{"since": float, "until": float, "server_us": int, "sampler_us": int,
-                             "application_us": int}``: what it has cost to watch, see below
-``frames``                   list of ``[name, label, file, first_line, line]``: str, str, str, int, int
-``stacks``                   list of ``{"wall_us": int, "cpu_us": int, "weight_us": int, "waiting": bool, "count": int,
-                             "thread": int, "request": str or None, "frames": [index into frames, ...]}``, innermost
-                             frame first, those of the most ``wall_us`` first
-``threads``                  map of thread identity (int) to name (str), of the threads in ``stacks``
-``unseen``                   str or None: what of the process is not sampled at the moment, for people: the threads of
-                             other interpreters than the application's
-===========================  ==========================================================================================
-
-A stack with ``waiting`` is one of a greenlet of a request that was parked there, sampled while ``wait_profile`` is on
-for any client; it has no CPU time, and its time is no thread's: many greenlets wait at once. All others are what
-threads were at, a thread that waits (for a lock, for its event loop) among them, with some ``wall_us`` and no
-``cpu_us``. ``weight_us`` of a waiting stack is 0 where ``clock`` is ``cpu``.
-
-``watching`` is microseconds of CPU time from ``since`` to ``until`` (wall-clock milliseconds), whoever asks; the
-difference of two answers is the cost in between. ``server_us`` was used by the embedded server's thread, ``sampler_us``
-by the sampler's own threads, ``application_us`` in the application's threads: looks, the noting of switches and
-collections, and, as far as samples tell, sessions, pages and callbacks of this package.
-
 Without a cursor it covers everything kept. Cursors count the microseconds sampled so far, so that any number of clients
 poll with their own without knowing of one another, and a lost stretch is known exactly. A cursor of a server that has
 ended is answered with everything kept.
@@ -50,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from ...protocol.answers.cpu import CpuIntervalAnswer
 from ...protocol.codec import pack_map
 from ...system.clock import time
 from ..base import Host, Profiler, thread_facts
@@ -235,7 +197,7 @@ class CpuProfiler(Profiler):
         """The last time that the main thread has let nobody in for long, as far as samples tell."""
         return self.sampler.held() if self.running else None
 
-    def interval(self) -> dict[str, int]:
+    def interval(self) -> CpuIntervalAnswer:
         """The interval asked for and how far two looks are really apart, in microseconds."""
         return {
             "interval_us": self.sampler.interval_usec,
@@ -271,7 +233,7 @@ class CpuProfiler(Profiler):
             self._unsent += samples
 
     def profile(self, cursor: int | None = None) -> bytes:
-        """The answer of ``cpu_profile``, packed; see this module's docstring."""
+        """The answer of ``cpu_profile`` (a :class:`CpuProfileAnswer`), packed."""
         self._collect()
         self._close_bucket()
         end = self._current.before

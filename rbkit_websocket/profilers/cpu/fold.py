@@ -10,6 +10,8 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ...native.loader import NativeUnavailable, native_module
+from ...protocol.answers.cpu import SampledStack
+from ...protocol.answers.stacks import StackFrame
 from ...protocol.codec import pack
 from ..base import code_label, code_line
 
@@ -75,7 +77,7 @@ def fold_plainly(parts: Iterable[Sequence[Entry]], cpu_clock: bool) -> tuple[byt
             total[0] += wall
             total[1] += cpu
             total[2] += count
-    stacks = [
+    stacks: list[SampledStack] = [
         {
             "wall_us": wall,
             "cpu_us": cpu,
@@ -95,7 +97,7 @@ class _Numbers:
     """Numbers frames as they come: one entry for each distinct line of each function."""
 
     def __init__(self) -> None:
-        self.frames: list[list[Any]] = []
+        self.frames: list[StackFrame] = []
         self._index: dict[tuple[int, int], int] = {}
 
     def of(self, stack: AnyStack) -> tuple[int, ...]:
@@ -108,6 +110,6 @@ class _Numbers:
             line = code_line(code, instruction)
             number = self._index.setdefault((id(code), -1 - line), len(self.frames))
             if number == len(self.frames):
-                self.frames.append([code.co_name, code_label(code), code.co_filename, code.co_firstlineno, line])
+                self.frames.append((code.co_name, code_label(code), code.co_filename, code.co_firstlineno, line))
             self._index[key] = number
         return number

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Final
 
+from ...protocol.answers.cpu import WatchingCost
 from ...system.clock import time
 from ..requests.tracker import REQUESTS
 from .fold import AnyStack
@@ -39,7 +40,7 @@ class Watching:
                 if ours:
                     self._sampled += cpu
 
-    def figures(self, sampler: tuple[int, int]) -> dict[str, float]:
+    def figures(self, sampler: tuple[int, int]) -> WatchingCost:
         """What ``cpu_profile`` answers as ``watching``; called in the server's thread, whose clock it reads.
 
         Args:

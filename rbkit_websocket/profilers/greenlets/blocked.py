@@ -1,27 +1,4 @@
-"""What keeps the event loop. ``blocked`` answers with one map of string keys:
-
-=============  ========================================================================================================
-``limit``      float: seconds from which on a block counts at the moment: 0.1 while somebody subscribes or has sent
-               this command within the last 10 s, else ``blocked_log``; 0 when nothing is watched
-``log_limit``  float: ``blocked_log``
-``since``      float: wall-clock milliseconds, when this server began to count
-``count``      int: blocks so far, one that lasts still among them
-``total``      float: their sum in seconds
-``longest``    float: seconds of the longest
-``now``        the block that lasts still, ``{"seconds": float, "request": str or None, "stack": stack}``, or None
-``stacks``     list of ``{"request": str or None, "count": int, "total": float, "longest": float, "last": float,
-               "stack": stack, "line": int or None, "inner": inner}``, the longest first: blocks of one request at one
-               line of the application are one entry, with the stack of the longest and when the most recent was
-               (``last``, wall-clock milliseconds). ``line`` is that line's index in ``stack``: the innermost frame
-               that is neither Python's nor an installed library's; None where there is none, and then only blocks with
-               the same stack are one entry. ``inner`` is what the line called: a list of ``{"count": int, "total":
-               float, "longest": float, "stack": stack}``, the longest first, with the frames below the line only. The
-               200 stacks that were seen most recently are kept
-=============  ========================================================================================================
-
-``stack`` is a list of ``[name, label, file, first_line, line]``, innermost frame first, as it was when the block passed
-the limit; ``request`` is the name of the request that it belongs to. Where no event loop is known (threads) the answer
-is the error ``not_applicable``.
+"""What keeps the event loop, for ``blocked``.
 
 How it is seen: the server's native thread compares the loop's count of turns with the one before, a tenth of a second
 apart while the limit is 0.1, a second else (a fifth of the limit if that is less), and looks when the present turn
@@ -48,6 +25,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Final
 
+from ...protocol.answers.stacks import BlockedAnswer, BlockNow, StackFrame
 from ...system.clock import time
 from ..base import Host, cpu_clock, thread_facts
 from ..cpu.sampler import Held
@@ -74,7 +52,7 @@ class _Kind:
     """Blocks with one stack and request."""
 
     request: str | None
-    stack: list[list[Any]]
+    stack: list[StackFrame]
     count: int = 0
     total: float = 0.0
     longest: float = 0.0
@@ -269,7 +247,7 @@ class LoopWatch:
         self._on_free(free)
         return block
 
-    def _culprits_stack(self, frame: Any, began: float, now: float) -> tuple[list[list[Any]], str | None]:
+    def _culprits_stack(self, frame: Any, began: float, now: float) -> tuple[list[StackFrame], str | None]:
         """Where the loop is, or where it was for most of the time if it let nobody in then."""
         held = self._held() if self._loop.thread == self._host.main_ident else None
         if held is not None and 2 * (min(held.ended, now) - max(held.began, began)) > now - began:
@@ -321,12 +299,12 @@ class LoopWatch:
 
     # -- the command
 
-    def answer(self, audience: bool) -> dict[str, Any]:
-        """The answer of ``blocked``; see this module's docstring."""
+    def answer(self, audience: bool) -> BlockedAnswer:
+        """The answer of ``blocked``."""
         now = self._asked = time.monotonic()
         limit = self._set_limit(audience)
         block = self._block
-        lasting = None
+        lasting: BlockNow | None = None
         seconds = 0.0
         if block is not None:
             seconds = block.seconds(now)

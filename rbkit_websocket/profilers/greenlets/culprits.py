@@ -11,14 +11,18 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
+from ...protocol.answers.stacks import BlockedLine, StackFrame
+
 __all__ = ["Kind", "by_line"]
 
-NamedStack = list[list[Any]]
+NamedStack = list[StackFrame]
 
 _OTHERS: Final = re.compile(r"[/\\](site-packages|dist-packages|rbkit_websocket)[/\\]|^<(frozen|built-?in|interpreter)")
 # Not asked of sysconfig, which fails where the working directory has been removed.
 _STANDARD: Final = os.path.dirname(os.__file__) + os.sep
-_FILE, _LINE, _NAME = 2, 4, 0
+_FILE: Final = 2
+_LINE: Final = 4
+_NAME: Final = 0
 
 
 class Kind(Protocol):
@@ -32,7 +36,7 @@ class Kind(Protocol):
     last: float
 
 
-def by_line(kinds: Iterable[Kind], name: Callable[[str], str]) -> list[dict[str, Any]]:
+def by_line(kinds: Iterable[Kind], name: Callable[[str], str]) -> list[BlockedLine]:
     """``stacks`` of the answer, the longest first.
 
     Args:
@@ -49,7 +53,7 @@ def by_line(kinds: Iterable[Kind], name: Callable[[str], str]) -> list[dict[str,
     return sorted((_entry(key[0], found) for key, found in groups.items()), key=lambda entry: -entry["longest"])
 
 
-def _entry(request: str | None, kinds: list[Kind]) -> dict[str, Any]:
+def _entry(request: str | None, kinds: list[Kind]) -> BlockedLine:
     kinds.sort(key=lambda kind: -kind.longest)
     line = _line(kinds[0].stack)
     return {

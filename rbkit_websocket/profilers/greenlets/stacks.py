@@ -1,39 +1,10 @@
-"""Every thread and greenlet. ``stacks`` answers with one map of string keys:
+"""Every thread and greenlet, for ``stacks``.
 
-=================  ====================================================================================================
-``timestamp``      float: wall-clock milliseconds
-``pid``            int
-``threads``        list of ``{"id": int, "name": str, "native_id": int or None, "state": str, "request": str or None,
-                   "request_age": float or None, "stack": stack}``; ``state`` is ``running`` (on a processor or about
-                   to be), ``waiting``, or ``unknown``
-``greenlets``      list of ``{"id": int, "name": str, "thread": int or None, "state": str, "waiting_on": str or None,
-                   "age": float or None, "request": str or None, "request_age": float or None, "stack": stack}``;
-                   ``state`` is ``running`` (its thread's current one, be it blocked in C), ``waiting`` or ``new`` (not
-                   begun yet); one whose own function is compiled (``gevent.spawn(event.wait)``) has no frames, and
-                   waits unless its thread has none either; ``waiting_on`` is, judged by the innermost frames,
-                   ``socket``, ``sleep``, ``zeromq``, ``threadpool``, ``hub`` (the event loop itself), ``lock``
-                   (whatever another greenlet has to release: lock, event, queue, join) or None; ``age`` is seconds
-                   since it was spawned, None for raw greenlets and for those spawned before the server started
-``…_left_out``     int: ``threads_left_out`` and ``greenlets_left_out``, how many there are besides, where there are
-                   more than 2000. Greenlets that run are in here; of the others some are left out evenly
-``unseen``         str or None: what of the process is not in here, for people: other interpreters than the
-                   application's, and without the C extension its threads while there are any
-=================  ====================================================================================================
-
-``request`` is the name of the request that the stack belongs to, from its begin until its body has been sent;
-``request_age`` is seconds since it began. gunicorn and pywsgi tell that of every request. Under other servers it is
-None for those that began before somebody watched: sampled, or sent this command within the time to linger. A greenlet
-(or thread) serves a whole connection, so its ``age`` is mostly that of the connection. Raw greenlets (not
-``gevent.Greenlet``) are found by looking through the heap, which is done for one per cent of the time: new ones may be
-missing for some seconds.
+Raw greenlets (not ``gevent.Greenlet``) are found by looking through the heap, which is done for one per cent of the
+time: new ones may be missing for some seconds.
 
 They are looked at one after the other, in slices of a millisecond between which the application goes on: each stack is
 true, but all of them are not of one moment, and a greenlet that has ended meanwhile may be told of.
-
-``stack`` is a list of ``[name, label, file, first_line, line]``, innermost frame first. Of more than 257
-frames these are the innermost and the outermost 128, and between them one whose name and label are ``(… N frames …)``,
-in no file, for the N that are left out. A thread's current greenlet is listed once with the real stack, which its
-thread has as well.
 """
 
 from __future__ import annotations
@@ -43,8 +14,9 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import CodeType, FrameType, FunctionType, MethodType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
+from ...protocol.answers.stacks import GreenletState, StackFrame, ThreadState, WaitingOn
 from ...protocol.codec import pack, pack_map
 from ...system.clock import time
 from ..base import Host, array_header, class_name, code_label, code_line, thread_facts
@@ -60,7 +32,7 @@ MOST: Final = 2000
 _SLICE: Final = 0.001
 _PAUSE: Final = 0.004
 
-_Stack = list[list[Any]]
+_Stack = list[StackFrame]
 
 
 class _Request(NamedTuple):
@@ -72,10 +44,10 @@ class _Request(NamedTuple):
 
 _NONE: Final = _Request(None, None)
 # Entries of stacks by code and instruction; the code is kept, so that its identity stays its own.
-_Lines = dict[tuple[int, int], tuple[CodeType, list[Any]]]
+_Lines = dict[tuple[int, int], tuple[CodeType, StackFrame]]
 
 # (end of the file's name, function or "" for any) -> what it waits on. The first match from the innermost frame counts.
-_WAITS: Final = (
+_WAITS: Final[tuple[tuple[str, str, WaitingOn], ...]] = (
     ("gevent/hub.py", "sleep", "sleep"),
     ("gevent/hub.py", "idle", "sleep"),
     ("gevent/hub.py", "run", "hub"),
@@ -104,7 +76,7 @@ _WAITS: Final = (
 
 
 def stacks(host: Host, registry: GreenletRegistry) -> Generator[float, None, bytes]:
-    """The answer of ``stacks``, packed; see this module's docstring. Works whatever the application's threads do.
+    """The answer of ``stacks`` (a :class:`StacksAnswer`), packed. Works whatever the application's threads do.
 
     Yields after each slice the seconds in which the application shall have the interpreter to itself.
     """
@@ -121,19 +93,16 @@ def stacks(host: Host, registry: GreenletRegistry) -> Generator[float, None, byt
             continue  # it has ended meanwhile
         fact = facts.get(ident)
         native_id = fact.native_id if fact else None
-        threads.append(
-            pack(
-                {
-                    "id": ident,
-                    "name": fact.name if fact else f"thread {ident}",
-                    "native_id": native_id,
-                    "state": _thread_state(native_id),
-                    "request": request.name,
-                    "request_age": request.age,
-                    "stack": stack,
-                }
-            )
-        )
+        thread: ThreadState = {
+            "id": ident,
+            "name": fact.name if fact else f"thread {ident}",
+            "native_id": native_id,
+            "state": _thread_state(native_id),
+            "request": request.name,
+            "request_age": request.age,
+            "stack": stack,
+        }
+        threads.append(pack(thread))
         yield from slices.pause()
     greenlets: list[bytes] = []
     greenlet = None
@@ -228,7 +197,7 @@ class _Context:
         self.lines = lines
         self.raw: set[int] = set()
         self.mains: dict[int, int] = {}
-        self.awaited: dict[tuple[str, str], str | None] = {}
+        self.awaited: dict[tuple[str, str], WaitingOn | None] = {}
         self._threads: dict[int, int | None] = {}
 
     def learn(self, greenlet: Any) -> None:
@@ -252,9 +221,11 @@ class _Context:
         return self._threads[parent]
 
 
-def _describe(greenlet: Any, since: float | None, context: _Context) -> dict[str, Any]:
+def _describe(greenlet: Any, since: float | None, context: _Context) -> GreenletState:
     thread = context.thread(greenlet)
     frame = greenlet.gr_frame
+    state: Literal["running", "waiting", "new"]
+    waiting_on: WaitingOn | None
     is_main, is_raw = id(greenlet) in context.mains, id(greenlet) in context.raw
     waiting_on, request = None, _NONE
     stack: _Stack = []
@@ -334,12 +305,12 @@ def stack_of_code(codes: Iterable[CodeType], instructions: Iterable[int], lines:
         key = (id(code), instruction)
         if key not in lines:
             line = code_line(code, instruction)
-            lines[key] = code, [code.co_name, code_label(code), code.co_filename, code.co_firstlineno, line]
+            lines[key] = code, (code.co_name, code_label(code), code.co_filename, code.co_firstlineno, line)
         stack.append(lines[key][1])
     return stack
 
 
-def _waiting_on(stack: _Stack, known: dict[tuple[str, str], str | None]) -> str | None:
+def _waiting_on(stack: _Stack, known: dict[tuple[str, str], WaitingOn | None]) -> WaitingOn | None:
     for name, _, file, *_ in stack[:_LOOKED_AT]:
         if (name, file) not in known:
             known[name, file] = _waits_in(name, file)
@@ -348,7 +319,7 @@ def _waiting_on(stack: _Stack, known: dict[tuple[str, str], str | None]) -> str 
     return None
 
 
-def _waits_in(name: str, file: str) -> str | None:
+def _waits_in(name: str, file: str) -> WaitingOn | None:
     path = file.replace("\\", "/")
     for ending, function, answer in _WAITS:
         if function in ("", name) and (path.endswith(ending) if ending.endswith(".py") else f"/{ending}" in path):
@@ -356,7 +327,7 @@ def _waits_in(name: str, file: str) -> str | None:
     return None
 
 
-def _thread_state(native_id: int | None) -> str:
+def _thread_state(native_id: int | None) -> Literal["running", "waiting", "unknown"]:
     """What proc(5) says of a thread: R is running or ready to."""
     if native_id is None:
         return "unknown"

@@ -1,8 +1,7 @@
 """Where requests wait: the time of parked greenlets, which the CPU sampler cannot see.
 
-``wait_profile on`` and ``wait_profile off`` answer ``{"wanted": bool, "active": bool}``: whether this client wants it,
-and whether it is done, for anybody, since the sampler runs. ``cpu_profile`` has it as stacks with ``waiting``, of the
-thread of the event loop and with the request's name; it is not published.
+While any client wants it ``cpu_profile`` has it as stacks with ``waiting``, of the thread of the event loop and with
+the request's name; it is not published.
 
 With the extension module the time is measured: from when a request's greenlet is switched away from until it goes on,
 and what has passed so far of those that wait still. So a wait weighs what it took, however short it was and however

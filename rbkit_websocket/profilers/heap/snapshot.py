@@ -22,10 +22,11 @@ import os
 import struct
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from ...native.loader import why_missing
 from ...options.switches import native_wanted
+from ...protocol.answers.memory import SnapshotAnswer
 from ...system.clock import time
 from ..base import Host
 from .dumpfile import DumpFile, open_unnamed
@@ -120,9 +121,9 @@ class Snapshot:
         """How many chunks; None until known."""
         return self._file.chunks if self.state == "done" and self._file is not None else None
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> SnapshotAnswer:
         """All of this as the answer to ``snapshot_start`` has it."""
-        answer: dict[str, Any] = {
+        answer: SnapshotAnswer = {
             "id": self.id,
             "state": self.state,
             "method": self.method,

@@ -26,7 +26,7 @@ import struct
 from collections.abc import Iterator
 from functools import cache
 from heapq import nlargest
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from ...native.loader import why_missing
 from ...options.switches import native_wanted
@@ -141,7 +141,7 @@ class NativeTracer:
         if not (self._native.CAN_HOOK or self._native.CAN_REFTRACE):
             raise TracerUnavailable(untested(self._native))
         self.running = False
-        self.mechanism = ""
+        self.mechanism: Literal["hooks", "references"] = "hooks"
         self.note = ""
         self.complete = False
         self.stride = 1

@@ -1,24 +1,4 @@
-"""``memory_profile [cursor]``: what lives, what has come and gone, and what the collector did.
-
-================  ====================================================================================================
-``cursor``        int: what to send next time
-``timestamp``     float: milliseconds since the epoch
-``span_us``       int: from the cursor to now; 0 without a cursor, or with one that is not known (any more)
-``running``       bool: whether begin and end of objects are traced (``start_memory_profile``, ``trace_objects``)
-``names``         list of class names (``app.models.User``, builtins bare)
-``classes``       list of ``[name, live, born, died, old]``, most living first: name is an index into ``names``; live:
-                  at the last census; born, died: since the cursor, exactly, nil where that is not known (the class is
-                  not traced, or has not been since the cursor); old: how many of the living are in the collector's
-                  oldest generation or frozen, so that they have survived all others. At most 2000 classes. Frozen
-                  objects are missing where ``census`` says so
-``total_live``    int: of all classes
-``census``        ``{"at_ms", "took_us", "interval_us", "method", "note"}``: when the last one was, its processor time,
-                  how long until the next
-``collections``   list of ``[timestamp_ms, generation, duration_us, collected, uncollectable]`` since the cursor, at
-                  most the last 200
-``sites``         list of ``[name, file, line, count]``: where those of the followed objects that are alive were made
-``gc``            what ``gc_stats`` has; ``gc_time_ms`` since the last such message
-================  ====================================================================================================
+"""What lives, what has come and gone, and what the collector did, for ``memory_profile``.
 
 The census runs while somebody asks, and ``linger`` seconds longer. The first answer has one; a later one is as old as
 ``census`` says. Each client has its own cursor; they are known for five minutes.
@@ -27,8 +7,9 @@ The census runs while somebody asks, and ``linger`` seconds longer. The first an
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final
+from typing import Final
 
+from ...protocol.answers.memory import ClassFigures, MemoryProfileAnswer, ObjectSite
 from ...system.clock import time
 from ..process.gcstats import GcWatch
 from .census import Census
@@ -68,16 +49,16 @@ class MemoryProfile:
             self._buckets.popleft()
         return self._last
 
-    def answer(self, cursor: int | None, gc_stats: dict[str, Any]) -> dict[str, Any]:
-        """The answer; see this module's docstring."""
+    def answer(self, cursor: int | None, gc_stats: dict[str, float]) -> MemoryProfileAnswer:
+        """The answer of ``memory_profile``."""
         end = self._close()
         known = cursor is not None and any(at == cursor for at, _ in self._buckets)
         begin = cursor if known and cursor is not None else end
         names: dict[str, int] = {}
         census = self._census
         classes = self._classes(begin if known else None, names)
-        sites = [
-            [names.setdefault(name, len(names)), file, line, count]
+        sites: list[ObjectSite] = [
+            (names.setdefault(name, len(names)), file, line, count)
             for name, file, line, count in (
                 self._object_tracer.counting.sites() if self._object_tracer.counting else ()
             )
@@ -97,14 +78,14 @@ class MemoryProfile:
                 "method": census.method,
                 "note": census.note,
             },
-            "collections": [list(row) for row in self._collections.history if not known or row[0] * 1000 > begin][
+            "collections": [row for row in self._collections.history if not known or row[0] * 1000 > begin][
                 -COLLECTIONS_TOLD:
             ],
             "sites": sites,
             "gc": gc_stats,
         }
 
-    def _classes(self, begin: int | None, names: dict[str, int]) -> list[list[int | None]]:
+    def _classes(self, begin: int | None, names: dict[str, int]) -> list[ClassFigures]:
         born: dict[str, int] = {}
         died: dict[str, int] = {}
         native = self._object_tracer.counting
@@ -120,17 +101,17 @@ class MemoryProfile:
         chosen = sorted(live, key=lambda name: -live[name][0])[:MAX_CLASSES]
         # What has come or gone is told even if none is alive, or the collector does not track it.
         chosen += [name for name in born if name not in live][: MAX_CLASSES // 2]
-        rows: list[list[int | None]] = []
+        rows: list[ClassFigures] = []
         for name in chosen:
             count, old = live.get(name, (0, 0))
             known = name in exact
             rows.append(
-                [
+                (
                     names.setdefault(name, len(names)),
                     count,
                     born.get(name, 0) if known else None,
                     died.get(name, 0) if known else None,
                     old,
-                ]
+                )
             )
         return rows

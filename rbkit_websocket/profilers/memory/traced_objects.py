@@ -1,13 +1,4 @@
-"""Which objects' begin and end are told, and by which means.
-
-``trace_objects <pattern> ...`` answers
-
-===============  =====================================================================================================
-``patterns``     list of str: what is asked for now; empty when nothing is
-``mechanism``    ``hooks``, ``references``, ``weak references`` or ``off``
-``complete``     bool: every instance of every class named is counted, from now on
-``note``         what is not seen, and which part is published; may be empty
-===============  =====================================================================================================
+"""Which objects' begin and end are told, and by which means: ``trace_objects <pattern> ...``.
 
 A pattern is compared with a class's qualified name (``app.models.User``; builtins bare) and with its module; ``*``
 stands for any text. So ``app.*`` is everything below ``app``, and ``app.models`` the classes of that module. Without a
@@ -17,8 +8,9 @@ pattern that ends, and what ``start_memory_profile`` has asked for goes on: all 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final, Literal
 
+from ...protocol.answers.memory import TraceObjectsAnswer
 from ..base import Host, Profiler
 from .exact_tracer import NativeTracer, TracerUnavailable
 from .fallback_tracer import ObjectWatch
@@ -64,8 +56,8 @@ class ObjectTracer(Profiler):
         self._by_default, self.patterns = False, ()
         self._switch()
 
-    def trace(self, patterns: tuple[str, ...]) -> dict[str, Any]:
-        """The answer of ``trace_objects``; see this module's docstring."""
+    def trace(self, patterns: tuple[str, ...]) -> TraceObjectsAnswer:
+        """The answer of ``trace_objects``."""
         if patterns != self.patterns:
             self.patterns = patterns
             self._switch()
@@ -108,7 +100,7 @@ class ObjectTracer(Profiler):
         return (self.counting or self._watch).drain(audience)
 
     @property
-    def mechanism(self) -> str:
+    def mechanism(self) -> Literal["hooks", "references", "weak references", "off"]:
         """What is in use: ``hooks``, ``references``, ``weak references`` or ``off``."""
         if not self.running:
             return "off"

@@ -14,8 +14,9 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
+from ...protocol.answers.memory import CollectionFigures
 from ...protocol.constants import EventType
 from ...system.clock import time
 from ..base import CALLBACKS, Host, Profiler, event
@@ -89,8 +90,8 @@ class GcWatch(Profiler):
         return self._spent * 1000
 
     @property
-    def history(self) -> list[tuple[float, int, int, int, int]]:
-        """The last collections: when they ended (ms), generation, microseconds, collected, uncollectable."""
+    def history(self) -> list[CollectionFigures]:
+        """The last collections."""
         offset = time.time() - time.perf_counter()
         # A copy in one go: a collection may add to it at any time.
         rows = list(self._history)
@@ -123,12 +124,12 @@ class GcWatch(Profiler):
 CALLBACKS.add(GcWatch._callback.__code__)
 
 
-def gc_stats(host: Host, greenlets: GreenletRegistry, gc_time_ms: float = 0.0) -> dict[str, Any]:
+def gc_stats(host: Host, greenlets: GreenletRegistry, gc_time_ms: float = 0.0) -> dict[str, float]:
     """The payload of a ``gc_stats`` message; :data:`KEYS` says what each key means."""
     generations = gc.get_stats()
     collections = [generation["collections"] for generation in generations]
     blocks = sys.getallocatedblocks()
-    stats: dict[str, Any] = {
+    stats: dict[str, float] = {
         "count": sum(collections),
         "minor_gc_count": sum(collections[:-1]),
         "major_gc_count": collections[-1],

@@ -118,8 +118,8 @@ class CpuProfileAnswer(CpuIntervalAnswer):
     weight_us: int
     """The sum of the stacks' ``weight_us``."""
     lost_us: int
-    """Of ``wall_us`` and ``waiting_us``, what was sampled since the cursor and is no longer kept (5 minutes are, or less
-    where stacks are very many)."""
+    """Of ``wall_us`` and ``waiting_us``, what was sampled since the cursor and is no longer kept (5 minutes are, or
+    less where stacks are very many)."""
     watching: WatchingCost
     """What it has cost to watch."""
     frames: list[StackFrame]

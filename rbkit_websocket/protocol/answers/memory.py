@@ -19,21 +19,21 @@ __all__ = [
 ]
 
 ClassFigures = tuple[int, int, int | None, int | None, int]
-"""Index of the class in ``names``; how many live, at the last census; how many were born and have died since the cursor,
-exactly, None where that is not known (the class is not traced, or has not been since the cursor); how many of the living
-are in the collector's oldest generation or frozen, so that they have survived all others."""
+"""Index of the class in ``names``; how many live, at the last census; how many were born and have died since the
+cursor, exactly, None where that is not known (the class is not traced, or has not been since the cursor); how many of
+the living are in the collector's oldest generation or frozen, so that they have survived all others."""
 
 CollectionFigures = tuple[float, int, int, int, int]
-"""When it ended, in milliseconds since the epoch; its generation; how long it took, in microseconds; how many objects it
-freed, and how many it could not free."""
+"""When it ended, in milliseconds since the epoch; its generation; how long it took, in microseconds; how many objects
+it freed, and how many it could not free."""
 
 ObjectSite = tuple[int, str, int, int]
 """Index of the class in ``names``, file, line, and how many of those that were made there are alive."""
 
 PackedObject = dict[int, Any]
 """As in an ``object_space_dump`` message: ``{3: id, 4: class, 5: [id, ...], 8: size, 6: file, 7: line}``, and where the
-class of an instance is known to be somewhere ``16: file`` and (Python 3.13 and later) ``17: line`` of that class; what is
-not known is left out."""
+class of an instance is known to be somewhere ``16: file`` and (Python 3.13 and later) ``17: line`` of that class; what
+is not known is left out."""
 
 
 class TraceObjectsAnswer(TypedDict):

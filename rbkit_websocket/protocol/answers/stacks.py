@@ -41,8 +41,8 @@ class ThreadState(TypedDict):
     request_age: float | None
     """Seconds since that began."""
     stack: list[StackFrame]
-    """Innermost frame first. Of more than 257 frames these are the innermost and the outermost 128, and between them one
-    whose name and label are ``(… N frames …)``, in no file, for the N that are left out."""
+    """Innermost frame first. Of more than 257 frames these are the innermost and the outermost 128, and between them
+    one whose name and label are ``(… N frames …)``, in no file, for the N that are left out."""
 
 
 class GreenletState(TypedDict):
@@ -130,8 +130,8 @@ class BlockedLine(TypedDict):
     stack: list[StackFrame]
     """Of the longest, innermost frame first, as it was when the block passed the limit."""
     line: int | None
-    """The line's index in ``stack``: the innermost frame that is neither Python's nor an installed library's; None where
-    there is none, and then only blocks with the same stack are one entry."""
+    """The line's index in ``stack``: the innermost frame that is neither Python's nor an installed library's; None
+    where there is none, and then only blocks with the same stack are one entry."""
     inner: list[BlockedBelow]
     """What the line called, the longest first; empty where there is no line."""
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from ...protocol.answers.cpu import CpuIntervalAnswer, CpuStateAnswer, GoodbyeAnswer, WaitProfileAnswer
 from ...protocol.constants import OK
 from ..commands import Call, Handler
 from ..profiling import Profiling
@@ -53,16 +52,16 @@ class _Cpu:
         self._profiling.stop_cpu()
         return OK
 
-    def start_polling(self, _call: Call) -> dict[str, Any]:
+    def start_polling(self, _call: Call) -> CpuStateAnswer:
         self._profiling.start_cpu_polling()
         return self._state()
 
-    def events(self, call: Call) -> dict[str, Any]:
+    def events(self, call: Call) -> CpuStateAnswer:
         self._profiling.publish_cpu(call.first == "on")
         self._profiling.sign_of_life()
         return self._state()
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> CpuStateAnswer:
         cpu = self._cpu
         return {"running": cpu.running, "clock": cpu.clock, "events": self._profiling.cpu_events, **cpu.interval()}
 
@@ -70,14 +69,14 @@ class _Cpu:
         self._profiling.sign_of_life()
         return self._cpu.profile(call.first)
 
-    def set_interval(self, call: Call) -> dict[str, Any]:
+    def set_interval(self, call: Call) -> CpuIntervalAnswer:
         self._profiling.sign_of_life()
-        return {**self._profiling.wish_interval(call.client, call.first)}
+        return self._profiling.wish_interval(call.client, call.first)
 
-    def wait_profile(self, call: Call) -> dict[str, Any]:
+    def wait_profile(self, call: Call) -> WaitProfileAnswer:
         self._profiling.sign_of_life()
-        return {**self._profiling.wish_waits(call.client, call.first == "on")}
+        return self._profiling.wish_waits(call.client, call.first == "on")
 
-    def goodbye(self, call: Call) -> dict[str, Any]:
+    def goodbye(self, call: Call) -> GoodbyeAnswer:
         self._profiling.goodbye(call.client)
         return {}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from ...profilers.base import Host
 from ...profilers.greenlets.blocked import LoopWatch
 from ...profilers.greenlets.stacks import stacks
+from ...protocol.answers.stacks import BlockedAnswer
 from ...protocol.commands import CommandError
 from ..commands import Call, Handler
 from ..profiling import Profiling
@@ -32,7 +32,7 @@ def commands(
         profiling.watch_requests()
         return stacks(host, profiling.greenlets)
 
-    def blocked(_call: Call) -> dict[str, Any]:
+    def blocked(_call: Call) -> BlockedAnswer:
         if watch is None:
             raise CommandError(
                 "not_applicable", "there is no event loop here that could be blocked: no gevent hub is known"

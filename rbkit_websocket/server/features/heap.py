@@ -1,31 +1,6 @@
 """Snapshots of the heap, published or pulled: ``snapshot_start``, ``snapshot_status``, ``snapshot_chunk``.
 
-``snapshot_start`` and ``snapshot_status <id>`` answer
-
-==================  ==================================================================================================
-Key                 Value
-==================  ==================================================================================================
-id                  the snapshot's number in this server
-state               ``running``, ``done`` or ``failed``
-method              ``fork``, ``in-process`` or ``python``
-why                 why no better method was taken; empty for the best
-objects, chunks     how many; null until it is done
-bytes               size of all chunks; null until it is done
-objects_so_far      objects written
-objects_expected    objects that the collector knows, as a measure for progress (there will be more); null until known
-pause_ms            how long the process stood still; null for ``python``, which takes many short turns
-duration_ms         how long it took; null while it runs
-time                when it was begun, in milliseconds since the epoch
-message             only if it failed: why
-==================  ==================================================================================================
-
-While one is made, ``snapshot_start`` answers for that one. Where none can be made: ``{"error": "refused", ...}``.
-
-``snapshot_chunk <id> <n>``, chunks counted from 0, answers ``id``, ``n``, ``state``, ``chunks``, ``total`` (objects of
-the snapshot) and ``objects``: a list of at most 1000 of what is in an ``object_space_dump`` message,
-``{3: id, 4: class, 5: [id, ...], 8: size, 6: file, 7: line}``, and where the class of an instance is known to be
-somewhere ``16: file`` and (Python 3.13 and later) ``17: line`` of that class; what is not known is left out. While the
-snapshot is made it answers what ``snapshot_status`` does, without ``objects``: ask again.
+While one is made, ``snapshot_start`` answers for that one. Where none can be made the answer is the error ``refused``.
 
 A finished snapshot can be had for ten minutes after it was last asked for; of several the two youngest. Its file has no
 name and mode 600, so that nobody else reads it and nothing of it is left when the process ends.
@@ -34,12 +9,13 @@ name and mode 600, so that nobody else reads it and nothing of it is left when t
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Final
+from typing import Final
 
 from ...profilers.base import Host, array_header
 from ...profilers.heap.dumpfile import directories
 from ...profilers.heap.python_walk import dump_event
 from ...profilers.heap.snapshot import Snapshot, SnapshotRefused
+from ...protocol.answers.memory import SnapshotAnswer, SnapshotMakingAnswer
 from ...protocol.codec import pack, pack_map
 from ...protocol.commands import CommandError
 from ...protocol.constants import OK
@@ -220,7 +196,7 @@ def commands(snapshots: Snapshots, dumps: Dumps) -> dict[str, Handler]:
         dumps: for those who subscribe.
     """
 
-    def start(_call: Call) -> dict[str, Any]:
+    def start(_call: Call) -> SnapshotAnswer:
         try:
             return snapshots.start().facts()
         except SnapshotRefused as error:
@@ -234,10 +210,10 @@ def commands(snapshots: Snapshots, dumps: Dumps) -> dict[str, Handler]:
             )
         return found
 
-    def status(call: Call) -> dict[str, Any]:
+    def status(call: Call) -> SnapshotAnswer:
         return find(call.first).facts()
 
-    def chunk(call: Call) -> dict[str, Any] | bytes:
+    def chunk(call: Call) -> SnapshotMakingAnswer | bytes:
         snapshot, number = find(call.first), call.arguments[1]
         if snapshot.state == "running":
             return {**snapshot.facts(), "n": number}

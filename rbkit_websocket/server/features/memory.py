@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from ...protocol.answers.memory import MemoryProfileAnswer, TraceObjectsAnswer
 from ...protocol.constants import OK
 from ..commands import Call, Handler
 from ..profiling import Profiling
@@ -26,10 +25,10 @@ def commands(profiling: Profiling) -> dict[str, Handler]:
         profiling.stop_memory()
         return OK
 
-    def trace(call: Call) -> dict[str, Any]:
+    def trace(call: Call) -> TraceObjectsAnswer:
         return profiling.trace_objects(tuple(call.arguments))
 
-    def profile(call: Call) -> dict[str, Any]:
+    def profile(call: Call) -> MemoryProfileAnswer:
         return profiling.memory_profile(call.first)
 
     return {

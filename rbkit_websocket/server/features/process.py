@@ -1,21 +1,4 @@
-"""What the process is.
-
-``status`` is what the listing of all servers says of each. Cheap: nothing is counted until it is asked for.
-
-============  ========================================================================================================
-Key           Value
-============  ========================================================================================================
-pid           int, as the process itself knows it
-application   str
-server_id     str
-started       float: seconds since the epoch at which the server started
-rss           int: bytes of memory that the process holds; null where there is no ``/proc``
-requests      int: requests of the application now, from the call of its function until their body has been sent
-              (under uWSGI until that function has returned), those for rbkit's own pages and sessions left out; null
-              without the middleware, or with ``request_names=False``
-sessions      int: rbkit sessions that this process carries for anybody
-============  ========================================================================================================
-"""
+"""What the process is."""
 
 from __future__ import annotations
 
@@ -23,7 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from ... import __version__
 from ...fleet import sessions
@@ -32,6 +15,7 @@ from ...profilers.greenlets.stacks import innermost_frames
 from ...profilers.heap.snapshot import usual_method
 from ...profilers.process.procfs import SELF_STATUS, fields
 from ...profilers.requests.tracker import REQUESTS
+from ...protocol.answers.process import HandshakeAnswer, StatusAnswer
 from ...protocol.codec import pack
 from ...protocol.commands import EXTENSIONS
 from ...protocol.constants import OK, PROTOCOL_VERSION, EventType, Field
@@ -79,8 +63,8 @@ class Identity:
             self._applications = (*self._applications, application)
 
 
-def handshake(identity: Identity, profiling: Profiling, linger: float, fork: bool) -> dict[str, Any]:
-    """The payload of ``handshake``: the protocol's keys, and strings of our own that every old client survives."""
+def handshake(identity: Identity, profiling: Profiling, linger: float, fork: bool) -> HandshakeAnswer:
+    """The payload of ``handshake``."""
     cpu = profiling.cpu
     hertz = 1_000_000 / cpu.interval()["effective_interval_us"]
     native = cpu.native
@@ -90,8 +74,8 @@ def handshake(identity: Identity, profiling: Profiling, linger: float, fork: boo
         "process_name": process_name(),
         "pwd": identity.working_directory,
         "pid": os.getpid(),
-        "object_trace_enabled": int(profiling.memory_on),
-        "cpu_profiling_enabled": int(cpu.running),
+        "object_trace_enabled": 1 if profiling.memory_on else 0,
+        "cpu_profiling_enabled": 1 if cpu.running else 0,
         "clock_type": cpu.clock,
         "cpu_profiling_mode": "sampling",
         "extensions": ",".join(EXTENSIONS),
@@ -114,7 +98,7 @@ def commands(
     app: AppThread,
     identity: Identity,
     profiling: Profiling,
-    tell: Callable[[], dict[str, Any]],
+    tell: Callable[[], HandshakeAnswer],
     wake: Callable[[], None],
 ) -> dict[str, Handler]:
     """What the commands do.
@@ -137,7 +121,7 @@ def commands(
             }
         )
 
-    def status(_call: Call) -> dict[str, Any]:
+    def status(_call: Call) -> StatusAnswer:
         return {
             "pid": os.getpid(),
             "application": identity.application,
