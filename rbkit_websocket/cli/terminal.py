@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import sys
 from types import TracebackType
 from typing import Final, TextIO
 
+from ..system.environment import variable
 from .view import View, draw, plain_lines
 
 __all__ = ["Output"]
@@ -27,7 +27,7 @@ class Output:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream
         # A terminal that calls itself dumb (an editor's, a build's log) shows escape sequences as text.
-        self.interactive = self._stream.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
+        self.interactive = self._stream.isatty() and variable("TERM") not in (None, "dumb")
         self._last: View | None = None
         if isinstance(self._stream, io.TextIOWrapper):
             # A label may hold what the terminal's encoding does not know.

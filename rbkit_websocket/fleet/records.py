@@ -38,6 +38,7 @@ from typing import Final, NoReturn
 
 from ..errors import RuntimeDirectoryError
 from ..system.clock import time
+from ..system.environment import variable
 from ..system.plainfile import read_plain
 from ..transport.wire import endpoint_path
 from .liveness import boot_id, is_own_process, is_zombie, pid_namespace, process_start, socket_answers
@@ -189,10 +190,10 @@ def _is_safe_parent(path: Path) -> bool:
 
 
 def _default_directory() -> Path:
-    if configured := os.environ.get("RBKIT_RUNTIME_DIR"):
+    if configured := variable("RBKIT_RUNTIME_DIR"):
         return Path(configured)
     # Under sudo, and in a worker that has dropped its privileges, the variable still names somebody else's directory.
-    xdg = os.environ.get("XDG_RUNTIME_DIR")
+    xdg = variable("XDG_RUNTIME_DIR")
     if xdg and _is_own(xdg):
         return Path(xdg) / "rbkit"
     return Path(tempfile.gettempdir()) / f"rbkit-{os.geteuid()}"

@@ -1,23 +1,24 @@
-"""The extension module with the sampler, or why it is not used."""
+"""The one loader of the extension modules, and the one sentence on why a module is missing."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 from zipimport import zipimporter
 
 from ..options.switches import native_wanted
 
-__all__ = ["NativeUnavailable", "native_module", "why_missing"]
+__all__ = ["NativeUnavailable", "extension"]
 
 
 class NativeUnavailable(Exception):
-    """The native sampler cannot be used; ``str()`` of it is the reason, for people."""
+    """An extension module, or what it would do, cannot be had; ``str()`` of it is the reason, for people."""
 
 
-def native_module() -> Any:
-    """The extension module.
+def extension(name: Literal["_native", "_heap", "_trace"]) -> Any:
+    """An extension module.
 
     Raises:
         NativeUnavailable: it has not been built, or shall not be used.
@@ -25,16 +26,14 @@ def native_module() -> Any:
     if not native_wanted():
         raise NativeUnavailable("RBKIT_NATIVE turns it off")
     try:
-        from . import _native
+        return import_module(f".{name}", __package__)
     except ImportError as error:
-        if sys.platform != "linux":
-            raise NativeUnavailable("it is for Linux only") from error
-        raise NativeUnavailable(why_missing("_native", error)) from error
-    return _native
+        raise NativeUnavailable(_why_missing(name, error)) from error
 
 
-def why_missing(name: str, error: ImportError) -> str:
-    """Why one of the extension modules cannot be imported, for people."""
+def _why_missing(name: str, error: ImportError) -> str:
+    if sys.platform != "linux" or sys.implementation.name != "cpython":
+        return "it is for CPython on Linux only"
     if type(globals()["__spec__"].loader) is zipimporter:
         return "the package is in a zip file, from which Python loads no extension; unpack or install it"
     if find_spec(f".{name}", __package__) is None:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypedDict
 
 from ..errors import ConfigurationError
 from ..system import started
+from ..system.environment import variable
 from ..transport.binding import Binding
 from . import values
 from .values import Authorize
@@ -266,8 +267,8 @@ class Settings:
                 continue
             value, source = options.pop(option.name, None), option.name
             if value is None and option.variable is not None:
-                # Set but empty is how deployment tools spell "not set"; an empty token must never open the door.
-                value, source = environ.get(option.variable, "").strip() or None, option.variable
+                # An empty token must never open the door: it counts as none.
+                value, source = variable(option.variable, environ), option.variable
             if value is None:
                 continue
             if option.name != "token":  # a mistyped secret is one nevertheless, and errors end up in logs

@@ -15,7 +15,7 @@ from itertools import chain, starmap
 from types import FrameType
 from typing import Any
 
-from ..native.loader import NativeUnavailable, native_module
+from ..native.loader import NativeUnavailable, extension
 from ..system.unpatched import original
 
 __all__ = ["current_frames", "unseen"]
@@ -53,7 +53,7 @@ def _own() -> int:
 def _ways() -> tuple[Callable[[], FramesByThread | None], Callable[[], bool]]:
     """How frames are had, and how it is asked whether this interpreter is the only one."""
     try:
-        native = native_module()
+        native = extension("_native")
     except NativeUnavailable:
         pass
     else:

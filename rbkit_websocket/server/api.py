@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from types import EllipsisType
@@ -13,6 +12,7 @@ from ..options.table import ServerOptions, Settings, Taker
 from ..options.values import check_port
 from ..protocol.commands import INTERVAL_RANGE
 from ..protocol.constants import DEFAULT_CPU_INTERVAL_USEC, DEFAULT_PUB_PORT, DEFAULT_REQ_PORT
+from ..system.environment import variable
 from ..system.stderr import say
 from . import embedded
 from .profiling import StartOptions
@@ -125,9 +125,8 @@ def _start(
     return False
 
 
-def _port(port: Port, variable: str, default: int, environ: Mapping[str, str] = os.environ) -> int | None:
+def _port(port: Port, name: str, default: int) -> int | None:
     value: Any = port
     if port is ...:
-        # Set but empty is how deployment tools spell "not set".
-        value = environ.get(variable, "").strip() or default
+        value = variable(name) or default
     return None if value is None else check_port(value)

@@ -8,6 +8,8 @@ import signal
 import sys
 from typing import Final
 
+from .environment import variable
+
 __all__ = ["command_line", "process_name", "title"]
 
 _LONGEST: Final = 100
@@ -95,7 +97,7 @@ def _command() -> str:
 
 
 def _flask(arguments: list[str]) -> str:
-    app = os.environ.get("FLASK_APP", "")
+    app = variable("FLASK_APP") or ""
     for word, behind in zip(arguments, [*arguments[1:], ""], strict=True):
         if word in ("--app", "-A"):
             app = behind

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from rbkit_websocket import RbkitWebsocket
+from rbkit_websocket.native.loader import NativeUnavailable, extension
 from rbkit_websocket.profilers.base import Host
-from rbkit_websocket.profilers.cpu.native import NativeSampler, NativeUnavailable, native_module
+from rbkit_websocket.profilers.cpu.native import NativeSampler
 from rbkit_websocket.server.originals import AppThread, make_host
 
 from .waiting import scaled
@@ -24,7 +25,7 @@ from .waiting import scaled
 
 def _why_not() -> str:
     try:
-        native_module()
+        extension("_native")
     except NativeUnavailable as reason:
         return str(reason)
     return ""
@@ -65,7 +66,7 @@ SIGNAL = sys.version_info < (3, 13)
 @pytest.fixture(params=["default", "signal"] if SIGNAL else ["default"])
 def way(request: pytest.FixtureRequest) -> Iterator[str]:
     """How the main thread is asked: as it is by default, or with a signal."""
-    module = native_module()
+    module = extension("_native")
     before = module.needs_signal()
     module.use_signal(request.param == "signal")
     yield request.param

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from rbkit_websocket.profilers.memory.exact_tracer import TracerUnavailable, trace_module
+from rbkit_websocket.native.loader import NativeUnavailable, extension
 
 from .native import python
 
 _trace: Any = None
 try:
-    _trace = trace_module()
-except TracerUnavailable as error:
+    _trace = extension("_trace")
+except NativeUnavailable as error:
     REASON = str(error)
 else:
     REASON = ""
@@ -27,8 +27,9 @@ native = pytest.mark.skipif(bool(REASON), reason=f"no native tracing: {REASON}")
 
 # In a process of its own: where the tracer does what nobody expects, that one ends, and says where.
 PROBE = """
-from rbkit_websocket.profilers.memory.exact_tracer import _references_fail, trace_module
-print(_references_fail(trace_module()), end="")
+from rbkit_websocket.native.loader import extension
+from rbkit_websocket.profilers.memory.exact_tracer import _references_fail
+print(_references_fail(extension("_trace")), end="")
 """
 TRUE_MECHANISMS = [mechanism for mechanism in MECHANISMS if mechanism == _trace.HOOKS or not python(PROBE)]
 

@@ -266,14 +266,17 @@ def test_a_runtime_directory_may_be_a_path_object(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "false", "No", " off "])
-def test_disabled(value: str) -> None:
-    assert not is_enabled({"RBKIT_ENABLED": value})
+def test_disabled(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RBKIT_ENABLED", value)
+    assert not is_enabled()
 
 
 @pytest.mark.parametrize("value", ["", "1", "true", "yes"])
-def test_enabled(value: str) -> None:
-    assert is_enabled({"RBKIT_ENABLED": value})
-    assert is_enabled({})
+def test_enabled(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RBKIT_ENABLED", value)
+    assert is_enabled()
+    monkeypatch.delenv("RBKIT_ENABLED")
+    assert is_enabled()
 
 
 def test_the_default_name_follows_command_line_and_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -37,10 +37,10 @@ def no_collector() -> Iterator[None]:
 def frames_from(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if request.param == "public":
 
-        def missing() -> Any:
+        def missing(_name: str) -> Any:
             raise module.NativeUnavailable("not here")
 
-        monkeypatch.setattr(module, "native_module", missing)
+        monkeypatch.setattr(module, "extension", missing)
     module._ways.cache_clear()
     yield
     module._ways.cache_clear()

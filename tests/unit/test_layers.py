@@ -20,7 +20,7 @@ BELOW: dict[str, set[str]] = {
     "options": {"protocol", "system", "transport"},
     "fleet": {"system", "transport"},
     "native": {"options"},
-    "profilers": {"native", "options", "protocol", "system"},
+    "profilers": {"native", "protocol", "system"},
     "routes": {"profilers"},
     "server": {"fleet", "options", "profilers", "protocol", "system", "transport"},
     "websocket": {"protocol", "system"},
@@ -116,6 +116,16 @@ def test_clocks_that_an_application_may_stop_are_read_in_one_place_only(path: Pa
     found = {name for name in imported(path) if name.split(".")[0] in ("time", "datetime")}
     # The demo's application is somebody else's, as it were.
     assert not found or where in ("system/clock.py", "cli/demo_app.py"), f"{where} imports {found}: take .clock's time"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_environment_is_read_in_one_place_only(path: Path) -> None:
+    whole = ("options/table.py", "gateway/server.py", "cli/demo_process.py")  # take all of it, to hand it on
+    found = any(
+        isinstance(node, ast.Attribute) and node.attr == "environ" and getattr(node.value, "id", "") == "os"
+        for node in ast.walk(ast.parse(path.read_text()))
+    )
+    assert not found or path.relative_to(ROOT).as_posix() in ("system/environment.py", *whole)
 
 
 def test_no_module_imports_itself_through_others() -> None:

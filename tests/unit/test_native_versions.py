@@ -10,12 +10,11 @@ from support.native import native, python
 from support.ports import free_port
 from support.tracing import MECHANISMS
 
-from rbkit_websocket.profilers.cpu.native import native_module
-from rbkit_websocket.profilers.memory.exact_tracer import trace_module
+from rbkit_websocket.native.loader import extension
 
 pytestmark = native
 
-references = MECHANISMS and trace_module().REFERENCES in MECHANISMS
+references = MECHANISMS and extension("_trace").REFERENCES in MECHANISMS
 FINAL = sys.version_info.releaselevel == "final"
 TESTED = (3, 10) <= sys.version_info[:2] <= (3, 13) and FINAL
 
@@ -23,20 +22,20 @@ TESTED = (3, 10) <= sys.version_info[:2] <= (3, 13) and FINAL
 def test_private_ways_are_open_on_tested_versions_alone() -> None:
     from rbkit_websocket.native import _heap
 
-    trace = trace_module()
+    trace = extension("_trace")
     by_behaviour = (trace.CAN_HOOK, trace.CAN_REFTRACE)
-    by_layout = (bool(trace.CAN_COUNT), native_module().status()["walk"] == "internal", _heap.ROOTS == "lists")
+    by_layout = (bool(trace.CAN_COUNT), extension("_native").status()["walk"] == "internal", _heap.ROOTS == "lists")
     native_walk = sys.version_info >= (3, 11)
     if trace.TESTED:
         assert TESTED
         assert by_behaviour == (1, sys.version_info >= (3, 13))
         same = platform.python_version() == trace.BUILT_FOR
         assert by_layout == ((True, native_walk, True) if same else (False, False, False))
-        assert native_module().needs_signal() == (sys.version_info < (3, 13) and not same)
+        assert extension("_native").needs_signal() == (sys.version_info < (3, 13) and not same)
     else:
         assert by_behaviour == (0, 0)
         assert by_layout == (False, False, False)
-        assert not native_module().use_internal_walk(True)
+        assert not extension("_native").use_internal_walk(True)
         for mechanism in (trace.HOOKS, trace.REFERENCES):
             with pytest.raises(RuntimeError, match="does not work here"):
                 trace.start(mechanism, ("*",), 64, False)
@@ -75,7 +74,7 @@ print(told["mechanism"], "|", told["note"])
 def test_every_command_leaves_the_process_alive_and_says_what_it_does() -> None:
     said = python(EVERY_COMMAND, arguments=[str(port) for port in (free_port(), free_port())])
     mechanism, note = said.strip("\n").split(" | ")
-    if trace_module().TESTED:
+    if extension("_trace").TESTED:
         assert mechanism in {"hooks", "references"}
         assert "tested" not in note
     else:
@@ -85,9 +84,9 @@ def test_every_command_leaves_the_process_alive_and_says_what_it_does() -> None:
 
 STRANGE_EVENTS = """
 import ctypes
-from rbkit_websocket.profilers.memory.exact_tracer import trace_module
+from rbkit_websocket.native.loader import extension
 
-trace = trace_module()
+trace = extension("_trace")
 trace.start(trace.REFERENCES, ("*",), 64, False)
 data = ctypes.c_void_p()
 of = ctypes.pythonapi.PyRefTracer_GetTracer

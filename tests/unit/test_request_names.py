@@ -19,9 +19,9 @@ from support.native import native, spin
 from support.waiting import wait_until
 
 from rbkit_websocket import RbkitWebsocket, middleware
+from rbkit_websocket.native.loader import extension
 from rbkit_websocket.profilers.base import Host
 from rbkit_websocket.profilers.cpu.aggregate import CpuProfiler
-from rbkit_websocket.profilers.cpu.native import native_module
 from rbkit_websocket.profilers.cpu.sampler import walk
 from rbkit_websocket.profilers.requests import request_names
 from rbkit_websocket.profilers.requests.request_names import RequestNames
@@ -55,13 +55,13 @@ def profiler(request: pytest.FixtureRequest, host: Host, monkeypatch: pytest.Mon
     if request.param == "python":
         monkeypatch.setenv("RBKIT_NATIVE", "0")
     else:
-        native_module().use_internal_walk(request.param == "native")
+        extension("_native").use_internal_walk(request.param == "native")
     profiler = CpuProfiler(host)
     profiler.next_clock = "wall"
     yield profiler
     profiler.stop()
     if request.param == "public walk":
-        native_module().use_internal_walk(True)
+        extension("_native").use_internal_walk(True)
     assert not REQUESTS.tracking
     assert not REQUESTS.running
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from ...native.loader import NativeUnavailable
 from ...protocol.answers.cpu import CpuIntervalAnswer
 from ...protocol.codec import pack_map
 from ...system.clock import time
@@ -22,7 +23,7 @@ from ..requests.tracker import REQUESTS
 from ..thread_frames import unseen
 from .events import SampleEvents
 from .fold import AnyStack, Entry, folding
-from .native import NativeSampler, NativeUnavailable
+from .native import NativeSampler
 from .sampler import Clock, CpuSampler, Held, Sample
 from .watching import Watching
 

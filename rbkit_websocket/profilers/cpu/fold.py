@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from ...native.loader import NativeUnavailable, native_module
+from ...native.loader import NativeUnavailable, extension
 from ...protocol.answers.cpu import SampledStack
 from ...protocol.answers.stacks import StackFrame
 from ...protocol.codec import pack
@@ -56,7 +56,7 @@ class Folding(NamedTuple):
 def folding() -> Folding:
     """In C if that is there, else in Python."""
     try:
-        native = native_module()
+        native = extension("_native")
     except NativeUnavailable:
         return Folding(PlainStack, fold_plainly)
     return Folding(native.stack, native.fold)

@@ -12,7 +12,7 @@ import signal as signals
 from types import CodeType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ...native.loader import NativeUnavailable, native_module
+from ...native.loader import NativeUnavailable, extension
 from ..base import Host
 from ..process.gcstats import GcWatch
 from ..requests.tracker import REQUESTS, TOLD, Streamed
@@ -21,7 +21,7 @@ from .sampler import Clock, Held, Sample
 if TYPE_CHECKING:
     from ...native._native import Stack
 
-__all__ = ["Drained", "NativeSampler", "NativeUnavailable", "default_signal", "native_module"]
+__all__ = ["Drained", "NativeSampler", "default_signal"]
 
 _UNASKED_PERIOD_USEC: Final = 5000
 MINIMUM_INTERVAL_USEC: Final = 100
@@ -58,7 +58,7 @@ class NativeSampler:
     failure: BaseException | None = None
 
     def __init__(self, host: Host, signum: int | None = None) -> None:
-        self._native = native_module()
+        self._native = extension("_native")
         self._host = host
         self._signum = default_signal() if signum is None else signum
         self._interval_usec = 1000

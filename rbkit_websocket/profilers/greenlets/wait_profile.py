@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ...native.loader import NativeUnavailable, native_module
+from ...native.loader import NativeUnavailable, extension
 from ...system.clock import time
 from ..base import Host
 from ..cpu.fold import Entry
@@ -49,7 +49,7 @@ class WaitSampler:
         self.wanted = False
         self._native: Any = None
         try:
-            self._native = native_module()
+            self._native = extension("_native")
         except NativeUnavailable:
             pass
 

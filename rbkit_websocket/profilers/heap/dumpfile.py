@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ...protocol.constants import OBJECTS_PER_MESSAGE
+from ...system.environment import variable
 
 __all__ = ["DumpFile", "directories", "open_unnamed"]
 
@@ -26,8 +27,8 @@ _SPAN: Final = struct.Struct("=2Q")
 def directories(runtime: str | None = None) -> list[str]:
     """Where a dump may be kept, best first: temporary directories, then the runtime directory."""
     # Not tempfile.gettempdir(), which takes a lock that gevent may have patched.
-    found = [os.environ.get(variable, "") for variable in ("TMPDIR", "TEMP", "TMP")]
-    return [path for path in dict.fromkeys([*found, "/tmp", "/var/tmp", runtime or ""]) if path]  # noqa: S108
+    found = [variable(name) for name in ("TMPDIR", "TEMP", "TMP")]
+    return [path for path in dict.fromkeys([*found, "/tmp", "/var/tmp", runtime]) if path]  # noqa: S108
 
 
 def open_unnamed(candidates: Iterable[str], size: int) -> tuple[int, bool]:

@@ -24,8 +24,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Final, Literal
 
-from ...native.loader import why_missing
-from ...options.switches import native_wanted
+from ...native.loader import NativeUnavailable, extension
 from ...protocol.answers.memory import SnapshotAnswer
 from ...system.clock import time
 from ..base import Host
@@ -36,12 +35,11 @@ from .python_walk import HeapDump
 __all__ = ["Snapshot", "SnapshotRefused", "native", "usual_method"]
 
 native: ModuleType | None = None
-_without = "RBKIT_NATIVE turns it off"
-if native_wanted():
-    try:
-        from ...native import _heap as native
-    except ImportError as error:
-        _without = why_missing("_heap", error)
+_without = ""
+try:
+    native = extension("_heap")
+except NativeUnavailable as reason:
+    _without = str(reason)
 
 _LOOK_AGAIN: Final = 0.01
 _REPORT: Final = struct.Struct("=2Q")

@@ -20,10 +20,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ...native.loader import NativeUnavailable, extension
 from ...system.clock import time
 from ..base import Host, class_name
 from ..process.gcstats import FROZEN
-from .exact_tracer import TracerUnavailable, trace_module, untested
+from .exact_tracer import untested
 
 __all__ = ["Census", "Counted"]
 
@@ -63,11 +64,11 @@ class Census:
         self._host = host
         self._native: Any = None
         try:
-            native = trace_module()
+            native = extension("_trace")
             self._without = untested(native)
             if native.CAN_COUNT:
                 self._native = native
-        except TracerUnavailable as reason:
+        except NativeUnavailable as reason:
             self._without = str(reason)
         self.on = False
         self.last = Counted()

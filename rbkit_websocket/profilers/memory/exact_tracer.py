@@ -28,13 +28,12 @@ from functools import cache
 from heapq import nlargest
 from typing import Any, Final, Literal
 
-from ...native.loader import why_missing
-from ...options.switches import native_wanted
+from ...native.loader import NativeUnavailable, extension
 from ...protocol.codec import pack
 from ...system.clock import time
 from ..base import Host, code_line
 
-__all__ = ["MAX_FOLLOWED", "NativeTracer", "TracerUnavailable", "trace_module", "untested"]
+__all__ = ["MAX_FOLLOWED", "NativeTracer", "untested"]
 
 MAX_FOLLOWED: Final = 1 << 17
 SITES_TOLD: Final = 200
@@ -46,25 +45,6 @@ _LOOK_FOR_CLASSES: Final = 5.0
 # {0: 0, 1: ms, 2: {3: id, 4: name}} and {0: 1, 1: ms, 2: {3: id}}, as base.event() packs them.
 _CREATED: Final = struct.Struct(">5sd4sQs")
 _DESTROYED: Final = struct.Struct(">5sd4sQ")
-
-
-class TracerUnavailable(Exception):
-    """Objects cannot be traced this way; ``str()`` of it is the reason, for people."""
-
-
-def trace_module() -> Any:
-    """The extension module.
-
-    Raises:
-        TracerUnavailable: it has not been built, or shall not be used.
-    """
-    if not native_wanted():
-        raise TracerUnavailable("RBKIT_NATIVE turns it off")
-    try:
-        from ...native import _trace
-    except ImportError as error:
-        raise TracerUnavailable(why_missing("_trace", error)) from error
-    return _trace
 
 
 def untested(native: Any) -> str:
@@ -132,14 +112,14 @@ class NativeTracer:
     """One run at a time in a process. All methods are called by the server's thread.
 
     Raises:
-        TracerUnavailable: there is no extension module, or nothing that it may do in this interpreter.
+        NativeUnavailable: there is no extension module, or nothing that it may do in this interpreter.
     """
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._native = trace_module()
+        self._native = extension("_trace")
         if not (self._native.CAN_HOOK or self._native.CAN_REFTRACE):
-            raise TracerUnavailable(untested(self._native))
+            raise NativeUnavailable(untested(self._native))
         self.running = False
         self.mechanism: Literal["hooks", "references"] = "hooks"
         self.note = ""
@@ -162,7 +142,7 @@ class NativeTracer:
             everything: whether classes that the hooks do not reach are worth the reference tracer's price.
 
         Raises:
-            TracerUnavailable: not in this process, or not now.
+            NativeUnavailable: not in this process, or not now.
         """
         native = self._native
         self._per_second = per_second
@@ -179,11 +159,11 @@ class NativeTracer:
             else:
                 refused, reason = 0, reason or _references_fail(native)
                 if reason:
-                    raise TracerUnavailable(reason)
+                    raise NativeUnavailable(reason)
                 self._open(patterns, native.REFERENCES)
         except RuntimeError as error:
             self.stop()
-            raise TracerUnavailable(str(error)) from error
+            raise NativeUnavailable(str(error)) from error
         self.since = time.time()
         self.complete = not (refused and reason)
         self.note = f"{refused} classes that are named are not written in Python and not seen: {reason}"

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Literal
 
+from ...native.loader import NativeUnavailable
 from ...protocol.answers.memory import TraceObjectsAnswer
 from ..base import Host, Profiler
-from .exact_tracer import NativeTracer, TracerUnavailable
+from .exact_tracer import NativeTracer
 from .fallback_tracer import ObjectWatch
 
 __all__ = ["ObjectTracer"]
@@ -32,7 +33,7 @@ class ObjectTracer(Profiler):
         self._without = ""
         try:
             self.native = NativeTracer(host)
-        except TracerUnavailable as reason:
+        except NativeUnavailable as reason:
             self._without = str(reason)
         self._by_default = False
         self.patterns: tuple[str, ...] = ()
@@ -91,7 +92,7 @@ class ObjectTracer(Profiler):
                     everything=asked,
                 )
                 return
-            except TracerUnavailable as reason:
+            except NativeUnavailable as reason:
                 self._without = str(reason)
         self._watch.patterns = self.patterns
         self._watch.start()
