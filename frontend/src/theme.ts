@@ -40,6 +40,6 @@ function stored(): Theme | null {
 
 /** The value of a CSS variable in the present theme, for what is drawn on a canvas. Reads `theme`. */
 export function cssColor(name: `--${string}`): string {
-  theme.value;
+  void theme.value; // whatever is drawn in an effect is drawn again in the other theme
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }

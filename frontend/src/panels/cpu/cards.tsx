@@ -10,9 +10,9 @@ const SHOWN = 5;
 
 /** The last minute, or as much of it as there is. */
 function recent(store: CpuStore) {
-  store.version.value;
-  const to = store.history.fine.at(-1)?.until ?? 0;
-  return { from: Math.max(to - RECENT_MS, store.history.since ?? 0), to };
+  const { fine, since } = store.history.value;
+  const to = fine.at(-1)?.until ?? 0;
+  return { from: Math.max(to - RECENT_MS, since ?? 0), to };
 }
 
 const CPU = { thread: null, request: null, busyOnly: false, clock: "cpu", waits: false } as const;
@@ -51,9 +51,8 @@ function Off({ store }: { store: CpuStore }) {
 
 /** How much CPU the process takes, now and over the last minutes. */
 export function BusyCard({ store }: { store: CpuStore }) {
-  store.version.value;
   if (store.timed.value && !store.tellsCpu) return <Untold />;
-  const buckets = [...store.history.fine];
+  const buckets = [...store.history.value.fine];
   if (!buckets.length || !store.running.value) return <Off store={store} />;
   // Of a server that tells samples alone, those of either clock.
   const by = store.timed.value ? "cpu" : store.clock.value;
@@ -76,9 +75,10 @@ export function BusyCard({ store }: { store: CpuStore }) {
 export function TopCard({ store }: { store: CpuStore }) {
   if (store.timed.value && !store.tellsCpu) return <Untold />;
   const span = recent(store);
-  const weights = weigh(store.history, span, { ...CPU, clock: store.timed.value ? "cpu" : store.clock.value });
+  const history = store.history.value;
+  const weights = weigh(history, span, { ...CPU, clock: store.timed.value ? "cpu" : store.clock.value });
   if (!weights.size || !store.running.value) return <Off store={store} />;
-  const graph = graphOf(store.history, weights);
+  const graph = graphOf(history, weights);
   const all = graph.total[0] || 1;
   const rows = rowsOf(graph)
     .sort((a, b) => b.self - a.self)
@@ -104,11 +104,12 @@ export function RequestsCard({ store }: { store: CpuStore }) {
   if (store.link.handshake.value && !store.timed.value) return <p class="soft">This server does not tell.</p>;
   if (!store.tellsCpu) return <Untold />;
   const span = recent(store);
-  const weights = weigh(store.history, span, CPU);
+  const history = store.history.value;
+  const weights = weigh(history, span, CPU);
   const sums = new Map<string | null, number>();
   let all = 0;
   for (const [entry, weight] of weights) {
-    const name = store.history.requests[requestOf(entry)] ?? null;
+    const name = history.requests[requestOf(entry)] ?? null;
     sums.set(name, (sums.get(name) ?? 0) + weight);
     all += weight;
   }

@@ -1,5 +1,7 @@
 import { signal } from "@preact/signals";
 import { describe, expect, it } from "vitest";
+import { Observed } from "../../observed.ts";
+import { gather, type Span } from "./model/graph.ts";
 import { History, LIMITS } from "./model/history.ts";
 import { CpuView } from "./selection.ts";
 import type { CpuStore } from "./store.ts";
@@ -7,10 +9,13 @@ import type { CpuStore } from "./store.ts";
 /** A store without a server, whose tree holds few nodes. */
 function filled() {
   const history = new History({ ...LIMITS, nodes: 60 });
+  const observed = new Observed(history);
   const parts = {
-    history,
-    version: signal(0),
-    tree: signal(history.tree),
+    history: observed,
+    numbered: signal({ history }),
+    pin: (span: Span) => {
+      history.pinned = gather(history, span);
+    },
     threads: signal(new Map()),
     clock: signal<"cpu" | "wall">("cpu"),
     waits: signal(false),
@@ -18,14 +23,16 @@ function filled() {
   };
   const add = (second: number, stack: string, weightUs: number) => {
     const frames = stack.split(";").map((name) => history.table.number(name, "/app.py", 1));
-    history.add({
-      since: second * 1000,
-      until: second * 1000 + 1000,
-      samples: 1,
-      stacks: [{ frames, wallUs: weightUs, cpuUs: weightUs, waiting: false, thread: 1, request: null }],
-    });
-    parts.tree.value = history.tree;
-    parts.version.value++;
+    const { tree } = history;
+    observed.change(() =>
+      history.add({
+        since: second * 1000,
+        until: second * 1000 + 1000,
+        samples: 1,
+        stacks: [{ frames, wallUs: weightUs, cpuUs: weightUs, waiting: false, thread: 1, request: null }],
+      }),
+    );
+    if (history.tree !== tree) parts.numbered.value = { history };
   };
   return { view: new CpuView(parts as unknown as CpuStore), add, ...parts };
 }
@@ -60,7 +67,8 @@ describe("a held picture", () => {
 
 describe("the clock that is looked at", () => {
   it("changes what is shown and nothing else, and mixes nothing", () => {
-    const { view, history, version, clock, waits } = filled();
+    const { view, history: observed, clock, waits } = filled();
+    const history = observed.peek();
     const wait = [history.table.number("Condition.wait", "/usr/lib/python3.11/threading.py", 1)];
     const stack = (label: string, wallUs: number, cpuUs: number, waiting = false) => ({
       frames: [history.table.number(label, "/app.py", 1)],
@@ -71,18 +79,19 @@ describe("the clock that is looked at", () => {
       request: waiting ? "GET /slow" : null,
     });
     const idle = { ...stack("", 800, 1), frames: wait };
-    history.add({
-      since: 0,
-      until: 1000,
-      samples: 4,
-      stacks: [
-        stack("computes", 100_000, 90_000),
-        stack("sleeps", 100_000, 0),
-        idle,
-        stack("parked", 6_500_000, 0, true),
-      ],
-    });
-    version.value++;
+    observed.change(() =>
+      history.add({
+        since: 0,
+        until: 1000,
+        samples: 4,
+        stacks: [
+          stack("computes", 100_000, 90_000),
+          stack("sleeps", 100_000, 0),
+          idle,
+          stack("parked", 6_500_000, 0, true),
+        ],
+      }),
+    );
     const shown = () => Object.fromEntries(view.rows.value.map((row) => [row.frame.label, row.self]));
     const cpu = { computes: 90_000, "Condition.wait": 1 };
     expect(shown()).toEqual(cpu);

@@ -5,7 +5,6 @@ import {
   type Filter,
   type Graph,
   type Grouping,
-  gather,
   graphOf,
   type Row,
   rowsOf,
@@ -60,8 +59,7 @@ export class CpuView {
   constructor(readonly store: CpuStore) {
     this.chosen = computed(() => ({ ...this.filter.value, clock: store.clock.value, waits: store.waits.value }));
     const newest = computed(() => {
-      if (this.held.value === null) store.version.value;
-      return this.held.value ?? this.#until();
+      return this.held.value ?? endOf(store.history.value);
     });
     this.span = computed(() => {
       const to = newest.value;
@@ -72,7 +70,7 @@ export class CpuView {
     });
     this.stretch = computed(() => {
       const span = this.span.value;
-      const [since, until] = [this.#history().since ?? 0, newest.value];
+      const [since, until] = [store.numbered.value.history.since ?? 0, newest.value];
       if (span === "all") return { from: since, to: until };
       return { from: Math.max(span.from, since), to: Math.max(since, Math.min(span.to, until)) };
     });
@@ -83,8 +81,8 @@ export class CpuView {
       return `Wall time of threads${busyOnly ? ", idle ones left out" : ""}${waits ? ", and of waiting requests" : ""}`;
     });
     this.weights = computed(() => {
-      if (this.held.value === null) store.version.value;
-      return weigh(this.#history(), this.span.value, this.chosen.value);
+      const history = this.held.value === null ? store.history.value : store.numbered.value.history;
+      return weigh(history, this.span.value, this.chosen.value);
     });
     this.before = computed(() => this.#before());
     this.graph = computed(() => this.#graph(this.inverse.value, this.group.value));
@@ -94,29 +92,28 @@ export class CpuView {
     });
     this.rows = computed(() => rowsOf(this.upright.value));
     this.timeline = computed(() => {
-      store.version.value;
-      return busyOver([...store.history.coarse, ...store.history.fine], this.chosen.value);
+      const { coarse, fine } = store.history.value;
+      return busyOver([...coarse, ...fine], this.chosen.value);
     });
     this.requests = computed(() => {
-      store.version.value;
-      return store.history.requests.filter((name) => name !== null).sort();
+      return store.history.value.requests.filter((name) => name !== null).sort();
     });
   }
 
   hold(on: boolean): void {
-    this.held.value = on ? this.#until() : null;
+    this.held.value = on ? endOf(this.store.history.peek()) : null;
   }
 
   /** Keeps what is shown now, to be compared with later. */
   pin(words: string): void {
     // By both clocks and of everything, so that the comparison follows whatever is chosen.
-    this.store.history.pinned = gather(this.store.history, this.span.value);
+    this.store.pin(this.span.value);
     this.pinned.value = words;
     this.comparison.value = { kind: "pinned" };
   }
 
   unpin(): void {
-    this.store.history.pinned = null;
+    this.store.unpin();
     this.pinned.value = null;
     this.comparison.value = { kind: "none" };
   }
@@ -124,7 +121,7 @@ export class CpuView {
   #before(): Weights | null {
     const comparison = this.comparison.value;
     if (comparison.kind === "none") return null;
-    const history = this.#history();
+    const { history } = this.store.numbered.value;
     if (comparison.kind === "pinned") {
       return this.pinned.value && history.pinned ? select(history, history.pinned, this.chosen.value) : null;
     }
@@ -133,23 +130,17 @@ export class CpuView {
     return weigh(history, { from: 2 * span.from - span.to, to: span.from }, this.chosen.value);
   }
 
-  /** The history; what is computed from it is so again when its numbers mean something else. */
-  #history(): History {
-    this.store.tree.value;
-    return this.store.history;
-  }
-
-  #until(): number {
-    return this.store.history.fine.at(-1)?.until ?? 0;
-  }
-
   #graph(inverse: boolean, group: Grouping): Graph {
     const focus = inverse || group !== "none" ? this.focus.value : [];
     const shape: Shape = { inverse, group, threadNames: this.store.threads.value, focus };
     const before = this.before.value;
-    const history = this.#history();
+    const { history } = this.store.numbered.value;
     return before && sum(before) > 0
       ? differenceOf(history, before, this.weights.value, shape)
       : graphOf(history, this.weights.value, shape);
   }
+}
+
+function endOf(history: History): number {
+  return history.fine.at(-1)?.until ?? 0;
 }

@@ -2,11 +2,13 @@ import { batch, computed, type ReadonlySignal, type Signal, signal } from "@prea
 import type { Link } from "../../connection/link.ts";
 import { poll } from "../../connection/poll.ts";
 import { waitsOf } from "../../connection/waitsampling.ts";
+import { Observed, type ReadonlyObserved } from "../../observed.ts";
 import type { RbkitEvent } from "../../protocol/codec.ts";
 import type { Handshake } from "../../protocol/handshake.ts";
 import { counted, duration } from "../../ui/format.ts";
 import { type ProfileAnswer, RawSamples, readProfile, type Watching } from "./model/decode.ts";
-import { type Clock, History } from "./model/history.ts";
+import { gather, type Span } from "./model/graph.ts";
+import { type Clock, type Delta, History } from "./model/history.ts";
 
 const PERIOD_MS = 1000;
 /** While nothing is sampled only the switch is looked at: somebody else may start it. */
@@ -28,11 +30,14 @@ const COST_ANSWERS = 10;
 
 /** The CPU profile of the connected server: polled where it has `cpu_profile`, else counted from published samples. */
 export class CpuStore {
-  history = new History();
-  /** Rises with each addition to the history. */
-  readonly version = signal(0);
-  /** The tree that numbers of the history mean: another one after stacks were forgotten. */
-  readonly tree = signal(this.history.tree);
+  readonly #history = new Observed(new History());
+  /** What has been sampled. */
+  readonly history: ReadonlyObserved<History> = this.#history;
+  /**
+   * The history for whoever looks at a stretch that is over: another value only when its numbers mean something else,
+   * after stacks were forgotten or with another process.
+   */
+  readonly numbered: Signal<{ readonly history: History }> = signal({ history: this.#history.peek() });
   readonly running = signal(false);
   /** What is looked at: the viewer's choice where the server samples both clocks, else what it samples. */
   readonly clock: Signal<Clock> = signal("cpu");
@@ -156,19 +161,40 @@ export class CpuStore {
 
   /** Forgets what has been sampled, but not what was pinned: a new worker is what one compares with. */
   clear(): void {
-    const former = this.history;
-    this.history = new History();
-    this.history.adopt(former);
-    if (this.#raw) this.#raw = new RawSamples(this.history, ONE_SAMPLE_US, () => this.serverClock.peek());
-    this.lostUs.value = 0;
-    this.#changed();
+    const history = new History();
+    history.adopt(this.#history.peek());
+    if (this.#raw) this.#raw = this.#rawSamples(history);
+    batch(() => {
+      this.lostUs.value = 0;
+      this.#history.replace(history);
+      this.numbered.value = { history };
+    });
   }
 
-  #changed(): void {
-    batch(() => {
-      this.tree.value = this.history.tree;
-      this.version.value++;
+  /** Keeps what was sampled in a span by both clocks, until unpin(): clear() does not forget it. */
+  pin(span: Span): void {
+    this.#history.change((history) => {
+      history.pinned = gather(history, span);
     });
+  }
+
+  unpin(): void {
+    this.#history.change((history) => {
+      history.pinned = null;
+    });
+  }
+
+  #append(delta: Delta): void {
+    batch(() => {
+      const history = this.#history.peek();
+      const { tree } = history;
+      this.#history.change(() => history.add(delta));
+      if (history.tree !== tree) this.numbered.value = { history };
+    });
+  }
+
+  #rawSamples(history: History): RawSamples {
+    return new RawSamples(history, ONE_SAMPLE_US, () => this.serverClock.peek());
   }
 
   async #switch(work: () => Promise<void>): Promise<void> {
@@ -203,7 +229,7 @@ export class CpuStore {
       }
     });
     this.#server = server;
-    this.#raw = polled ? null : new RawSamples(this.history, ONE_SAMPLE_US, () => this.serverClock.peek());
+    this.#raw = polled ? null : this.#rawSamples(this.#history.peek());
     // Also where it goes on: what this page wished has ended with its connection.
     if (this.#wanted) void this.start();
   }
@@ -223,17 +249,16 @@ export class CpuStore {
     if (this.#raw) {
       const delta = this.#raw.drain();
       if (delta) {
-        this.history.add(delta);
+        this.#append(delta);
         this.running.value = true;
-        this.#changed();
       }
       return;
     }
-    const history = this.history;
+    const history = this.#history.peek();
     const command = this.#cursor === null ? "cpu_profile" : `cpu_profile ${this.#cursor}`;
     const answer = readProfile(await this.link.ask(command), history);
     // Cleared or reconnected meanwhile: the answer belongs to what is gone.
-    if (history === this.history) this.#add(answer);
+    if (history === this.#history.peek()) this.#add(answer);
   }
 
   #add(answer: ProfileAnswer): void {
@@ -249,10 +274,7 @@ export class CpuStore {
       this.effectiveIntervalUs.value = answer.effectiveIntervalUs;
       if (!first) this.lostUs.value += answer.lostUs;
       if (answer.threads.size) this.threads.value = merged(this.threads.peek(), answer.threads);
-      if (answer.delta) {
-        this.history.add(answer.delta);
-        this.#changed();
-      }
+      if (answer.delta) this.#append(answer.delta);
     });
   }
 }

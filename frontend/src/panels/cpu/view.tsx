@@ -29,8 +29,7 @@ const TIMELINES: { readonly [clock in Clock]: string } = {
 /** The profile: where the time goes, over which stretch, of which requests and threads. */
 export function CpuPanel({ view }: { view: CpuView }) {
   const { store } = view;
-  store.version.value;
-  const empty = store.history.totalSamples === 0;
+  const empty = store.history.value.totalSamples === 0;
   return (
     <div class="panel">
       <div class="title">
@@ -165,6 +164,7 @@ function rate(share: number, by: Clock): string {
 function Timeline({ view }: { view: CpuView }) {
   const { store } = view;
   const { at, busy } = view.timeline.value;
+  const { totalSamples, since } = store.history.value;
   const window = view.window.value;
   const timed = store.timed.value;
   return (
@@ -172,8 +172,8 @@ function Timeline({ view }: { view: CpuView }) {
       <header>
         <h2>{timed ? TIMELINES[store.clock.value] : "Samples a second"}</h2>
         <span class="soft">
-          {counted(store.history.totalSamples, "sample")}
-          {store.history.since !== null && ` since ${clock(store.history.since)}`}
+          {counted(totalSamples, "sample")}
+          {since !== null && ` since ${clock(since)}`}
           {window.kind === "marked" && ` · ${clock(window.from)} to ${clock(window.to)} is shown below`}
           {window.kind !== "marked" && " · drag to look at a stretch"}
         </span>
@@ -196,6 +196,7 @@ function Choices({ view }: { view: CpuView }) {
   const { store } = view;
   const window = view.window.value;
   const filter = view.filter.value;
+  const { threads } = store.history.value;
   const chosen = window.kind === "last" ? String(window.seconds) : window.kind;
   return (
     <div class="toolbar cpu-choices">
@@ -271,7 +272,7 @@ function Choices({ view }: { view: CpuView }) {
           waiting requests too
         </label>
       )}
-      {store.history.threads.length > 1 && (
+      {threads.length > 1 && (
         <select
           class="field"
           aria-label="Thread"
@@ -282,7 +283,7 @@ function Choices({ view }: { view: CpuView }) {
           }}
         >
           <option value="*">All threads</option>
-          {store.history.threads.map((identity) => (
+          {threads.map((identity) => (
             <option key={identity} value={identity}>
               {brief(store.threads.value.get(identity) ?? `thread ${identity}`)}
             </option>

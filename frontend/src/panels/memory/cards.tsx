@@ -9,18 +9,18 @@ const TEN_MINUTES = 600_000;
 export function memoryCards(feed: MemoryFeed): Card[] {
   const { store } = feed;
   const Chart = () => {
-    store.version.value;
     const words = feed.words.value;
-    const { total, heap, live } = store.series;
+    const figures = store.figures.value;
+    const { total, heap, live } = figures.series;
     const sized = total.last !== null || heap.last !== null;
     if (!sized && live.last === null) return <Waiting feed={feed} />;
-    const pauses = store.collections
-      ? `${words.pause.title} ${duration(store.longestPause * 1000)} in ${counted(store.collections, "garbage collection")}`
+    const pauses = figures.collections
+      ? `${words.pause.title} ${duration(figures.longestPause * 1000)} in ${counted(figures.collections, "garbage collection")}`
       : "No garbage collection yet";
     return (
       <>
         {sized ? (
-          <BytesChart store={store} words={words} span={spanOf(store, TEN_MINUTES)} height={120} bare />
+          <BytesChart store={store} words={words} span={spanOf(figures, TEN_MINUTES)} height={120} bare />
         ) : (
           <p class="figure-large">
             {count(live.last ?? 0)} <span class="soft">live {live.last === 1 ? "object" : "objects"}</span>

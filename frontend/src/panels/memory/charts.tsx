@@ -2,7 +2,7 @@ import { bytes, count, duration } from "../../ui/format.ts";
 import { TimeChart } from "../../ui/timechart.tsx";
 import { levels, rates } from "./model/chartdata.ts";
 import type { MemoryWords } from "./model/figurewords.ts";
-import type { MemoryStore } from "./store.ts";
+import type { MemoryFigures, MemoryStore } from "./store.ts";
 
 const SHORTEST_MS = 30_000;
 
@@ -12,9 +12,9 @@ export interface Span {
 }
 
 /** The span of that length that ends with the last data; shorter while there are not so many yet. */
-export function spanOf(store: MemoryStore, lengthMs: number): Span {
-  const to = store.latest ?? Date.now();
-  const first = Math.min(store.earliest ?? to, to - SHORTEST_MS);
+export function spanOf({ earliest, latest }: MemoryFigures, lengthMs: number): Span {
+  const to = latest ?? Date.now();
+  const first = Math.min(earliest ?? to, to - SHORTEST_MS);
   return { from: Math.max(to - lengthMs, first), to };
 }
 
@@ -33,8 +33,8 @@ interface Props {
 }
 
 export function BytesChart({ store, span, words, height, bare = false }: Props) {
-  store.version.value;
-  const { times, columns } = levels([store.series.total, store.series.heap], span.from, span.to);
+  const { series } = store.figures.value;
+  const { times, columns } = levels([series.total, series.heap], span.from, span.to);
   const lines = [
     { label: words.total.line, color: "--chart-1", values: columns[0]!, shape: "area" },
     { label: words.heap.line, color: "--chart-4", values: columns[1]!, shape: "line" },
@@ -55,8 +55,8 @@ export function BytesChart({ store, span, words, height, bare = false }: Props) 
 }
 
 export function LiveChart({ store, span }: Omit<Props, "words">) {
-  store.version.value;
-  const { times, columns } = levels([store.series.live], span.from, span.to);
+  const { series } = store.figures.value;
+  const { times, columns } = levels([series.live], span.from, span.to);
   const line = { label: "live", color: "--chart-3", values: columns[0]!, shape: "area" } as const;
   return (
     <TimeChart title="Live objects" {...span} times={times} lines={[line]} format={whole} whole fromZero={false} />
@@ -64,8 +64,8 @@ export function LiveChart({ store, span }: Omit<Props, "words">) {
 }
 
 export function BlocksChart({ store, span, words }: Props) {
-  store.version.value;
-  const { times, columns } = levels([store.series.blocks], span.from, span.to);
+  const { series } = store.figures.value;
+  const { times, columns } = levels([series.blocks], span.from, span.to);
   const line = { label: words.blocks.line, color: "--chart-5", values: columns[0]!, shape: "line" } as const;
   return (
     <TimeChart
@@ -81,8 +81,8 @@ export function BlocksChart({ store, span, words }: Props) {
 }
 
 export function RatesChart({ store, span }: Omit<Props, "words">) {
-  store.version.value;
-  const { times, columns } = rates([store.series.born, store.series.died], span.from, span.to);
+  const { series } = store.figures.value;
+  const { times, columns } = rates([series.born, series.died], span.from, span.to);
   const lines = [
     { label: "born", color: "--chart-1", values: columns[0]!, shape: "line" },
     { label: "died", color: "--chart-2", values: columns[1]!, shape: "line" },
@@ -91,8 +91,8 @@ export function RatesChart({ store, span }: Omit<Props, "words">) {
 }
 
 export function PausesChart({ store, span, words, height }: Props) {
-  store.version.value;
-  const { times, columns } = levels([store.series.pause], span.from, span.to, "max");
+  const { series } = store.figures.value;
+  const { times, columns } = levels([series.pause], span.from, span.to, "max");
   const line = { label: words.pause.line, color: "--chart-2", values: columns[0]!, shape: "bars" } as const;
   return (
     <TimeChart

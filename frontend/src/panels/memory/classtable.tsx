@@ -72,17 +72,17 @@ export function Classes({ feed }: { feed: MemoryFeed }) {
   const filter = useSignal("");
   const shown = useSignal(PAGE);
   const sorting = useSignal<Sorting<ClassCountOrder>>({ key: "live", ascending: false });
-  feed.store.version.value;
+  const { classes } = feed.store.figures.value;
   const events = feed.source.value === "events";
   const columns = events
     ? [NAME, LIVE, BORN, DIED, BORN_RATE, DIED_RATE]
     : [NAME, LIVE, GROWTH, BORN, DIED, BORN_RATE, DIED_RATE, OLD];
-  const rows = feed.store.classes.list(filter.value, sorting.value.key, sorting.value.ascending);
+  const rows = classes.list(filter.value, sorting.value.key, sorting.value.ascending);
   return (
     <section class="box" aria-label="Classes">
       <header>
         <h2>
-          Classes <span class="soft">{count(feed.store.classes.size)}</span>
+          Classes <span class="soft">{count(classes.size)}</span>
         </h2>
         {!events && <Since feed={feed} />}
         <div class="toolbar">
@@ -122,8 +122,7 @@ export function Classes({ feed }: { feed: MemoryFeed }) {
 /** From when on growth is counted. */
 function Since({ feed }: { feed: MemoryFeed }) {
   const { store } = feed;
-  store.version.value;
-  const { since } = store.classes;
+  const { since } = store.figures.value.classes;
   return (
     <span class="toolbar soft">
       {since === null ? "growth from the next count on" : `growth since ${clock(since)}`}

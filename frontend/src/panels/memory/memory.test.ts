@@ -1,3 +1,4 @@
+import { effect } from "@preact/signals";
 import { describe, expect, it } from "vitest";
 import { readHandshake } from "../../protocol/handshake.ts";
 import { ClassCounts, growthOf, MAX_CLASSES, MAX_FOLLOWED } from "./model/classcounts.ts";
@@ -164,14 +165,14 @@ describe("growth", () => {
       ...more,
     });
   const growth = (store: MemoryStore) =>
-    Object.fromEntries(store.classes.list("", "name", true).map((row) => [row.name, growthOf(row)]));
+    Object.fromEntries(store.figures.value.classes.list("", "name", true).map((row) => [row.name, growthOf(row)]));
 
   it("is counted from the first census of this watch, not from one of long ago", () => {
     const store = new MemoryStore();
     store.take(told(T, 40, { census: { at_ms: T - 60_000 } }));
-    expect([store.classes.since, growth(store)]).toEqual([null, { "app.Leaked": null }]);
+    expect([store.figures.value.classes.since, growth(store)]).toEqual([null, { "app.Leaked": null }]);
     store.take(told(T + 2000, 12_000));
-    expect([store.classes.since, growth(store)]).toEqual([T + 1900, { "app.Leaked": 0 }]);
+    expect([store.figures.value.classes.since, growth(store)]).toEqual([T + 1900, { "app.Leaked": 0 }]);
     store.take(told(T + 4000, 12_500));
     expect(growth(store)).toEqual({ "app.Leaked": 500 });
   });
@@ -196,10 +197,10 @@ describe("growth", () => {
     store.take(told(T, 10));
     store.begin();
     store.take(told(T + 900_000, 700));
-    expect([store.classes.since, growth(store)]).toEqual([T + 899_900, { "app.Leaked": 0 }]);
+    expect([store.figures.value.classes.since, growth(store)]).toEqual([T + 899_900, { "app.Leaked": 0 }]);
     store.take(told(T + 902_000, 900));
     store.growFromNow();
-    expect([store.classes.since, growth(store)]).toEqual([T + 901_900, { "app.Leaked": 0 }]);
+    expect([store.figures.value.classes.since, growth(store)]).toEqual([T + 901_900, { "app.Leaked": 0 }]);
     store.take(told(T + 904_000, 905));
     expect(growth(store)).toEqual({ "app.Leaked": 5 });
   });
@@ -223,13 +224,13 @@ describe("the store", () => {
   it("takes in memory_profile", () => {
     const store = new MemoryStore();
     store.take(readMemory(answer()));
-    expect(store.series.total.last).toBe(5e7);
-    expect(store.series.live.last).toBe(150);
-    expect(store.series.born.read(T - 5000, T).sum.reduce((a, b) => a + b, 0)).toBe(30);
-    expect(store.series.died.read(T - 5000, T).sum.reduce((a, b) => a + b, 0)).toBe(5);
-    expect(store.series.pause.read(T - 5000, T).max).toEqual([12.5]);
-    expect([store.collections, store.longestPause]).toEqual([1, 12.5]);
-    expect(store.classes.list("", "live", false)[0]).toMatchObject({
+    expect(store.figures.value.series.total.last).toBe(5e7);
+    expect(store.figures.value.series.live.last).toBe(150);
+    expect(store.figures.value.series.born.read(T - 5000, T).sum.reduce((a, b) => a + b, 0)).toBe(30);
+    expect(store.figures.value.series.died.read(T - 5000, T).sum.reduce((a, b) => a + b, 0)).toBe(5);
+    expect(store.figures.value.series.pause.read(T - 5000, T).max).toEqual([12.5]);
+    expect([store.figures.value.collections, store.figures.value.longestPause]).toEqual([1, 12.5]);
+    expect(store.figures.value.classes.list("", "live", false)[0]).toMatchObject({
       name: "app.Leaked",
       live: 100,
       bornRate: 10,
@@ -246,7 +247,7 @@ describe("the store", () => {
     );
     const store = new MemoryStore();
     store.take(odd);
-    expect(store.classes.live).toBe(1);
+    expect(store.figures.value.classes.live).toBe(1);
   });
 
   it("takes in what a server without memory_profile publishes", () => {
@@ -264,15 +265,21 @@ describe("the store", () => {
       { 0: 0, 1: T, 2: "no map" },
     ];
     store.events(events, true);
-    expect(store.series.blocks.last).toBe(32203);
-    expect(store.classes.list("", "name", true).map((row) => [row.name, row.live])).toEqual([
+    expect(store.figures.value.series.blocks.last).toBe(32203);
+    expect(store.figures.value.classes.list("", "name", true).map((row) => [row.name, row.live])).toEqual([
       ["(no name)", 1],
       ["<script>alert(1)</script>", 0],
     ]);
-    expect([store.collections, store.longestPause]).toEqual([1, 5]);
-    const version = store.version.value;
+    expect([store.figures.value.collections, store.figures.value.longestPause]).toEqual([1, 5]);
+    let drawn = 0;
+    effect(() => {
+      drawn++;
+      expect(store.figures.value.collections).toBe(1);
+    });
     store.events([{ 0: 9, 1: T, 2: [] }], true);
-    expect(store.version.value).toBe(version);
+    expect(drawn).toBe(1);
+    store.events([{ 0: 0, 1: T, 2: { 3: 48, 4: "B" } }], true);
+    expect(drawn).toBe(2);
   });
 
   it("takes from events only what memory_profile does not tell", () => {
@@ -286,10 +293,11 @@ describe("the store", () => {
     const unknown = { span_us: 2e6, classes: [[0, 100, null, null, 1]] };
     store.take(readMemory(answer(unknown)));
     store.events(events, false);
-    expect(store.classes.size).toBe(1);
-    expect(store.classes.live).toBe(100);
-    expect(store.series.total.last).toBe(5);
-    const sum = (metric: "born" | "died") => store.series[metric].read(T - 5000, T).sum.reduce((a, b) => a + b, 0);
+    expect(store.figures.value.classes.size).toBe(1);
+    expect(store.figures.value.classes.live).toBe(100);
+    expect(store.figures.value.series.total.last).toBe(5);
+    const sum = (metric: "born" | "died") =>
+      store.figures.value.series[metric].read(T - 5000, T).sum.reduce((a, b) => a + b, 0);
     expect([sum("born"), sum("died")]).toEqual([1, 1]);
     store.take(readMemory(answer()));
     store.events(events, false);
@@ -300,12 +308,12 @@ describe("the store", () => {
     const store = new MemoryStore();
     store.take(readMemory(answer()));
     store.clear();
-    expect([store.classes.size, store.latest, store.series.total.last, store.stats.value.size]).toEqual([
-      0,
-      null,
-      null,
-      0,
-    ]);
+    expect([
+      store.figures.value.classes.size,
+      store.figures.value.latest,
+      store.figures.value.series.total.last,
+      store.stats.value.size,
+    ]).toEqual([0, null, null, 0]);
   });
 });
 

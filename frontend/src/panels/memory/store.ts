@@ -1,6 +1,7 @@
 /** The memory of the process over time: what the panel shows, fed by `memory_profile` or by published events. */
 
-import { type Signal, signal } from "@preact/signals";
+import { batch, type Signal, signal } from "@preact/signals";
+import { Observed, type ReadonlyObserved } from "../../observed.ts";
 import { isMap, number, type RbkitEvent, text } from "../../protocol/codec.ts";
 import { EventType, Field } from "../../protocol/constants.ts";
 import { ClassCounts } from "./model/classcounts.ts";
@@ -24,24 +25,63 @@ export interface Census {
   readonly at: number | null;
 }
 
-export class MemoryStore {
-  series: { readonly [metric in Metric]: Series } = fresh();
+/** What is counted over time; it changes in place. */
+export interface MemoryFigures {
+  readonly series: { readonly [metric in Metric]: Pick<Series, "last" | "read"> };
+  readonly classes: Pick<ClassCounts, "list" | "live" | "since" | "size" | "unfollowed">;
+  /** Time of the last data, by the server's clock. */
+  readonly latest: number | null;
+  /** Time of the first since the store was cleared. */
+  readonly earliest: number | null;
+  /** Collections seen, and the longest pause in milliseconds. */
+  readonly collections: number;
+  readonly longestPause: number;
+}
+
+/** The figures as their store has them. */
+class Figures implements MemoryFigures {
+  readonly series = Object.fromEntries(METRICS.map((metric) => [metric, new Series()])) as {
+    [metric in Metric]: Series;
+  };
   readonly classes = new ClassCounts();
+  latest: number | null = null;
+  earliest: number | null = null;
+  collections = 0;
+  longestPause = 0;
+
+  paused(time: number, ms: number): void {
+    this.collections++;
+    this.longestPause = Math.max(this.longestPause, ms);
+    this.series.pause.add(time, ms);
+  }
+
+  moved(time: number): void {
+    if (time <= 0) return;
+    this.latest = Math.max(time, this.latest ?? time);
+    this.earliest = Math.min(time, this.earliest ?? time);
+  }
+
+  statistics(time: number, stats: ReadonlyMap<string, number>): void {
+    this.moved(time);
+    const first = (...keys: string[]) => keys.map((key) => stats.get(key)).find((value) => value !== undefined);
+    const put = (metric: Metric, value: number | undefined) => {
+      if (value !== undefined) this.series[metric].add(time, value);
+    };
+    put("total", first("rss", "total_memsize"));
+    put("heap", first("total_heap_size"));
+    put("blocks", first("allocated_blocks", "heap_live_slots", "heap_live_slot"));
+  }
+}
+
+export class MemoryStore {
   /** The last `gc_stats`. */
   readonly stats: Signal<ReadonlyMap<string, number>> = signal(new Map());
   readonly census: Signal<Census | null> = signal(null);
   readonly sites: Signal<readonly Site[]> = signal([]);
   /** Whether the server traces the begin and end of objects, as `memory_profile` last told. */
   readonly traced = signal(false);
-  /** Rises with each change of series and classes: views that read it follow them. */
-  readonly version = signal(0);
-  /** Time of the last data, by the server's clock. */
-  latest: number | null = null;
-  /** Time of the first since the store was cleared. */
-  earliest: number | null = null;
-  /** Collections seen, and the longest pause in milliseconds. */
-  collections = 0;
-  longestPause = 0;
+  readonly #figures = new Observed(new Figures());
+  readonly figures: ReadonlyObserved<MemoryFigures> = this.#figures;
   #gcBegan: number | null = null;
   /** Time of the first answer since watching began. */
   #watchedFrom: number | null = null;
@@ -50,54 +90,56 @@ export class MemoryStore {
 
   /** Forgets everything: another process is watched. */
   clear(): void {
-    this.series = fresh();
-    this.classes.clear();
+    this.#figures.replace(new Figures());
     this.stats.value = new Map();
     this.census.value = null;
     this.sites.value = [];
     this.traced.value = false;
-    this.latest = this.earliest = this.#gcBegan = this.#watchedFrom = null;
-    this.collections = this.longestPause = 0;
-    this.version.value++;
+    this.#gcBegan = this.#watchedFrom = null;
   }
 
   /** Watching begins, perhaps again: growth, births and deaths are counted from here. */
   begin(): void {
     this.#watchedFrom = null;
-    this.classes.begin();
-    this.version.value++;
+    this.#figures.change(({ classes }) => classes.begin());
   }
 
   /** Counts growth from the last census. */
   growFromNow(): void {
-    this.classes.rebase(this.census.peek()?.at ?? this.latest ?? Date.now());
-    this.version.value++;
+    this.#figures.change(({ classes, latest }) => classes.rebase(this.census.peek()?.at ?? latest ?? Date.now()));
   }
 
   /** Takes in an answer to `memory_profile`. */
   take(answer: MemoryAnswer): void {
+    batch(() => {
+      this.#figures.change((figures) => this.#taken(figures, answer));
+      this.census.value = answer.census;
+      this.traced.value = answer.running;
+      this.sites.value = answer.sites;
+      if (answer.gc.size) this.stats.value = answer.gc;
+    });
+  }
+
+  #taken(figures: Figures, answer: MemoryAnswer): void {
     const { time, seconds } = answer;
-    this.#moved(time);
+    const { series, classes } = figures;
+    figures.moved(time);
     this.#watchedFrom ??= time;
     const at = answer.census.at ?? time;
     const whole = answer.classes.reduce((sum, row) => sum + row[1], 0) >= (answer.totalLive ?? Infinity);
     // The first answer may bring a census of long ago, when somebody else watched.
-    this.classes.census(answer.classes, seconds, at >= this.#watchedFrom - FRESH_MS ? at : null, whole);
-    this.series.live.add(time, answer.totalLive ?? this.classes.live);
+    classes.census(answer.classes, seconds, at >= this.#watchedFrom - FRESH_MS ? at : null, whole);
+    series.live.add(time, answer.totalLive ?? classes.live);
     if (seconds > 0) {
       const total = (column: 2 | 3) => answer.classes.reduce((sum, row) => sum + (row[column] ?? 0), 0);
       const known = (column: 2 | 3) => answer.classes.some((row) => row[column] !== null);
       const begin = time - seconds * 1000;
       this.#exact = known(2) || known(3);
-      if (known(2)) this.series.born.spread(begin, time, total(2));
-      if (known(3)) this.series.died.spread(begin, time, total(3));
+      if (known(2)) series.born.spread(begin, time, total(2));
+      if (known(3)) series.died.spread(begin, time, total(3));
     }
-    for (const collection of answer.collections) this.#paused(collection.time, collection.ms);
-    this.census.value = answer.census;
-    this.traced.value = answer.running;
-    this.sites.value = answer.sites;
-    if (answer.gc.size) this.#statistics(time, answer.gc);
-    this.version.value++;
+    for (const collection of answer.collections) figures.paused(collection.time, collection.ms);
+    if (answer.gc.size) figures.statistics(time, answer.gc);
   }
 
   /**
@@ -107,32 +149,38 @@ export class MemoryStore {
    *   deaths do even there, as long as it does not know them.
    */
   events(events: readonly RbkitEvent[], objects: boolean): void {
-    let changed = false;
-    for (const event of events) changed = this.#event(event, objects) || changed;
-    if (changed) this.version.value++;
+    batch(() =>
+      this.#figures.change((figures) => {
+        let changed = false;
+        for (const event of events) changed = this.#event(figures, event, objects) || changed;
+        return changed;
+      }),
+    );
   }
 
-  #event(event: RbkitEvent, objects: boolean): boolean {
+  #event(figures: Figures, event: RbkitEvent, objects: boolean): boolean {
     const kind = event[Field.type];
     const time = number(event[Field.timestamp]) ?? 0;
     const payload = event[Field.payload];
+    const { series, classes } = figures;
     if (kind === EventType.gcStats) {
-      this.#statistics(time, readStats(payload));
+      this.stats.value = readStats(payload);
+      figures.statistics(time, this.stats.peek());
       return true;
     }
-    if (!objects) return !this.#exact && this.#counted(kind, time);
+    if (!objects) return !this.#exact && counted(figures, kind, time);
     switch (kind) {
       case EventType.objectCreated: {
         const id = isMap(payload) ? number(payload[Field.objectId]) : null;
         if (!isMap(payload) || id === null) return false;
-        this.classes.created(id, text(payload[Field.className]) ?? "(no name)");
-        this.series.born.add(time, 1);
+        classes.created(id, text(payload[Field.className]) ?? "(no name)");
+        series.born.add(time, 1);
         break;
       }
       case EventType.objectDestroyed: {
         const id = isMap(payload) ? number(payload[Field.objectId]) : null;
-        if (id === null || !this.classes.destroyed(id)) return false;
-        this.series.died.add(time, 1);
+        if (id === null || !classes.destroyed(id)) return false;
+        series.died.add(time, 1);
         break;
       }
       case EventType.gcStart:
@@ -140,55 +188,28 @@ export class MemoryStore {
         break;
       case EventType.gcEndMark: // what is swept after it is swept beside the program, for seconds perhaps
         if (this.#gcBegan !== null && time - this.#gcBegan < LONGEST_PAUSE_MS)
-          this.#paused(this.#gcBegan, time - this.#gcBegan);
+          figures.paused(this.#gcBegan, time - this.#gcBegan);
         this.#gcBegan = null;
         break;
       default:
         return false;
     }
-    this.#moved(time);
-    return true;
-  }
-
-  /** A birth or death beside a census that knows neither. */
-  #counted(kind: unknown, time: number): boolean {
-    if (kind !== EventType.objectCreated && kind !== EventType.objectDestroyed) return false;
-    this.series[kind === EventType.objectCreated ? "born" : "died"].add(time, 1);
+    figures.moved(time);
     return true;
   }
 
   /** Called every few seconds while events are what is known: rates and the count of the living are over that time. */
   turn(now: number): void {
-    this.classes.turn(now);
-    if (this.classes.size) this.series.live.add(now, this.classes.live);
-    this.version.value++;
-  }
-
-  #statistics(time: number, stats: ReadonlyMap<string, number>): void {
-    this.#moved(time);
-    this.stats.value = stats;
-    const first = (...keys: string[]) => keys.map((key) => stats.get(key)).find((value) => value !== undefined);
-    const put = (metric: Metric, value: number | undefined) => {
-      if (value !== undefined) this.series[metric].add(time, value);
-    };
-    put("total", first("rss", "total_memsize"));
-    put("heap", first("total_heap_size"));
-    put("blocks", first("allocated_blocks", "heap_live_slots", "heap_live_slot"));
-  }
-
-  #paused(time: number, ms: number): void {
-    this.collections++;
-    this.longestPause = Math.max(this.longestPause, ms);
-    this.series.pause.add(time, ms);
-  }
-
-  #moved(time: number): void {
-    if (time <= 0) return;
-    this.latest = Math.max(time, this.latest ?? time);
-    this.earliest = Math.min(time, this.earliest ?? time);
+    this.#figures.change(({ series, classes }) => {
+      classes.turn(now);
+      if (classes.size) series.live.add(now, classes.live);
+    });
   }
 }
 
-function fresh(): { readonly [metric in Metric]: Series } {
-  return Object.fromEntries(METRICS.map((metric) => [metric, new Series()])) as { [metric in Metric]: Series };
+/** A birth or death beside a census that knows neither. */
+function counted({ series }: Figures, kind: unknown, time: number): boolean {
+  if (kind !== EventType.objectCreated && kind !== EventType.objectDestroyed) return false;
+  series[kind === EventType.objectCreated ? "born" : "died"].add(time, 1);
+  return true;
 }

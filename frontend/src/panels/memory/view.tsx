@@ -15,8 +15,8 @@ import {
 import { Classes } from "./classtable.tsx";
 import type { MemoryFeed } from "./feed.ts";
 import { GcStats } from "./gctable.tsx";
-import type { Series } from "./model/series.ts";
 import { Sites } from "./sitetable.tsx";
+import type { MemoryFigures, Metric } from "./store.ts";
 
 const SPANS = [
   ["5", "5 min"],
@@ -29,11 +29,12 @@ export function MemoryView({ feed }: { feed: MemoryFeed }) {
   const minutes = useSignal<(typeof SPANS)[number][0]>("5");
   const { store, watching } = feed;
   const words = feed.words.value;
-  store.version.value;
+  const figures = store.figures.value;
   // Before the first figures nobody knows which there will be; then those that did not come are not known there.
-  const told = (...series: Series[]) => store.latest === null || series.some(({ last }) => last !== null);
-  const off = store.latest === null && !watching.value;
-  const span = spanOf(store, Number(minutes.value) * 60_000);
+  const told = (...metrics: Metric[]) =>
+    figures.latest === null || metrics.some((metric) => figures.series[metric].last !== null);
+  const off = figures.latest === null && !watching.value;
+  const span = spanOf(figures, Number(minutes.value) * 60_000);
   return (
     <div class="panel memory">
       <div class="title">
@@ -69,7 +70,7 @@ export function MemoryView({ feed }: { feed: MemoryFeed }) {
           <SourceNote feed={feed} />
           <Figures feed={feed} />
           <div class="charts">
-            {told(store.series.total, store.series.heap) && (
+            {told("total", "heap") && (
               <div class="box">
                 <BytesChart store={store} words={words} span={span} />
               </div>
@@ -83,7 +84,7 @@ export function MemoryView({ feed }: { feed: MemoryFeed }) {
             <div class="box">
               <PausesChart store={store} words={words} span={span} />
             </div>
-            {told(store.series.blocks) && (
+            {told("blocks") && (
               <div class="box">
                 <BlocksChart store={store} words={words} span={span} />
               </div>
@@ -101,7 +102,8 @@ export function MemoryView({ feed }: { feed: MemoryFeed }) {
 /** Births and deaths, or how to have them counted. */
 function Rates({ feed, span }: { feed: MemoryFeed; span: Span }) {
   const { store } = feed;
-  const known = store.series.born.last !== null || store.series.died.last !== null;
+  const { born, died } = store.figures.value.series;
+  const known = born.last !== null || died.last !== null;
   if (known || feed.source.value === "events") return <RatesChart store={store} span={span} />;
   return (
     <div class="empty">
@@ -181,14 +183,13 @@ function SourceNote({ feed }: { feed: MemoryFeed }) {
 }
 
 function Figures({ feed }: { feed: MemoryFeed }) {
-  const { store } = feed;
-  store.version.value;
-  const { total, heap, live, born, died } = store.series;
+  const { series, latest, earliest, collections, longestPause } = feed.store.figures.value;
+  const { total, heap, live, born, died } = series;
   const words = feed.words.value;
-  const to = store.latest ?? 0;
-  const seconds = Math.min(10, Math.max(1, (to - (store.earliest ?? to)) / 1000));
-  const rate = (series: Series): string => {
-    const { times, sum } = series.read(to - seconds * 1000, to);
+  const to = latest ?? 0;
+  const seconds = Math.min(10, Math.max(1, (to - (earliest ?? to)) / 1000));
+  const rate = (of: MemoryFigures["series"]["born"]): string => {
+    const { times, sum } = of.read(to - seconds * 1000, to);
     return times.length ? perSecond(sum.reduce((a, b) => a + b, 0) / seconds) : "–";
   };
   const lately = `Over the last ${Math.round(seconds)} s`;
@@ -198,8 +199,8 @@ function Figures({ feed }: { feed: MemoryFeed }) {
     ["Died", rate(died), lately],
     [
       words.pause.title,
-      store.collections ? duration(store.longestPause * 1000) : "–",
-      `${counted(store.collections, "collection")} seen${words.pause.hint}`,
+      collections ? duration(longestPause * 1000) : "–",
+      `${counted(collections, "collection")} seen${words.pause.hint}`,
     ],
   ];
   if (heap.last !== null) figures.unshift([words.heap.title, bytes(heap.last), words.heap.hint]);

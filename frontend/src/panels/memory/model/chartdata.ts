@@ -7,17 +7,20 @@ export interface ChartData {
   readonly columns: (number | null)[][];
 }
 
+/** A series that is only read. */
+type Readable = Pick<Series, "read">;
+
 export type Figure = "mean" | "max" | "perSecond";
 
 /** Levels: at every time at which one of them has a value. */
-export function levels(series: readonly Series[], from: number, to: number, figure: Figure = "mean"): ChartData {
+export function levels(series: readonly Readable[], from: number, to: number, figure: Figure = "mean"): ChartData {
   const read = series.map((one) => one.read(from, to));
   const times = [...new Set(read.flatMap((buckets) => buckets.times))].sort((a, b) => a - b);
   return { times, columns: read.map((buckets) => column(buckets, times, figure, null)) };
 }
 
 /** Counts a second: nothing counted is none, from the first count of any of them on; the bucket that still fills is left out. */
-export function rates(series: readonly Series[], from: number, to: number): ChartData {
+export function rates(series: readonly Readable[], from: number, to: number): ChartData {
   const read = series.map((one) => one.read(from, to));
   const begins = read.flatMap((buckets) => buckets.times.slice(0, 1));
   if (!begins.length) return { times: [], columns: series.map(() => []) };

@@ -158,16 +158,6 @@ export class ClassCounts {
     this.#prune();
   }
 
-  clear(): void {
-    this.since = null;
-    this.#rows.clear();
-    this.#classOfId.clear();
-    this.#windowBorn.clear();
-    this.#windowDied.clear();
-    this.#windowBegan = null;
-    this.unfollowed = 0;
-  }
-
   /** The classes whose name contains the text, in order; what is not known comes last. */
   list(filter: string, order: ClassCountOrder, ascending: boolean): ClassCount[] {
     const wanted = filter.toLowerCase();
