@@ -1,1 +1,1 @@
-"""What this process and its machine give: clocks, room for descriptors and threads, what gevent may have patched."""
+"""Services of the process and its machine: clocks, room for descriptors and threads, originals of patched functions."""

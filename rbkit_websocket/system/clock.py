@@ -1,8 +1,8 @@
 """The module ``time`` as it was made, whatever the application has done to it.
 
 A test suite or a program that simulates stops the clocks of its process: freezegun and mocks put functions of their own
-into every module that is loaded, time_machine into the C functions themselves. What we measure, and how long we wait,
-must not stand still with them. So all of this package reads ``from .clock import time``.
+into every loaded module, time_machine into the C functions themselves. Measurements and time-outs of ours must not
+stand still with them. So all of this package reads ``from .clock import time``.
 
 Its ``sleep`` is the original as well, which stops the whole event loop: never call it where greenlets run.
 """
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 else:
 
     def _made_anew():
-        """A second module, which nobody finds among the loaded ones and whose functions are no others' objects."""
+        """A second module, absent from ``sys.modules``, with function objects of its own."""
         import time as found
 
-        # In most builds it is part of the interpreter. Not asked of the module first: a mock may stand for it.
+        # In most builds it is part of the interpreter. The loaded module is not asked: a mock may stand for it.
         spec = BuiltinImporter.find_spec("time") or found.__spec__
         time = module_from_spec(spec)
         spec.loader.exec_module(time)
@@ -35,13 +35,13 @@ else:
 
         def now():
             """Seconds since the epoch."""
-            # Its public door to the real clock. The module may be there but half.
+            # Its public way to the real clock. The module may be imported only in part.
             hatch = getattr(sys.modules.get("time_machine"), "escape_hatch", None)
             if hatch is not None:
                 try:
                     return hatch.time.time()
                 except ValueError:
-                    pass  # nobody travels
+                    pass  # no clock is stopped
             return original()
 
         time.time = now

@@ -1,6 +1,6 @@
-"""How many descriptors and threads this process may still have, found out without keeping any.
+"""Counts of descriptors and threads that this process may still have, without keeping any.
 
-What comes from here is a look, not a promise: the application goes on taking and giving back.
+A count is a look, not a promise: the application goes on taking and giving back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .unpatched import original
 
 __all__ = ["descriptors_left", "require_descriptors", "require_threads", "with_room"]
 
-# What stays the application's own: a handful of connections, files and pipes.
+# Left to the application: a handful of connections, files and pipes.
 DESCRIPTORS_KEPT: Final = 16
 THREADS_KEPT: Final = 2
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def descriptors_left() -> int | None:
-    """How many more the soft limit (``RLIMIT_NOFILE``) lets this process open; None where the system does not tell."""
+    """Descriptors that the soft limit (``RLIMIT_NOFILE``) still lets this process open; None where unknown."""
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -45,10 +45,10 @@ def descriptors_left() -> int | None:
 
 
 def require_descriptors(wanted: int) -> None:
-    """Makes sure that ``wanted`` descriptors can be taken and some are left for the application then.
+    """Makes sure that ``wanted`` descriptors are free, and some more for the application.
 
     Raises:
-        NoRoom: not so.
+        NoRoom: too few are free.
     """
     left = descriptors_left()
     if left is not None and left < wanted + DESCRIPTORS_KEPT:
@@ -59,15 +59,15 @@ def require_descriptors(wanted: int) -> None:
 
 
 def with_room(wanted: int, make: Callable[[], T]) -> T:
-    """Calls what ends or hangs the process where it cannot get its descriptors, although others take them as well.
+    """Calls a function that ends or hangs the process when it gets no descriptors, while other threads take some too.
 
     Args:
-        wanted: descriptors that are free when it is called, but for one for each thread that is in the midst of opening
-            something just then: well more than it needs.
-        make: what runs for less than a millisecond and does not let go of the interpreter's lock.
+        wanted: descriptors free at the call, less one for each thread that opens something at that moment: well more
+            than the function needs.
+        make: the function; it runs for less than a millisecond and keeps the interpreter's lock.
 
     Raises:
-        NoRoom: there are not as many, or too few would be left for the application; nothing has been called.
+        NoRoom: too few are free, or too few would be left for the application; the function has not been called.
     """
     close = _closer()
     require_descriptors(wanted)
@@ -80,8 +80,8 @@ def with_room(wanted: int, make: Callable[[], T]) -> T:
         for descriptor in reserved:
             os.close(descriptor)
         raise NoRoom(f"{error.strerror} in this process; raise its limit (ulimit -n)") from error
-    # From here on no other thread runs Python code: whoever has just got the interpreter's lock keeps it for the switch
-    # interval (5 ms), and nothing below gives it away.
+    # From here on no other thread runs Python code: a thread that has just got the interpreter's lock keeps it for the
+    # switch interval (5 ms), and nothing below gives it away.
     time.sleep(0)
     for descriptor in reserved:
         close(descriptor)
@@ -99,12 +99,12 @@ def _closer() -> Callable[[int], object]:
 
 
 def require_threads(wanted: int) -> None:
-    """Makes sure that ``wanted`` threads can be started and some are left for the application then.
+    """Makes sure that ``wanted`` threads can be started, and some more by the application.
 
-    Nothing but the attempt tells: limits are those of a user, of a control group and of the kernel.
+    Only an attempt tells: the user, the control group and the kernel each have a limit.
 
     Raises:
-        NoRoom: not so.
+        NoRoom: too few can be started.
     """
     before = _threads()
     tried = wanted + THREADS_KEPT

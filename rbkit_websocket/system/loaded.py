@@ -1,4 +1,4 @@
-"""Modules that somebody else has imported, or is about to."""
+"""Modules that the application imports."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["import_gevent", "loaded"]
 def loaded(name: str) -> Any:
     """The module of that name once it has been imported to its end, else None.
 
-    ``sys.modules`` has a module as soon as its import begins. While another thread runs it, anything may be missing in
-    it, and of what it is for nothing has happened yet: what gevent's patches, say.
+    ``sys.modules`` has a module as soon as its import begins. While another thread imports it, anything may be missing
+    in it, and its effects, gevent's patches for instance, have not happened yet.
     """
     module = sys.modules.get(name)
     # The import system's own mark (importlib/_bootstrap.py, _find_and_load).
@@ -21,10 +21,10 @@ def loaded(name: str) -> Any:
 
 
 def import_gevent() -> None:
-    """Imports gevent whole, before whatever of ours is built on it is imported in the midst of a request.
+    """Imports gevent whole, before modules of ours that need it are imported during a request.
 
-    gevent's modules import each other in circles. Of two threads that begin with different ones the import system lets
-    one go on with half a module, so that it does not wait for ever. Here all begin with one, and wait for its end.
+    gevent's modules import each other in circles. Of two threads that begin with different modules the import system
+    lets one go on with half a module, to avoid a deadlock. Here all threads begin with the same module and wait.
 
     Raises:
         ImportError: it cannot be imported here.

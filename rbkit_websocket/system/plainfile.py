@@ -1,4 +1,4 @@
-"""Reading a small file that may be anything else by now: a FIFO, a device, a directory, a file without an end."""
+"""Reads a small file, which may be a FIFO, a device, a directory or an endless file by now."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def read_plain(path: Path, most: int) -> tuple[bytes, os.stat_result]:
     """The content and the facts of a file; never waits, never follows a symbolic link.
 
     Args:
-        most: bytes that it may have.
+        most: the greatest size in bytes.
 
     Raises:
         OSError: it cannot be read, is no regular file, or is longer.

@@ -1,4 +1,4 @@
-"""What this process runs, for people. An embedding program may have no ``sys.argv`` and no interpreter of its own."""
+"""Names the running program, for people. An embedding program may have no ``sys.argv`` and no interpreter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def command_line() -> list[str]:
 
 
 def process_name() -> str:
-    """The script's file name, or of what ``python -m`` ran the package's; the interpreter's where there is neither."""
+    """The name of the script, or of the package that ``python -m`` ran; without either the interpreter's."""
     script = (_texts("argv") or [""])[0]
     name = os.path.basename(script)
     if name == "__main__.py":
@@ -40,7 +40,7 @@ def _texts(name: str) -> list[str]:
 
 
 def title(module: str = "") -> str:
-    """What people call an application that has been given no name: what its server was told to serve.
+    """A title for an application without a name: the target on its server's command line.
 
     Args:
         module: where the application was wrapped, for servers that tell nothing.
@@ -53,7 +53,7 @@ def title(module: str = "") -> str:
 
 
 def _gunicorn() -> str:
-    """Its process's name: the one that was set, else what it serves, wherever it was told so."""
+    """gunicorn's process name: the one that was set, else its target, wherever that was given."""
     config = getattr(sys.modules.get("gunicorn.config"), "Config", None)
     # Of the master and of workers the handler is a method.
     owner = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
@@ -78,7 +78,7 @@ def _uwsgi() -> str:
 
 
 def _command() -> str:
-    """What stands on the command line."""
+    """The target on the command line."""
     script, *arguments = _texts("argv") or [""]
     name = os.path.basename(script)
     if name == "manage.py" or name.startswith("django-admin"):
@@ -91,7 +91,7 @@ def _command() -> str:
     program = module or name
     if program == "flask":
         return _flask(arguments)
-    # Of options that take such a word too the application comes last, as in all usages.
+    # Some options take such a word too; the application comes last.
     targets = [word for word in arguments if _TARGET.fullmatch(word)]
     return targets[-1] if targets else "" if program in ("", "-c", "-", "mod_wsgi") else program
 

@@ -1,4 +1,4 @@
-"""Lines for whoever started the program, where there may be nobody, and nothing to write to."""
+"""Lines on standard error, which may be missing or closed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["say"]
 
 
 def say(text: str) -> bool:
-    """Writes lines to standard error and tells whether that has gone well; never raises.
+    """Writes lines to standard error and returns whether that succeeded; never raises.
 
-    An embedding program may have none (None, or no attribute), a daemon has closed it, and who reads it may be gone.
+    An embedding program may have none (None, or no attribute), a daemon has closed it, and its reader may be gone.
     """
     stream = getattr(sys, "stderr", None)
     if stream is None:

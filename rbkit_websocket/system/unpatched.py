@@ -1,4 +1,4 @@
-"""What gevent may have patched, as it was before."""
+"""Originals of functions that gevent may have patched."""
 
 from __future__ import annotations
 
