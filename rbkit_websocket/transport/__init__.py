@@ -1,6 +1,6 @@
-"""How the workers of one machine talk with one another's embedded servers: over a Unix socket, without libzmq.
+"""Connections of a machine's workers to each other's embedded servers: over a Unix socket, without libzmq.
 
-libzmq ends the process where its listener cannot get a descriptor, and has threads of its own. What is here raises.
+libzmq ends the process where its listener gets no descriptor, and has threads of its own. These connections raise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the embedded server's TCP ports are bound, and what keeps strangers out there."""
+"""The binding of the embedded server's TCP ports, and its protection."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Binding"]
 
 @dataclass(frozen=True)
 class Binding:
-    """Where the embedded server's TCP ports are bound, and who gets in there.
+    """Address of the embedded server's TCP ports, and the clients let in there.
 
     Args:
         host: IP address, or ``*`` for all.
         secret_key_file, authorized_keys_dir: the server's CURVE key and the clients it lets in; both or none.
-        insecure: whether it may leave the machine without CURVE.
+        insecure: whether other machines may connect without CURVE.
 
     Raises:
         ConfigurationError: keys without clients or the reverse; open to other machines without either.
@@ -43,7 +43,7 @@ class Binding:
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine reaches it."""
+        """Whether only this machine reaches the ports."""
         return self.host != "*" and ipaddress.ip_address(self.host).is_loopback
 
     def endpoint(self, port: int) -> str:

@@ -1,7 +1,7 @@
 """CURVE (ZeroMQ RFC 25, 26): keys in files, for links that leave the machine.
 
 A key pair is two files in ZeroMQ's certificate format, which ``zmq.auth`` and CZMQ read and write too: ``NAME.key`` has
-the public key, which is given away, and ``NAME.key_secret`` both, which is not.
+the public key, to be given away; ``NAME.key_secret`` has both keys, and stays.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigurationError
 
-# Late, in all that follows: an application without keys does not load ZeroMQ, which interpreters beside the first one
-# of a process cannot at all.
+# Imported late in every function: an application without keys does not load ZeroMQ, which a process's further
+# interpreters cannot load at all.
 if TYPE_CHECKING:
     import zmq
 
@@ -29,7 +29,7 @@ _SECRET: Final = ".key_secret"  # noqa: S105 - the end of a file's name
 
 @dataclass(frozen=True)
 class ClientKeys:
-    """What a connecting socket needs: Z85 text, 40 bytes each.
+    """Keys of a connecting socket: Z85 text, 40 bytes each.
 
     Attributes:
         server: the server's public key.
@@ -45,14 +45,14 @@ class ClientKeys:
         """Reads both files.
 
         Raises:
-            ConfigurationError: one cannot be read, has no such key, or others can read the secret.
+            ConfigurationError: a file cannot be read or has no such key, or others can read the secret.
         """
         check_available()
         public, secret = _secret_key(secret_key_file)
         return cls(_public_key(Path(server_key_file)), public, secret)
 
     def apply(self, socket: zmq.Socket[bytes]) -> None:
-        """Has a socket that is not connected yet use them."""
+        """Sets the keys on a socket that is not connected yet."""
         socket.curve_serverkey = self.server
         socket.curve_publickey = self.public
         socket.curve_secretkey = self.secret
@@ -60,7 +60,7 @@ class ClientKeys:
 
 @dataclass(frozen=True)
 class ServerKeys:
-    """What a binding socket needs, and who may connect to it.
+    """Keys of a binding socket, and the clients that may connect to it.
 
     Attributes:
         public, secret: its own keys, Z85 text.
@@ -93,7 +93,7 @@ class ServerKeys:
         return cls(public, secret, Path(authorized_keys_dir))
 
     def apply(self, socket: zmq.Socket[bytes], domain: bytes) -> None:
-        """Has a socket that is not bound yet use them, and ask its context's ZAP handler who may come in."""
+        """Sets the keys on a socket that is not bound yet, and has its context's ZAP handler judge clients."""
         socket.curve_server = True
         socket.curve_publickey = self.public
         socket.curve_secretkey = self.secret

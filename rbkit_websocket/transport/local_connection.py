@@ -1,4 +1,4 @@
-"""One connection to an embedded server's Unix socket, as a client has it. Nothing here waits."""
+"""A client's connection to an embedded server's Unix socket. Nothing here waits."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class LocalConnection:
         purpose: :data:`~.wire.WANTS_COMMANDS` or :data:`~.wire.WANTS_PUBLICATIONS`.
 
     Attributes:
-        up: the server has taken us in.
-        over: there is no connection, or no more.
-        problem: why, in the server's words or the system's; None when it has simply gone.
-        received: bytes waiting to be taken as messages, by :meth:`take`.
+        up: the server has accepted the connection.
+        over: there is no connection, or no longer.
+        problem: why, in the server's words or the system's; None when the server has simply gone.
+        received: bytes that :meth:`take` has not given out yet.
 
     Raises:
         OSError: no descriptor can be had.
@@ -64,7 +64,7 @@ class LocalConnection:
 
     @property
     def descriptor(self) -> int:
-        """What to wait for, unless it is over; -1 once it is closed."""
+        """The descriptor to wait for, unless the connection is over; -1 once it is closed."""
         return self._socket.fileno()
 
     @property
@@ -73,7 +73,7 @@ class LocalConnection:
         return bool(self._unsent) and not self.over
 
     def send(self, message: bytes) -> bool:
-        """Sends a message, now or as soon as the server takes it; False when there is nobody to take it."""
+        """Sends a message, now or as soon as the server reads it; False when there is no server."""
         if self.over:
             return False
         self._unsent = memoryview(bytes(self._unsent) + head(len(message)) + message)
@@ -81,7 +81,7 @@ class LocalConnection:
         return not self.over
 
     def look(self) -> None:
-        """Takes in what has come, a few hundred KiB at most; the descriptor is then readable if there is more."""
+        """Reads a few hundred KiB at most; the descriptor stays readable if there is more."""
         if self.over:
             return
         self._send()
@@ -116,7 +116,7 @@ class LocalConnection:
     def sever(self) -> None:
         """In a forked child: takes the parent's connection away from this copy.
 
-        Greenlets are copied by a fork, and an event loop still watches the number: what is there then has hung up.
+        A fork copies greenlets, and an event loop still watches the number: it finds a connection that has hung up.
         """
         if self._socket.fileno() >= 0:
             dead = Socket(AF_UNIX, SOCK_STREAM)
@@ -143,7 +143,7 @@ class LocalConnection:
         except BlockingIOError:
             pass
         except OSError:
-            # What the server said before it hung up may still be read, and tells why.
+            # The server's last words may still be read, and tell why.
             self._unsent = memoryview(b"")
 
     def _end(self, problem: str | None) -> None:

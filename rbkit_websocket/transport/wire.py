@@ -1,9 +1,9 @@
 """The bytes on an embedded server's Unix socket (a stream; unix(7)).
 
 Each message is its length, 4 bytes with the most significant first, and its bytes. A client's first message says what
-it wants: ``commands`` or ``publications``. The server's first one says whether it may have that: ``ok``, or ``no`` and
-the reason. Then a client of commands sends one command after the other and gets the answers in their order; one of
-publications gets those.
+it wants: ``commands`` or ``publications``. The server's first one accepts or refuses: ``ok``, or ``no`` and the reason.
+Then a client of commands sends one command after the other and gets the answers in their order; a client of
+publications gets publications.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import ProtocolError
 __all__ = ["ACCEPTED", "LOCAL", "REFUSED", "WANTS_COMMANDS", "WANTS_PUBLICATIONS", "Splitter", "endpoint_path", "head"]
 
 LOCAL: Final = "unix://"
-"""What an endpoint of an embedded server begins with."""
+"""The scheme of an embedded server's endpoint."""
 
 WANTS_COMMANDS: Final = b"commands"
 WANTS_PUBLICATIONS: Final = b"publications"
@@ -33,15 +33,15 @@ def endpoint_path(endpoint: str) -> str | None:
 
 
 def head(length: int) -> bytes:
-    """What stands before a message of ``length`` bytes."""
+    """The bytes before a message of ``length`` bytes."""
     return _LENGTH.pack(length)
 
 
 class Splitter:
-    """Takes a stream's bytes in as they come and gives whole messages.
+    """Splits a stream of bytes into whole messages.
 
     Args:
-        most: bytes of the longest message that is taken.
+        most: bytes of the longest message.
     """
 
     def __init__(self, most: int) -> None:
@@ -53,10 +53,10 @@ class Splitter:
         self._buffer += data
 
     def messages(self) -> Iterator[bytes]:
-        """What is complete, each once.
+        """The messages that are complete, each once.
 
         Raises:
-            ProtocolError: a message claims to be longer than may be; the stream is of no use any more.
+            ProtocolError: a message is announced as longer than ``most``; the stream is useless from then on.
         """
         buffer = self._buffer
         while len(buffer) >= _LENGTH.size:

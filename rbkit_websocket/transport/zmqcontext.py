@@ -1,8 +1,8 @@
-"""How a libzmq context comes into the application's process: only where it cannot end that process.
+"""libzmq's context in the application's process: made only where making it cannot end the process.
 
-libzmq starts two threads and opens two epoll descriptors for a context, and ends the process where one of these cannot
-be had (``epoll.cpp``, ``thread.cpp`` of libzmq 4.3: assertions, which no caller can catch). Afterwards a socket that
-cannot be had is an error as usual, and so is a connection.
+libzmq starts two threads and opens two epoll descriptors for a context, and ends the process where it cannot get them
+(``epoll.cpp``, ``thread.cpp`` of libzmq 4.3: assertions, which no caller can catch). Afterwards a lack of descriptors
+is an ordinary error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..system.headroom import require_threads, with_room
 
 __all__ = ["new_context"]
 
-# Two for epoll, three for mailboxes, one for the first socket; the rest is for threads that open something just then.
+# Two for epoll, three for mailboxes, one for the first socket; the rest for other threads that open descriptors.
 _DESCRIPTORS: Final = 32
 _THREADS: Final = 2
 _MAX_SOCKETS: Final = 32_768
@@ -25,7 +25,7 @@ def new_context() -> zmq.Context[Any]:
     """A context whose threads run.
 
     Raises:
-        NoRoom: the process has too few descriptors or threads left to be sure of that.
+        NoRoom: the process has too few descriptors or threads left.
     """
     require_threads(_THREADS)
     return with_room(_DESCRIPTORS, _start)
