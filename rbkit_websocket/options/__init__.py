@@ -1,1 +1,1 @@
-"""Every option: what it may be, where it comes from, who takes it."""
+"""Options: their values, their sources, and the functions that take them."""

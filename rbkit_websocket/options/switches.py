@@ -1,4 +1,4 @@
-"""Switches of the environment that are no options: for when something is wrong."""
+"""Switches for an emergency: environment variables that are no options."""
 
 from __future__ import annotations
 

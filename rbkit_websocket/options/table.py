@@ -1,7 +1,7 @@
 """The one table of options. Keyword arguments come first, then environment variables, then defaults.
 
-An option is one field of :class:`Settings` with its default, its check, who takes it and a sentence, and one line of
-:class:`Options` with what people may give. Keywords, variables and the table in docs/options.rst follow from that.
+An option is one field of :class:`Settings` with its default, its check, its takers and a sentence, and one line of
+:class:`Options` with the types of its value. Keywords, variables and the table in docs/options.rst follow from that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MIB: Final = 1024 * 1024
 
 
 class Taker(Flag):
-    """Who can be given an option."""
+    """Parts of the package that take an option."""
 
     MIDDLEWARE = auto()
     SERVER = auto()
@@ -43,7 +43,7 @@ Path = str | os.PathLike[str]
 
 
 class ServerOptions(TypedDict, total=False):
-    """What ``start_server()`` can be given by keyword; None is as good as nothing."""
+    """Keywords of ``start_server()``; None means "not given"."""
 
     bind_host: str | None
     insecure_bind: bool | None
@@ -58,7 +58,7 @@ class ServerOptions(TypedDict, total=False):
 
 
 class Options(ServerOptions, total=False):
-    """What the middleware can be given by keyword; None is as good as nothing."""
+    """Keywords of the middleware; None means "not given"."""
 
     pub_endpoint: str | None
     req_endpoint: str | None
@@ -89,11 +89,11 @@ class Option:
 
     Attributes:
         name: its keyword.
-        default: None where there is none, or where it is worked out.
-        check: turns what is given into what is used, or raises ConfigurationError.
-        takers: who can be given it.
-        variable: of the environment; None where there is none.
-        sentence: what it is for, in reStructuredText.
+        default: None where there is none, or where it is computed.
+        check: turns a given value into the one used, or raises ConfigurationError.
+        takers: the parts that take it.
+        variable: its environment variable; None where there is none.
+        sentence: its purpose, in reStructuredText.
     """
 
     name: str
@@ -244,11 +244,11 @@ class Settings:
     signal: int | None = _option(
         None, values.signal_number, EMBEDDED, "Real-time signal of the native sampler, where it needs one; 0: none."
     )
-    # From here on no options. Whether somebody has chosen the name, or it is a hash.
+    # From here on no options. Whether the name was chosen, or is a hash.
     named: bool = True
     # Where the application was wrapped.
     module: str = ""
-    # Which options somebody has given, by keyword or variable.
+    # The options given by keyword or variable.
     given: frozenset[str] = frozenset()
 
     @classmethod
@@ -258,8 +258,8 @@ class Settings:
         """Settings from keywords (None = not given), the variables in ``environ`` and the defaults.
 
         Raises:
-            ConfigurationError: an option that cannot work; the text names it and says what would.
-            TypeError: an option that there is not, or not here.
+            ConfigurationError: a value that cannot work; the text names the option and says what would.
+            TypeError: an unknown option, or one that this taker does not take.
         """
         found: dict[str, Any] = {}
         for option in OPTIONS.values():
@@ -286,10 +286,10 @@ class Settings:
         return settings
 
     def check_pairs(self, taker: Taker) -> None:
-        """What only goes together.
+        """Checks options that need each other.
 
         Raises:
-            ConfigurationError: one without the other.
+            ConfigurationError: one is given without the other.
         """
         if (self.pub_endpoint is None) != (self.req_endpoint is None):
             raise ConfigurationError(
@@ -305,7 +305,7 @@ class Settings:
             )
 
     def binding(self) -> Binding:
-        """Where and how TCP ports of the embedded server are bound.
+        """The binding of the embedded server's TCP ports.
 
         Raises:
             ConfigurationError: see :class:`Binding`.
@@ -324,7 +324,7 @@ class Settings:
 
     @property
     def title(self) -> str:
-        """What people read: the name that was chosen, else what was started."""
+        """The title for people: the chosen name, else the started program."""
         return self.name if self.named else started.title(self.module)
 
     @property

@@ -1,8 +1,7 @@
-"""What each option may be: one check a kind of value, which returns it as it is used.
+"""Checks of option values, one for each kind of value; a check returns the value as it is used.
 
 Raises:
-    ConfigurationError: the value cannot work; the text says what would, and whoever knows the option's name puts it in
-        front.
+    ConfigurationError: the value cannot work; the text says what would, and the caller puts the option's name in front.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _ENDPOINT: Final = re.compile(r"[a-z][a-z0-9+]*://\S+")
 
 
 def is_false(word: str) -> bool:
-    """Whether the word is one for no."""
+    """Whether the word means no."""
     return word.strip().lower() in _FALSE
 
 
@@ -91,7 +90,7 @@ def token(value: Any) -> str | Literal[False]:
 
 
 def authorize(value: Any) -> Authorize:
-    """A callable, or ``module:attribute`` where one is."""
+    """A callable, or the ``module:attribute`` of one."""
     if isinstance(value, str):
         module, colon, attribute = value.partition(":")
         if not (module and colon):
@@ -106,7 +105,7 @@ def authorize(value: Any) -> Authorize:
 
 
 def origins(value: Any) -> tuple[str, ...]:
-    """Origins in lower case, from a list or from words with commas or spaces between."""
+    """Origins in lower case, from a list or from a text with commas or spaces between them."""
     try:
         origins = tuple(value.replace(",", " ").split()) if isinstance(value, str) else tuple(value)
     except TypeError:
@@ -132,7 +131,7 @@ def frames(value: Any) -> str:
 
 
 def flag(value: Any) -> bool:
-    """True or False, or a word for it."""
+    """True or False, or a word for either."""
     word = str(value).strip().lower()
     if word in _FALSE:
         return False
@@ -189,7 +188,7 @@ def signal_number(value: Any) -> int | None:
 
 
 def number(kind: Callable[[Any], Any], least: float, most: float) -> Callable[[Any], Any]:
-    """Makes a check for a number of this kind between these two, both included."""
+    """Makes a check for a number of this kind from ``least`` to ``most``, both included."""
 
     def parse(value: Any) -> Any:
         try:
