@@ -1,1 +1,1 @@
-"""Which servers an application has: their records, whether they live, the token that they share."""
+"""Servers of an application: their records, whether they live, the token that they share."""

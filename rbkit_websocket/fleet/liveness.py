@@ -1,4 +1,4 @@
-"""Whether the process, or the socket, that a file in the runtime directory tells of is still there."""
+"""Checks whether the process or the socket named by a file in the runtime directory still exists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 __all__ = ["boot_id", "is_own_process", "is_zombie", "pid_namespace", "process_start", "socket_answers"]
 
 _ZOMBIE: Final = -1
-# Nothing to look with: tells nothing of what was looked for.
+# A look that fails for lack of these says nothing about the process.
 _NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
@@ -19,17 +19,17 @@ def is_own_process(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, PermissionError):
-        return False  # not permitted: it belongs to somebody else by now
+        return False  # not permitted: the pid belongs to another user by now
     return True
 
 
 def process_start(pid: int) -> int | None:
     """Start time of a process in clock ticks since boot (proc(5), stat field 22); None where there is no /proc.
 
-    A zombie has ended as far as we care, and counts as not started.
+    A zombie counts as not started.
 
     Raises:
-        OSError: no descriptor is left to look with.
+        OSError: no descriptor is left for the look.
     """
     data = _system_file(f"/proc/{pid}/stat")
     if data is None:
@@ -44,10 +44,10 @@ def is_zombie(pid: int) -> bool:
 
 
 def boot_id() -> str | None:
-    """Which boot of which machine this is (random(4)); None where there is no /proc.
+    """The identity of this machine's present boot (random(4)); None where there is no /proc.
 
     Raises:
-        OSError: no descriptor is left to look with.
+        OSError: no descriptor is left for the look.
     """
     data = _system_file("/proc/sys/kernel/random/boot_id")
     return None if data is None else data.decode("ascii", "replace").strip()
@@ -63,7 +63,7 @@ def _system_file(path: str) -> bytes | None:
 
 
 def pid_namespace() -> str | None:
-    """Where this process's pids have their meaning: ``pid:[4026531836]`` (pid_namespaces(7)); None without /proc."""
+    """The namespace of this process's pids: ``pid:[4026531836]`` (pid_namespaces(7)); None without /proc."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -71,12 +71,12 @@ def pid_namespace() -> str | None:
 
 
 def socket_answers(path: str) -> bool:
-    """Whether somebody listens at a Unix socket, whatever namespace and however busy he is.
+    """Whether a process listens at a Unix socket, in whatever namespace and however busy.
 
     The kernel answers for the listener, so this takes microseconds.
 
     Raises:
-        OSError: no descriptor is left to look with.
+        OSError: no descriptor is left for the look.
     """
     # Not socket.socket, which gevent may have patched: a connection to a Unix socket never waits.
     import _socket

@@ -1,8 +1,8 @@
-"""Who serves: one record a server in the runtime directory, and the token that the workers of an application share.
+"""Records of the running servers: one file a server in the runtime directory, beside the application's token.
 
 The directory is ``RBKIT_RUNTIME_DIR`` (or the ``runtime_dir`` option), else ``$XDG_RUNTIME_DIR/rbkit``, else
 ``rbkit-<uid>`` in the temporary directory. It belongs to the user, has mode 0700, and no symbolic link leads to it:
-what is in it can be trusted. Files in it (``APP`` is a hash of the application's name):
+its files can be trusted. Files in it (``APP`` is a hash of the application's name):
 
 ========================  =============================================================================================
 ``APP.token``             the generated token, mode 0600
@@ -12,12 +12,12 @@ what is in it can be trusted. Files in it (``APP`` is a hash of the application'
 ========================  =============================================================================================
 
 A record is stale when no process has its pid, or when the process that has it started at another time than the record
-says (the pid was used again), or when it is of another boot. Whoever lists removes stale records and their sockets, and
-what a process left that was killed before its record was written. A pid means nothing to a container that shares the
-directory but has pids of its own: there a record is stale when nobody listens at its socket.
+says (the pid was used again), or when it is of another boot. Each listing removes stale records and their sockets, and
+files of a process that was killed before its record was written. A pid means nothing to a container that shares the
+directory but has pids of its own: there a record is stale when no process listens at its socket.
 
-Whatever else is in the directory is skipped, and said once in the log: what bears the name of a record but is none, and
-what is more than anybody needs. Nothing in it makes a look at it wait, fail, or take long.
+All other files are skipped, and the log says so once: files that bear the name of a record but are none, and files
+beyond the number that one listing reads. No file in the directory makes a listing wait, fail, or take long.
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ _PID_MAX: Final = 2**31 - 1  # pid_t
 # A record has some 500 bytes; names and paths may be longer than most.
 _MAX_RECORD: Final = 32 * 1024
 _MAX_TEXT: Final = 4096
-# What one look takes in: it happens within a request, and reading a record takes some 0.1 ms.
+# What one listing reads: it happens within a request, and reading a record takes some 0.1 ms.
 _MOST_NAMES: Final = 20_000
 _MOST_FILES: Final = 500
-# Seconds that a file without a readable record may be in the making, by a process whose pid tells us nothing.
+# Seconds that a file without a readable record may be in the making, by a process whose pid means nothing here.
 _GRACE: Final = 2.0
 _LEFT: Final = re.compile(r"[0-9a-f]{12}-([1-9][0-9]{0,8})-([0-9a-f]{8})\.(?:json|sock|tmp)")
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a server leaves for its siblings; the JSON file has exactly these keys.
+    """The record that a server leaves for its siblings; the JSON file has exactly these keys.
 
     Attributes:
         id: ``<pid>-<8 hex digits>``, what ``server=`` on the URL names.
@@ -127,7 +127,7 @@ class Record:
             return True
 
     def write(self, directory: Path) -> Path:
-        """Puts the record into ``directory`` in one step, so that nobody reads half of it."""
+        """Writes the record into ``directory`` in one step, so that no process reads half of it."""
         path = directory / f"{application_key(self.application)}-{self.id}.json"
         draft = path.with_suffix(".tmp")
         draft.write_text(json.dumps(asdict(self), indent=1))
@@ -149,12 +149,12 @@ def runtime_directory(configured: str | None = None) -> Path:
     """The runtime directory, made when it is missing.
 
     Raises:
-        RuntimeDirectoryError: it cannot be made, is a symbolic link or no directory, belongs to somebody else or is
+        RuntimeDirectoryError: it cannot be made, is a symbolic link or no directory, belongs to another user or is
             open to others. Nothing is changed then: the owner decides.
     """
     path = Path(configured) if configured else _default_directory()
     try:
-        # One by one: mkdir(parents=True) makes parents that are open to whomever the umask lets in.
+        # One by one: mkdir(parents=True) makes parents with the umask's mode, which others may enter.
         for missing in reversed([part for part in (path, *path.parents) if not part.exists()]):
             missing.mkdir(mode=0o700, exist_ok=True)
         facts = path.lstat()
@@ -192,7 +192,7 @@ def _is_safe_parent(path: Path) -> bool:
 def _default_directory() -> Path:
     if configured := variable("RBKIT_RUNTIME_DIR"):
         return Path(configured)
-    # Under sudo, and in a worker that has dropped its privileges, the variable still names somebody else's directory.
+    # Under sudo, and in a worker that has dropped its privileges, the variable still names another user's directory.
     xdg = variable("XDG_RUNTIME_DIR")
     if xdg and _is_own(xdg):
         return Path(xdg) / "rbkit"
@@ -223,7 +223,7 @@ def socket_path(directory: Path, application: str, server_id: str) -> str:
 
 
 def listing(directory: Path, application: str) -> list[Record]:
-    """The living servers of an application, oldest first. What the dead have left is removed on the way.
+    """The living servers of an application, oldest first. Files of dead servers are removed on the way.
 
     Raises:
         RuntimeDirectoryError: the directory cannot be read.
@@ -236,12 +236,12 @@ def listing(directory: Path, application: str) -> list[Record]:
 
 
 def sweep(directory: Path) -> None:
-    """Removes what dead servers of any application have left: command lines change, and with them default names."""
+    """Removes files of dead servers of any application: command lines change, and default names with them."""
     try:
         for _ in _living(directory, ""):
             pass
     except OSError:
-        pass  # another time: nobody needs it now
+        pass  # the next listing does it
 
 
 def _living(directory: Path, prefix: str) -> Iterator[Record]:
@@ -257,12 +257,12 @@ def _living(directory: Path, prefix: str) -> Iterator[Record]:
         elif record.alive:
             yield record
         else:
-            # All of it at once: should the pid be somebody else's by now, nothing but the record tells.
+            # All at once: should another process have the pid by now, only the record tells.
             _remove(_files(path))
 
 
 def _candidates(directory: Path, prefix: str) -> Iterator[tuple[Path, int, str]]:
-    """Path, pid and server's id of the files that servers have, as many as one look takes in."""
+    """Path, pid and server's id of the servers' files, as many as one listing reads."""
     here: list[tuple[bool, bool, str, int, str]] = []
     gone: list[tuple[bool, bool, str, int, str]] = []
     try:
@@ -275,12 +275,12 @@ def _candidates(directory: Path, prefix: str) -> Iterator[tuple[Path, int, str]]
     for name in names:
         if name.startswith(prefix) and (found := _LEFT.fullmatch(name)) is not None:
             pid = int(found[1])
-            # Records first, and this process's before all: they count should there be too many.
+            # Records first, this process's before all others: the rest may be cut off.
             file = (pid != os.getpid(), not name.endswith(".json"), name, pid, f"{pid}-{found[2]}")
             (here if is_own_process(pid) else gone).append(file)
     if sum(not is_other for _, is_other, *_ in here) > _MOST_FILES:
         _say(directory, f"holds more than {_MOST_FILES} records; the rest are passed over, remove what is not needed")
-    # Each by itself: what the dead have left must not hide the living, and what is removed now makes room for more.
+    # Each by itself: files of the dead must not hide the living, and a removed file makes room for another.
     for group in (here, gone):
         for _, _, name, pid, server_id in sorted(group)[:_MOST_FILES]:
             yield directory / name, pid, server_id
@@ -290,21 +290,21 @@ _said: set[tuple[Path, str]] = set()
 
 
 def _say(path: Path, words: str) -> None:
-    """Once, however often somebody looks."""
+    """Logs once, however many listings there are."""
     if (path, words) not in _said and len(_said) < _MOST_FILES:
         _said.add((path, words))
         log.warning("rbkit: %s %s", path, words)
 
 
 def _is_abandoned(path: Path) -> bool:
-    """Whether a file is nobody's, where its name's pid is no process here: it may be one of another pid namespace."""
+    """Whether no server has this file, whose pid is no process here: it may be one of another pid namespace."""
     try:
         if time.time() - path.lstat().st_mtime < _GRACE:
             return False
     except OSError:
         return False  # gone
     if path.suffix in (".json", ".tmp"):
-        # A record that is of another version: its sockets tell. A draft has been one for too long.
+        # A record of another version: its sockets tell. A draft that is too old.
         return path.suffix == ".tmp" or not socket_answers(str(path.with_suffix(".sock")))
     return not socket_answers(str(path))
 
@@ -325,7 +325,7 @@ def _no_number(text: str) -> NoReturn:
 
 
 def _is_sound(record: Record) -> bool:
-    """Whether all values are of the kinds and sizes that a server writes.
+    """Whether all values have the types and sizes that a server writes.
 
     Raises:
         ValueError: an endpoint cannot be encoded.

@@ -1,4 +1,4 @@
-"""The sessions that this process carries: counted from before the 101 until the socket is given back."""
+"""Sessions that this process carries: counted from before the 101 until the socket is given back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _lock = threading.Lock()  # servers with a thread a request ask at the same time
 
 
 def reserve(holder: object, most: int) -> bool:
-    """Counts one more, unless there are ``most`` already; :func:`release` gives its place back."""
+    """Counts a session, unless there are ``most`` already; :func:`release` gives its place back."""
     with _lock:
         if len(_held) >= most:
             return False
@@ -21,17 +21,17 @@ def reserve(holder: object, most: int) -> bool:
 
 
 def release(holder: object) -> None:
-    """Counts one less."""
+    """Gives a session's place back."""
     _held.discard(holder)
 
 
 def count() -> int:
-    """How many there are now; from any thread."""
+    """The number of sessions now; from any thread."""
     return len(_held)
 
 
 def _after_fork_in_child() -> None:
-    # Those of before the fork are the parent's, and another of its threads may have held the lock.
+    # Sessions from before the fork are the parent's, and another thread of the parent may have held the lock.
     global _held, _lock
     _held = set()
     _lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""The token that the workers of an application share: made by one of them, kept in the runtime directory."""
+"""The token that the workers of an application share: one worker makes it, the runtime directory keeps it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def generated_token(directory: Path, application: str, held: str | None = None) 
     """The application's token, its file, and whether this call wrote it. All workers get the same, however they race.
 
     Args:
-        held: what this worker has had; put back where the file is gone. What is in a file that is there counts more.
+        held: the token that this worker has had, put back where the file is gone; an existing file counts more.
 
     Raises:
         RuntimeDirectoryError: the file is not the user's own, or open to others.
@@ -39,7 +39,7 @@ def generated_token(directory: Path, application: str, held: str | None = None) 
         token = held or secrets.token_urlsafe(24)
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(token)
-        # link() fails if the name exists: of several workers one wins, and nobody ever reads an unfinished file.
+        # link() fails if the name exists: of several workers one wins, and no worker ever reads an unfinished file.
         os.link(draft, path)
     except FileExistsError:
         return _read_token(path), path, False
