@@ -16,8 +16,8 @@
         ├── CommandFailed                    an extension command answered ``{"error": ..., "message": ...}``
         └── CommandTimeout                   no answer in time
 
-Each stores the facts as fields; the text is built from them. What a server said stands in a text in one line, without
-anything that a terminal or a log would obey.
+Each error stores its facts as fields, and its text is built from them. A server's words stand in a text in one line,
+without anything that a terminal or a log would obey.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SHOWN: Final = 2000
 
 
 def _harmless(text: str) -> str:
-    """``text`` in one line of at most 2000 characters, those that are not printable as escapes."""
+    """``text`` in one line of at most 2000 characters, with escapes for characters that are not printable."""
     if len(text) > _SHOWN:
         text = text[:_SHOWN] + "…"
     if text.isprintable():
@@ -68,7 +68,7 @@ class RuntimeDirectoryError(RbkitError):
     """The runtime directory is missing, foreign or open to others.
 
     Args:
-        path: the directory (or file in it) that is the trouble.
+        path: the directory, or the file in it, that is wrong.
         problem: what is wrong with it, and what to do.
     """
 
@@ -101,7 +101,7 @@ class NoSuchServer(RbkitError):
     """No server has the id that a client asked for.
 
     Args:
-        server_id: that.
+        server_id: the id.
         mount: where the list of servers is.
     """
 

@@ -1,4 +1,4 @@
-"""The WSGI middleware: next to nothing for a request that is none of ours, everything else elsewhere."""
+"""The WSGI middleware: it costs other requests next to nothing, and leaves our own to other modules."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
         TypeError: there is no such option.
     """
     if not is_enabled():
-        return app  # before the options are looked at: this is the switch for when something is wrong
+        return app  # before the options are checked: this is the switch for an emergency
     module = sys._getframe(1).f_globals.get("__name__")
     settings = replace(Settings.from_options(**options), module=module if isinstance(module, str) else "")
     ours = pages(settings.mount)
@@ -66,15 +66,15 @@ def RbkitWebsocket(  # noqa: N802 - users write and read it as the middleware's 
             if serve is not None:
                 entry.start(environ)
                 return serve(environ, start_response, entry.runtime)
-        # Called from here alone: the tracker takes the frame that calls for the request's.
+        # Called from here alone: for the tracker the calling frame stands for the request.
         return forward(environ, start_response)
 
     def start_and_forward(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         entry.start(environ)
         return app(environ, start_response)
 
-    # The first request of a process starts what is needed; from then on this is the application, at no cost. While a
-    # profiler runs it is the application called in a way that tells which request a stack belongs to.
+    # The first request of a process starts the server; from then on this is the application, at no cost. While a
+    # profiler runs, it is the application inside a function that notes which request a stack belongs to.
     forward: WSGIApplication = start_and_forward
 
     def switch(to: WSGIApplication | None) -> None:
@@ -110,19 +110,19 @@ class _Wrapped:
         _tame_websocket_handler()
 
     def start(self, environ: dict[str, Any] | None = None) -> None:
-        """Starts the embedded server and makes the token unless that has been done in this process; never raises."""
+        """Starts the embedded server and makes the token, once in a process; never raises."""
         self.started(True)
         _tame_websocket_handler()
         self.runtime.start(environ)
 
     def started(self, done: bool) -> None:
-        """Requests go straight to the application from now on, or first start what is needed."""
+        """Sends requests straight to the application from now on, or lets the next one start the server first."""
         if done != self._started:
             self._started = done
             self.switch()
 
     def switch(self) -> None:
-        """What requests go through now; called by the server's thread as well."""
+        """Chooses what requests go through; called by the server's thread as well."""
         self._switch((self._tracked if REQUESTS.tracking else self._app) if self._started else None)
 
 
@@ -135,7 +135,7 @@ def _looking_after(runtime: Runtime, app: WSGIApplication) -> WSGIApplication:
 
 
 def _import_ahead() -> None:
-    """What serves requests, where gevent is here already: at the first one no descriptor may be left to import with."""
+    """Imports what serves requests, where gevent is loaded: at the first request no descriptor may be left for it."""
     if loaded("gevent") is not None:
         from . import server  # noqa: F401
         from .http import upgrade  # noqa: F401
@@ -144,14 +144,14 @@ def _import_ahead() -> None:
 def ensure_started() -> None:
     """Starts the embedded server of every middleware of this process now rather than with its first request.
 
-    For gunicorn's ``post_worker_init``, so that every worker is listed before anybody visits it. Never raises.
+    For gunicorn's ``post_worker_init``, so that every worker is listed before its first request. Never raises.
     """
     for entry in tuple(_entries):
         entry.start()
 
 
 def _name_requests(wrapped: Any, named: bool, ours: frozenset[str]) -> None:
-    """Has requests found on stacks, those included that began before the profiler did, unless they stay unnamed."""
+    """Lets the tracker find requests on stacks, even requests older than the profiler, unless they stay unnamed."""
     if named:
         REQUESTS.connect(Marker(wrapped.__code__, "environ"), is_ours, _switch_all, ours)
     else:
@@ -170,7 +170,7 @@ def _restart_after_fork() -> None:
 
 
 def _tame_websocket_handler() -> None:
-    # Where pywsgi is in use its handler may be imported at any time; elsewhere nothing is loaded because of us.
+    # pywsgi's handler may be imported at any time; under other servers nothing is loaded for it.
     if loaded("gevent.pywsgi") is not None:
         from .takeover.websocket_handler import install
 

@@ -1,7 +1,6 @@
 """Profiles and heaps independent of where they came from: stacks with weights, objects with references. No I/O.
 
-What a server answers is somebody else's data: :func:`profile_from_answer` and :class:`Heap` check it once for everybody
-behind them.
+An answer is foreign data: :func:`profile_from_answer` and :class:`Heap` check it once for all their users.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ class Stack:
 
     Attributes:
         weight_us: microseconds of the profile's clock that they stand for.
-        wall_us: microseconds of time; None where the server tells the profile's clock only, and another it is.
+        wall_us: microseconds of time; None where the server tells only the profile's clock, and that is another.
         cpu_us: microseconds of CPU time; None likewise.
-        waiting: whether these are parked greenlets, whose time is no thread's.
+        waiting: whether the samples are of parked greenlets, whose time is no thread's.
         count: how many samples.
         thread: id of the thread.
         request: what the thread was serving (``GET /``), or None.
@@ -64,7 +63,7 @@ class Profile:
     """A span of CPU sampling.
 
     Attributes:
-        cursor: what to ask for next: the span behind this one.
+        cursor: the argument for the next span.
         running: whether sampling goes on.
         clock: ``wall`` or ``cpu``.
         interval_us: microseconds between samples, as they are really taken where the server tells, else as set.
@@ -86,7 +85,7 @@ class Profile:
     threads: Mapping[int, str]
 
     def by(self, clock: str, *, waiting: bool = False) -> Profile:
-        """The same weighed by one clock: ``wall`` or ``cpu``; as it is where the server does not tell that one.
+        """The same profile weighed by one clock, ``wall`` or ``cpu``; unchanged where the server lacks that clock.
 
         Args:
             clock: what ``weight_us`` shall be.
@@ -102,10 +101,10 @@ class Profile:
 
 
 def profile_from_answer(answer: Any) -> Profile:
-    """The answer to the command ``cpu_profile`` as a :class:`Profile`; keys that are not known are ignored.
+    """The answer to the command ``cpu_profile`` as a :class:`Profile`; unknown keys are ignored.
 
     Raises:
-        ProtocolError: it is no such answer.
+        ProtocolError: the answer is no profile.
     """
     if not isinstance(answer, dict):
         raise ProtocolError("the server answers no profile: it does not know the command cpu_profile")
@@ -191,7 +190,7 @@ class HeapObject(NamedTuple):
     """One object of a heap.
 
     Attributes:
-        id: its address; after it has gone another may have the same.
+        id: its address; after its end another object may have the same.
         class_name: as in :class:`Growth`.
         size: its own bytes; 0 when its type does not tell.
         file, line: of a function, a class, a module and the like; None when unknown.
@@ -214,7 +213,7 @@ class Heap:
         classes: the total of each class, by name.
 
     Raises:
-        ProtocolError: these are no objects.
+        ProtocolError: the chunks hold no objects.
     """
 
     def __init__(self, chunks: Iterable[Iterable[Mapping[Any, Any]]]) -> None:
@@ -261,7 +260,7 @@ class Heap:
         return identity in self._positions
 
     def __getitem__(self, identity: int) -> HeapObject:
-        """The object of that id; KeyError if it is not in here."""
+        """The object of that id; KeyError if the heap has none."""
         position = self._positions[identity]
         place = self._places.get(identity, (None, None))
         return HeapObject(identity, self._names[position], self._sizes[position], *place)
@@ -274,10 +273,10 @@ class Heap:
     def path(self, identity: int) -> list[HeapObject]:
         """What keeps an object alive: the shortest way from a module to it, both included.
 
-        Empty where no module leads to it: a running function, or something written in C, has it.
+        Empty where no module leads to it: a running function or an object written in C holds it.
 
         Raises:
-            KeyError: it is not in here.
+            KeyError: the heap has no such object.
         """
         position = self._positions[identity]
         if self._parents is None:
@@ -291,12 +290,12 @@ class Heap:
         return [self[self._ids[position]] for position in reversed(found)]
 
     def _search(self) -> array[int]:
-        """From which position each was reached first, all modules being where it begins; -1 for those, and for what
-        was not reached."""
+        """The position from which each object was reached first, beginning at all modules; -1 for modules and for
+        objects that were not reached."""
         parents = array("q", [-1]) * len(self._names)
         reached = bytearray(name == "module" for name in self._names)
         queue = [position for position, is_module in enumerate(reached) if is_module]
-        for position in queue:  # it grows meanwhile
+        for position in queue:  # the queue grows meanwhile
             begin = self._ends[position - 1] if position else 0
             for identity in self._references[begin : self._ends[position]]:
                 referent = self._positions.get(identity)
@@ -308,9 +307,9 @@ class Heap:
 
 
 def diff(before: Heap, after: Heap) -> list[Growth]:
-    """What has changed from one heap to the other, class by class; what has grown by most bytes first.
+    """Changes from one heap to the other, class by class, the greatest growth in bytes first.
 
-    Classes of which there are as many as before, of the same size, are left out.
+    Classes with unchanged count and size are left out.
     """
     nothing = ClassTotal(0, 0)
     found = []

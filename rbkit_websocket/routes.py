@@ -20,8 +20,8 @@ Falcon::
 
     app = falcon.App(middleware=[rbkit_websocket.routes.FalconRoute()])
 
-All set ``environ["rbkit.route"]``, which any other framework may do itself. Without it the path is used, with numbers
-and the like folded.
+All set ``environ["rbkit.route"]``, which an application under any other framework may set itself. Without it the
+profiler takes the path, with numbers and the like folded.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["DjangoRoute", "FalconRoute", "bottle_route", "flask_route", "pyramid
 
 
 def _tell(environ: dict[str, Any], route: str) -> None:
-    """Two applications of one process may have the same route below different mounts."""
+    """Sets the route below its mount: two applications of one process may have the same route."""
     environ[ROUTE] = (fold(mount) if (mount := environ.get("SCRIPT_NAME")) else "") + route
 
 

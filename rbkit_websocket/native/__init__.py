@@ -1,4 +1,4 @@
 """Everything in C, and its one loader.
 
-The extension modules are optional: whatever is not built or cannot be loaded has a way in Python.
+The extension modules are optional: Python code stands in for a module that is not built or cannot be loaded.
 """

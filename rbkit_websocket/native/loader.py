@@ -14,7 +14,7 @@ __all__ = ["NativeUnavailable", "extension"]
 
 
 class NativeUnavailable(Exception):
-    """An extension module, or what it would do, cannot be had; ``str()`` of it is the reason, for people."""
+    """An extension module, or a part of its work, is not available; ``str()`` of this is the reason, for people."""
 
 
 def extension(name: Literal["_native", "_heap", "_trace"]) -> Any:
