@@ -2,48 +2,37 @@
 
 #include <stdlib.h>
 
-int
-table_make(Table *table, size_t size)
+int table_make(Table *table, size_t size)
 {
-    table->slots = calloc(size, sizeof(Slot));
+    table->slots = calloc(size, sizeof *table->slots);
     table->mask = size - 1;
     table->used = 0;
     return table->slots == NULL ? -1 : 0;
 }
 
-void
-table_free(Table *table)
+void table_free(Table *table)
 {
     free(table->slots);
-    table->slots = NULL;
-    table->mask = table->used = 0;
+    *table = (Table){0};
 }
 
-Slot *
-table_add(Table *table, uint64_t key, uint64_t value)
+int table_grow(Table *table)
 {
-    if (table->slots == NULL && table_make(table, 256)) {
-        return NULL;
+    Table larger;
+    if (table_make(&larger, table->slots != NULL ? table_places(table) * 2 : 256)) {
+        return -1;
     }
-    if (table->used * 2 > table->mask) {
-        Table larger;
-        if (table_make(&larger, (table->mask + 1) * 2)) {
-            return NULL;
+    for (size_t place = 0; place < table_places(table); place++) {
+        if (table->slots[place].key != 0) {
+            table_put(&larger, table->slots[place].key, table->slots[place].value);
         }
-        for (size_t place = 0; place <= table->mask; place++) {
-            if (table->slots[place].key != 0) {
-                table_put(&larger, table->slots[place].key, table->slots[place].value);
-            }
-        }
-        free(table->slots);
-        *table = larger;
     }
-    return table_put(table, key, value);
+    free(table->slots);
+    *table = larger;
+    return 0;
 }
 
-/* Closes the gap, so that no search ends too soon and no grave is left. */
-void
-table_remove(Table *table, Slot *slot)
+void table_remove(Table *table, TableSlot *slot)
 {
     size_t gap = (size_t)(slot - table->slots), place = gap;
     for (;;) {

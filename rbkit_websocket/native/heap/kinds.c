@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "../common/compat.h"
-#include "seen.h"
 
 /* The packed name, as class_name() in base.py makes it. */
 static int
@@ -136,72 +135,34 @@ describe_type(const Types *types, Kind *kind)
 static void
 kind_free(Kind *kind)
 {
-    if (kind != NULL) {
-        free(kind->name.data);
-        free(kind->place.data);
-        free(kind);
-    }
+    free(kind->name.data);
+    free(kind->place.data);
+    free(kind);
 }
 
-static int
-types_grow(Types *types)
+Kind *kind_make(Types *types, PyTypeObject *type)
 {
-    size_t mask = types->slots == NULL ? 1023 : types->mask * 2 + 1;
-    Kind **slots = calloc(mask + 1, sizeof(Kind *));
-    if (slots == NULL) {
-        return ENOMEM;
-    }
-    for (size_t i = 0; types->slots != NULL && i <= types->mask; i++) {
-        if (types->slots[i] != NULL) {
-            size_t position = scatter((uintptr_t)types->slots[i]->type >> 3) & mask;
-            while (slots[position] != NULL) {
-                position = (position + 1) & mask;
-            }
-            slots[position] = types->slots[i];
-        }
-    }
-    free(types->slots);
-    types->slots = slots;
-    types->mask = mask;
-    return 0;
-}
-
-Kind *
-kind_of(Types *types, PyTypeObject *type)
-{
-    if ((types->slots == NULL || types->used * 2 > types->mask) && types_grow(types)) {
-        return NULL;
-    }
-    size_t position = scatter((uintptr_t)type >> 3) & types->mask;
-    Kind *kind;
-    while ((kind = types->slots[position]) != NULL) {
-        if (kind->type == type) {
-            return kind;
-        }
-        position = (position + 1) & types->mask;
-    }
-    kind = calloc(1, sizeof(Kind));
+    Kind *kind = calloc(1, sizeof *kind);
     if (kind == NULL) {
         return NULL;
     }
     kind->type = type;
-    if (describe_type(types, kind)) {
+    if (describe_type(types, kind) || table_add(&types->kinds, (uintptr_t)type, (uintptr_t)kind) == NULL) {
         kind_free(kind);
         return NULL;
     }
-    types->slots[position] = kind;
-    types->used++;
     return kind;
 }
 
-void
-types_free(Types *types)
+void types_free(Types *types)
 {
-    for (size_t i = 0; types->slots != NULL && i <= types->mask; i++) {
-        kind_free(types->slots[i]);
+    for (size_t place = 0; place < table_places(&types->kinds); place++) {
+        if (types->kinds.slots[place].key != 0) {
+            kind_free((Kind *)(uintptr_t)types->kinds.slots[place].value);
+        }
     }
-    free(types->slots);
-    free(types->modules.slots);
+    table_free(&types->kinds);
+    modules_free(&types->modules);
 }
 
 Py_ssize_t

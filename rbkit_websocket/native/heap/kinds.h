@@ -5,6 +5,7 @@
 #include <Python.h>
 
 #include "../common/pack.h"
+#include "../common/table.h"
 #include "places.h"
 
 enum { PLACE_NONE, PLACE_CODE, PLACE_FUNCTION, PLACE_FRAME, PLACE_ATTRIBUTE, PLACE_MODULE, PLACE_CLASS };
@@ -23,14 +24,19 @@ typedef struct {
 } Kind;
 
 typedef struct {
-    Kind **slots;
-    size_t mask, used;
+    Table kinds; /* by the type */
     Modules modules;
 } Types;
 
+/* For a type that is not known yet; NULL without memory. */
+Kind *kind_make(Types *types, PyTypeObject *type);
+
 /* What is known of a type; NULL without memory. */
-Kind *
-kind_of(Types *types, PyTypeObject *type);
+static inline Kind *kind_of(Types *types, PyTypeObject *type)
+{
+    TableSlot *slot = table_find(&types->kinds, (uintptr_t)type);
+    return slot != NULL ? (Kind *)(uintptr_t)slot->value : kind_make(types, type);
+}
 
 void
 types_free(Types *types);

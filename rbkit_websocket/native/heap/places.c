@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "seen.h"
-
 PyObject *
 plain_get(PyObject *dict, const char *key)
 {
@@ -47,39 +45,49 @@ module_file(PyObject *module)
     return file != NULL && PyUnicode_CheckExact(file) ? file : NULL;
 }
 
-static Module *
-module_slot(const Modules *modules, PyObject *name, Py_hash_t hash)
+static uint64_t name_key(PyObject *name)
 {
-    size_t position = scatter((uintptr_t)hash) & modules->mask;
-    while (modules->slots[position].name != NULL &&
-           (modules->slots[position].hash != hash || PyUnicode_Compare(modules->slots[position].name, name) != 0)) {
-        position = (position + 1) & modules->mask;
-    }
-    return &modules->slots[position];
+    return table_key((uint64_t)PyObject_Hash(name));
 }
 
-int
-read_modules(Modules *modules)
+/* What is known of a module; NULL: nothing. */
+static const Module *module_of(const Modules *modules, PyObject *name)
+{
+    const Table *table = &modules->by_name;
+    for (TableSlot *slot = table_find(table, name_key(name)); slot != NULL; slot = table_next(table, slot)) {
+        const Module *module = &modules->modules[slot->value];
+        if (PyUnicode_Compare(module->name, name) == 0) {
+            return module;
+        }
+    }
+    return NULL;
+}
+
+int read_modules(Modules *modules)
 {
     PyObject *dict = PyImport_GetModuleDict();
     PyObject *name, *module;
     Py_ssize_t position = 0;
-    size_t count = dict != NULL && PyDict_Check(dict) ? (size_t)PyDict_Size(dict) : 0;
-    modules->mask = 63;
-    while (modules->mask < count * 2) {
-        modules->mask = modules->mask * 2 + 1;
-    }
-    modules->slots = calloc(modules->mask + 1, sizeof(Module));
-    if (modules->slots == NULL) {
+    size_t count = 0, room = dict != NULL && PyDict_Check(dict) ? (size_t)PyDict_Size(dict) : 0;
+    modules->modules = malloc((room + 1) * sizeof *modules->modules);
+    if (modules->modules == NULL) {
         return ENOMEM;
     }
-    while (count > 0 && PyDict_Next(dict, &position, &name, &module)) {
+    while (count < room && PyDict_Next(dict, &position, &name, &module)) {
         if (PyUnicode_CheckExact(name)) {
-            Py_hash_t hash = PyObject_Hash(name);
-            *module_slot(modules, name, hash) = (Module){name, module_file(module), hash};
+            if (table_add(&modules->by_name, name_key(name), count) == NULL) {
+                return ENOMEM;
+            }
+            modules->modules[count++] = (Module){name, module_file(module)};
         }
     }
     return 0;
+}
+
+void modules_free(Modules *modules)
+{
+    free(modules->modules);
+    table_free(&modules->by_name);
 }
 
 PyObject *
@@ -94,7 +102,7 @@ place_of_class(const Modules *modules, PyTypeObject *type, long *line)
     if (module == NULL || !PyUnicode_CheckExact(module)) {
         return NULL;
     }
-    Module *found = module_slot(modules, module, PyObject_Hash(module));
+    const Module *found = module_of(modules, module);
     PyObject *number = plain_get(dict, "__firstlineno__"); /* 3.13 and later */
     if (number != NULL && PyLong_CheckExact(number)) {
         *line = PyLong_AsLong(number);
@@ -103,5 +111,5 @@ place_of_class(const Modules *modules, PyTypeObject *type, long *line)
             *line = -1;
         }
     }
-    return found->name != NULL ? found->file : NULL;
+    return found != NULL ? found->file : NULL;
 }

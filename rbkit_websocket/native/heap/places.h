@@ -4,15 +4,16 @@
 
 #include <Python.h>
 
+#include "../common/table.h"
+
 typedef struct {
     PyObject *name; /* borrowed from sys.modules */
     PyObject *file; /* borrowed, or NULL */
-    Py_hash_t hash;
 } Module;
 
 typedef struct {
-    Module *slots;
-    size_t mask;
+    Module *modules;
+    Table by_name; /* their numbers, by the hash of the name */
 } Modules;
 
 /* The value of a plain string key, borrowed. Compares with exact strings only: a key of another type is not asked. */
@@ -29,6 +30,8 @@ module_file(PyObject *module);
 /* The files of all modules, read once. */
 int
 read_modules(Modules *modules);
+
+void modules_free(Modules *modules);
 
 /* Where a class is: file (borrowed; NULL if that is not known) and line (-1 so). */
 PyObject *

@@ -1,29 +1,27 @@
 #include "seen.h"
 
-int
-seen_grow(Seen *seen)
+#include <stdlib.h>
+
+uint64_t *seen_region(Seen *seen, uintptr_t number)
 {
-    size_t mask = seen->slots == NULL ? 1023 : seen->mask * 2 + 1;
-    Region *slots = calloc(mask + 1, sizeof(Region));
-    if (slots == NULL) {
-        return ENOMEM;
+    TableSlot *slot = table_find(&seen->regions, number + 1);
+    if (slot != NULL) {
+        return (uint64_t *)(uintptr_t)slot->value;
     }
-    for (size_t position = 0; seen->slots != NULL && position <= seen->mask; position++) {
-        if (seen->slots[position].bits != NULL) {
-            *seen_slot(slots, mask, seen->slots[position].number) = seen->slots[position];
-        }
+    uint64_t *bits = calloc(REGION_WORDS, sizeof *bits);
+    if (bits != NULL && table_add(&seen->regions, number + 1, (uintptr_t)bits) == NULL) {
+        free(bits);
+        bits = NULL;
     }
-    free(seen->slots);
-    seen->slots = slots;
-    seen->mask = mask;
-    return 0;
+    return bits;
 }
 
-void
-seen_free(Seen *seen)
+void seen_free(Seen *seen)
 {
-    for (size_t position = 0; seen->slots != NULL && position <= seen->mask; position++) {
-        free(seen->slots[position].bits);
+    for (size_t place = 0; place < table_places(&seen->regions); place++) {
+        if (seen->regions.slots[place].key != 0) {
+            free((void *)(uintptr_t)seen->regions.slots[place].value);
+        }
     }
-    free(seen->slots);
+    table_free(&seen->regions);
 }

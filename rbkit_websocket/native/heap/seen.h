@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "../common/table.h"
+
 #if defined(__GNUC__) || defined(__clang__)
 #define PREFETCH(address) __builtin_prefetch(address)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
@@ -21,36 +23,13 @@
 #define REGION_WORDS (((size_t)1 << REGION_BITS) / 8 / 64)
 
 typedef struct {
-    uintptr_t number;
-    uint64_t *bits;
-} Region;
-
-typedef struct {
-    Region *slots;
-    size_t mask, used;
+    Table regions; /* the bits of each, by its number + 1 */
     uintptr_t last_number;
     uint64_t *last_bits;
 } Seen;
 
-static inline size_t
-scatter(uintptr_t value)
-{
-    uint64_t mixed = (uint64_t)value * UINT64_C(0x9e3779b97f4a7c15);
-    return (size_t)(mixed >> 29);
-}
-
-static inline Region *
-seen_slot(Region *slots, size_t mask, uintptr_t number)
-{
-    size_t position = scatter(number) & mask;
-    while (slots[position].bits != NULL && slots[position].number != number) {
-        position = (position + 1) & mask;
-    }
-    return &slots[position];
-}
-
-int
-seen_grow(Seen *seen);
+/* The bits of a region, made if there are none; NULL without memory. */
+uint64_t *seen_region(Seen *seen, uintptr_t number);
 
 /* Marks the object; 1 if it is new, 0 if it was marked before, -1 without memory. */
 static inline int
@@ -59,20 +38,12 @@ seen_mark(Seen *seen, const void *object)
     uintptr_t address = (uintptr_t)object;
     uintptr_t number = address >> REGION_BITS;
     if (UNLIKELY(number != seen->last_number || seen->last_bits == NULL)) {
-        if ((seen->slots == NULL || seen->used * 2 > seen->mask) && seen_grow(seen)) {
+        uint64_t *bits = seen_region(seen, number);
+        if (bits == NULL) {
             return -1;
         }
-        Region *region = seen_slot(seen->slots, seen->mask, number);
-        if (region->bits == NULL) {
-            region->bits = calloc(REGION_WORDS, sizeof(uint64_t));
-            if (region->bits == NULL) {
-                return -1;
-            }
-            region->number = number;
-            seen->used++;
-        }
         seen->last_number = number;
-        seen->last_bits = region->bits;
+        seen->last_bits = bits;
     }
     size_t bit = (address & (((uintptr_t)1 << REGION_BITS) - 1)) >> 3;
     uint64_t *word = &seen->last_bits[bit >> 6];

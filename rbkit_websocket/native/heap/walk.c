@@ -25,6 +25,11 @@ visit(PyObject *object, void *arg)
     return 0;
 }
 
+static size_t scatter(uintptr_t value)
+{
+    return (size_t)((uint64_t)value * UINT64_C(0x9e3779b97f4a7c15) >> 29);
+}
+
 /* Each reference once, in the order of the first. */
 static int
 unique_references(Walk *walk)

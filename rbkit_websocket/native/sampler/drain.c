@@ -23,10 +23,11 @@ static void make_room(void)
     Stack **gone = NULL;
     size_t n_gone = 0;
     pthread_mutex_lock(&S.mutex);
-    if (S.store.used > MAX_STACKS / 2) {
-        for (size_t i = 0; i <= S.store.mask; i++) {
-            if (S.store.slots[i] != NULL) {
-                S.store.slots[i]->kept = Py_REFCNT(S.store.slots[i]) > 1 && S.store.used <= MAX_STACKS * 3 / 4;
+    if (S.store.stacks.used > MAX_STACKS / 2) {
+        for (size_t i = 0; i < table_places(&S.store.stacks); i++) {
+            Stack *stack = store_at(&S.store, i);
+            if (stack != NULL) {
+                stack->kept = Py_REFCNT(stack) > 1 && S.store.stacks.used <= MAX_STACKS * 3 / 4;
             }
         }
         if (S.main.last != NULL) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../common/pack.h"
+#include "../common/table.h"
 #include "stack.h"
 
 /* A list of values of one size. */
@@ -34,46 +35,6 @@ static void *values_extend(Values *values, size_t more, size_t size)
     return first;
 }
 
-/* Numbers of values by their hash: open addressing, twice as many places as numbers. */
-typedef struct {
-    struct {
-        uint64_t hash;
-        size_t number; /* + 1; 0: free */
-    } *places;
-    size_t mask, used;
-} Index;
-
-static int index_grow(Index *index)
-{
-    if (index->places != NULL && index->used * 2 <= index->mask) {
-        return 0;
-    }
-    size_t mask = index->places != NULL ? index->mask * 2 + 1 : 1023;
-    Index grown = {calloc(mask + 1, sizeof *index->places), mask, index->used};
-    if (grown.places == NULL) {
-        return -1;
-    }
-    for (size_t i = 0; index->places != NULL && i <= index->mask; i++) {
-        if (index->places[i].number != 0) {
-            size_t at = index->places[i].hash & mask;
-            while (grown.places[at].number != 0) {
-                at = (at + 1) & mask;
-            }
-            grown.places[at] = index->places[i];
-        }
-    }
-    free(index->places);
-    *index = grown;
-    return 0;
-}
-
-static void index_put(Index *index, size_t at, uint64_t hash, size_t number)
-{
-    index->places[at].hash = hash;
-    index->places[at].number = number;
-    index->used++;
-}
-
 static uint64_t mixed(uint64_t hash, uint64_t value)
 {
     hash = (hash ^ value) * 0xFF51AFD7ED558CCDu;
@@ -86,24 +47,20 @@ typedef struct {
 } Key;
 
 /* The value with this key, made with the rest of it 0 if there is none yet; NULL without memory. */
-static inline void *keyed(Index *index, Values *values, size_t size, Key key)
+static inline void *keyed(Table *numbers, Values *values, size_t size, Key key)
 {
-    if (index_grow(index) < 0) {
-        return NULL;
-    }
-    uint64_t hash = mixed(key.one, key.other);
-    size_t at = hash & index->mask;
-    for (size_t number; (number = index->places[at].number) != 0; at = (at + 1) & index->mask) {
-        Key *value = (Key *)((char *)values->items + (number - 1) * size);
+    uint64_t hash = table_key(mixed(key.one, key.other));
+    for (TableSlot *at = table_find(numbers, hash); at != NULL; at = table_next(numbers, at)) {
+        Key *value = (Key *)((char *)values->items + at->value * size);
         if (value->one == key.one && value->other == key.other) {
             return value;
         }
     }
-    Key *value = values_extend(values, 1, size);
+    Key *value = table_reserve(numbers) == 0 ? values_extend(values, 1, size) : NULL;
     if (value != NULL) {
         memset(value, 0, size);
         *value = key;
-        index_put(index, at, hash, values->count);
+        table_put(numbers, hash, values->count - 1);
     }
     return value;
 }
@@ -134,7 +91,7 @@ typedef struct {
 
 typedef struct {
     Values places, known, numbers, lines, sums;
-    Index by_place, by_frame, by_lines, by_sum;
+    Table by_place, by_frame, by_lines, by_sum; /* their numbers */
     PyObject *names;
 } Fold;
 
@@ -165,7 +122,7 @@ static size_t fold_lines(Fold *fold, const Stack *stack)
 {
     size_t depth = (size_t)Py_SIZE(stack), first = fold->numbers.count;
     uint32_t *numbers = values_extend(&fold->numbers, depth + 1, sizeof *numbers); /* one too many: never nowhere */
-    if (numbers == NULL || index_grow(&fold->by_lines) < 0) {
+    if (numbers == NULL || table_reserve(&fold->by_lines) < 0) {
         return 0;
     }
     fold->numbers.count--;
@@ -178,14 +135,13 @@ static size_t fold_lines(Fold *fold, const Stack *stack)
         numbers[i] = (uint32_t)place;
         hash = mixed(hash, (uint64_t)place);
     }
-    Index *index = &fold->by_lines;
-    size_t at = hash & index->mask;
-    for (size_t number; (number = index->places[at].number) != 0; at = (at + 1) & index->mask) {
-        const Lines *lines = (Lines *)fold->lines.items + number - 1;
-        if (index->places[at].hash == hash && lines->thread == stack->thread && lines->depth == depth &&
+    hash = table_key(hash);
+    for (TableSlot *at = table_find(&fold->by_lines, hash); at != NULL; at = table_next(&fold->by_lines, at)) {
+        const Lines *lines = (Lines *)fold->lines.items + at->value;
+        if (lines->thread == stack->thread && lines->depth == depth &&
             memcmp((uint32_t *)fold->numbers.items + lines->first, numbers, depth * sizeof *numbers) == 0) {
             fold->numbers.count = first; /* it is there already */
-            return number;
+            return at->value + 1;
         }
     }
     Lines *lines = values_extend(&fold->lines, 1, sizeof *lines);
@@ -193,7 +149,7 @@ static size_t fold_lines(Fold *fold, const Stack *stack)
         return 0;
     }
     *lines = (Lines){stack->thread, first, depth};
-    index_put(index, at, hash, fold->lines.count);
+    table_put(&fold->by_lines, hash, fold->lines.count - 1);
     return fold->lines.count;
 }
 
@@ -389,12 +345,12 @@ static PyObject *folded_threads(Fold *fold)
 static void fold_free(Fold *fold)
 {
     Values *values[] = {&fold->places, &fold->known, &fold->numbers, &fold->lines, &fold->sums};
-    Index *indices[] = {&fold->by_place, &fold->by_frame, &fold->by_lines, &fold->by_sum};
+    Table *tables[] = {&fold->by_place, &fold->by_frame, &fold->by_lines, &fold->by_sum};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         free(values[i]->items);
     }
-    for (size_t i = 0; i < sizeof indices / sizeof *indices; i++) {
-        free(indices[i]->places);
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+        table_free(tables[i]);
     }
     Py_XDECREF(fold->names);
 }

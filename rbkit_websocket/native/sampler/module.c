@@ -78,7 +78,7 @@ static PyObject *native_status(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
                          "reach", S.state == ON && S.reachable ? (S.by_signal ? "signal" : "pending call") : "",
                          "refusal", S.refusal, "attached", S.attached ? Py_True : Py_False, "walk",
                          internal_walk ? "internal" : "public", "ticks", S.ticks, "asked", S.asked, "answered",
-                         S.answered, "looks", S.looks, "stacks", (Py_ssize_t)S.store.used, "threads",
+                         S.answered, "looks", S.looks, "stacks", (Py_ssize_t)S.store.stacks.used, "threads",
                          (Py_ssize_t)S.n_others);
 }
 

@@ -70,7 +70,6 @@ Stack *stack_new(unsigned long thread, const Frame *frames, int depth)
     }
     PyObject_InitVar((PyVarObject *)stack, &StackType, depth);
     stack->thread = thread;
-    stack->hash = 0;
     stack->rest = (Weight){0, 0};
     stack->sums = stack->group = 0;
     stack->kept = 0;

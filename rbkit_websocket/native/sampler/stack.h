@@ -21,7 +21,6 @@ static inline void weight_add(Weight *sum, Weight more)
 typedef struct {
     PyObject_VAR_HEAD
     unsigned long thread;
-    uint64_t hash;
     Weight rest;     /* less than a microsecond each, left over by the last drain */
     size_t sums;     /* number + 1 of its youngest sum; 0: it has none */
     size_t group;    /* whoever adds up: drain(), fold() */

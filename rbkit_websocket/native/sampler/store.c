@@ -17,55 +17,26 @@ static uint64_t stack_hash(unsigned long thread, const Frame *frames, int depth)
         hash *= 0xFF51AFD7ED558CCDu;
         hash ^= hash >> 32;
     }
-    return hash;
-}
-
-static int store_resize(Store *store, size_t size)
-{
-    Stack **slots = calloc(size, sizeof *slots);
-    if (slots == NULL) {
-        return -1;
-    }
-    for (size_t i = 0; store->slots != NULL && i <= store->mask; i++) {
-        Stack *stack = store->slots[i];
-        if (stack != NULL) {
-            size_t at = stack->hash & (size - 1);
-            while (slots[at] != NULL) {
-                at = (at + 1) & (size - 1);
-            }
-            slots[at] = stack;
-        }
-    }
-    free(store->slots);
-    store->slots = slots;
-    store->mask = size - 1;
-    return 0;
+    return table_key(hash);
 }
 
 Stack *store_get(Store *store, unsigned long thread, const Frame *frames, int depth)
 {
-    if ((store->slots == NULL || store->used * 3 > store->mask * 2) &&
-        store_resize(store, store->slots == NULL ? 1024 : (store->mask + 1) * 2) < 0) {
-        return NULL;
-    }
     uint64_t hash = stack_hash(thread, frames, depth);
-    size_t at = hash & store->mask;
-    for (Stack *stack; (stack = store->slots[at]) != NULL; at = (at + 1) & store->mask) {
-        if (stack->hash == hash && stack->thread == thread && Py_SIZE(stack) == depth &&
+    for (TableSlot *at = table_find(&store->stacks, hash); at != NULL; at = table_next(&store->stacks, at)) {
+        Stack *stack = (Stack *)(uintptr_t)at->value;
+        if (stack->thread == thread && Py_SIZE(stack) == depth &&
             memcmp(stack->frames, frames, (size_t)depth * sizeof *frames) == 0) {
             return stack;
         }
     }
-    if (store->used >= MAX_STACKS) {
+    if (store->stacks.used >= MAX_STACKS || table_reserve(&store->stacks) < 0) {
         return NULL;
     }
     Stack *stack = stack_new(thread, frames, depth);
-    if (stack == NULL) {
-        return NULL;
+    if (stack != NULL) {
+        table_put(&store->stacks, hash, (uintptr_t)stack);
     }
-    stack->hash = hash;
-    store->slots[at] = stack;
-    store->used++;
     return stack;
 }
 
@@ -98,29 +69,13 @@ int store_add(Store *store, Stack *stack, PyObject *request, Weight weight, long
 size_t store_evict(Store *store, Stack ***gone)
 {
     size_t n_gone = 0;
-    *gone = store->used ? malloc(store->used * sizeof **gone) : NULL;
-    if (*gone == NULL) {
-        return 0;
-    }
-    for (size_t i = 0; i <= store->mask; i++) {
-        Stack *stack = store->slots[i];
-        if (stack != NULL && !stack->kept && stack->sums == 0) {
+    *gone = store->stacks.used != 0 ? malloc(store->stacks.used * sizeof **gone) : NULL;
+    for (size_t place = 0; *gone != NULL && place < table_places(&store->stacks); place++) {
+        Stack *stack;
+        while ((stack = store_at(store, place)) != NULL && !stack->kept && stack->sums == 0) {
             (*gone)[n_gone++] = stack;
-            store->slots[i] = NULL;
+            table_remove(&store->stacks, &store->stacks.slots[place]);
         }
-    }
-    /* The chains are broken now. Should there be no memory, everything must go through a table all the same. */
-    store->used -= n_gone;
-    if (store_resize(store, store->mask + 1) < 0) {
-        for (size_t i = 0; i < n_gone; i++) { /* back where they were: any free place on their chain is right */
-            size_t at = (*gone)[i]->hash & store->mask;
-            while (store->slots[at] != NULL) {
-                at = (at + 1) & store->mask;
-            }
-            store->slots[at] = (*gone)[i];
-        }
-        store->used += n_gone;
-        n_gone = 0;
     }
     return n_gone;
 }

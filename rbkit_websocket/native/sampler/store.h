@@ -10,6 +10,7 @@
 #include <Python.h>
 #include <stddef.h>
 
+#include "../common/table.h"
 #include "stack.h"
 
 #define MAX_STACKS 20000
@@ -24,12 +25,17 @@ typedef struct {
 } Sum;
 
 typedef struct {
-    Stack **slots; /* open addressing; nothing is ever deleted but by a rebuild */
-    size_t mask;
-    size_t used;
+    Table stacks; /* by their hash */
     Sum *sums;
     size_t n_sums, room_sums;
 } Store;
+
+/* The stack at a place of the table, from 0 to table_places(); NULL: none. */
+static inline Stack *store_at(const Store *store, size_t place)
+{
+    const TableSlot *slot = &store->stacks.slots[place];
+    return slot->key != 0 ? (Stack *)(uintptr_t)slot->value : NULL;
+}
 
 /* The stack, made if it is new; NULL when there is no memory or no room. Borrowed. */
 Stack *store_get(Store *store, unsigned long thread, const Frame *frames, int depth);

@@ -5,6 +5,7 @@
 
 #include "../common/clock.h"
 #include "../common/frames.h"
+#include "../common/table.h"
 #include "drain.h"
 #include "requests.h"
 #include "state.h"
@@ -12,7 +13,7 @@
 
 /* A parked greenlet of a request. */
 typedef struct {
-    PyObject *greenlet; /* its identity: borrowed; NULL: this place is free */
+    PyObject *greenlet; /* its identity: borrowed */
     PyObject *weak;     /* a weak reference to it */
     PyObject *request;
     Stack *stack;
@@ -23,74 +24,29 @@ static struct {
     int on;
     PyObject *tracer, *before; /* what greenlet calls; what it called before that, or NULL */
     Store store;
-    Parked *parked; /* open addressing */
-    size_t mask, used;
+    Table parked; /* by the greenlet: Parked * */
     int64_t lost_ns;
 } W;
 
-static size_t parked_home(const PyObject *greenlet)
+static Parked *parked_in(const TableSlot *slot)
 {
-    return (size_t)(((uint64_t)(uintptr_t)greenlet >> 4) * 0x9E3779B97F4A7C15u >> 20) & W.mask;
+    return (Parked *)(uintptr_t)slot->value;
 }
 
-/* The greenlet's place, or the free one where it would be. */
-static Parked *parked_at(const PyObject *greenlet)
-{
-    size_t at = parked_home(greenlet);
-    while (W.parked[at].greenlet != NULL && W.parked[at].greenlet != greenlet) {
-        at = (at + 1) & W.mask;
-    }
-    return &W.parked[at];
-}
-
-static int parked_grow(void)
-{
-    if (W.parked != NULL && W.used * 2 <= W.mask) {
-        return 0;
-    }
-    Parked *old = W.parked;
-    size_t places = old != NULL ? W.mask + 1 : 0, room = places != 0 ? places * 2 : 256;
-    Parked *grown = calloc(room, sizeof *grown);
-    if (grown == NULL) {
-        return -1;
-    }
-    W.parked = grown;
-    W.mask = room - 1;
-    for (size_t i = 0; i < places; i++) {
-        if (old[i].greenlet != NULL) {
-            *parked_at(old[i].greenlet) = old[i];
-        }
-    }
-    free(old);
-    return 0;
-}
-
-/* Takes an entry out; those behind it move up. What it referred to is the caller's. */
-static Parked parked_remove(Parked *entry)
-{
-    Parked gone = *entry;
-    size_t hole = (size_t)(entry - W.parked);
-    W.used--;
-    for (size_t at = hole;;) {
-        at = (at + 1) & W.mask;
-        if (W.parked[at].greenlet == NULL) {
-            break;
-        }
-        size_t home = parked_home(W.parked[at].greenlet);
-        if (((at - home) & W.mask) >= ((at - hole) & W.mask)) {
-            W.parked[hole] = W.parked[at];
-            hole = at;
-        }
-    }
-    W.parked[hole].greenlet = NULL;
-    return gone;
-}
-
-static void parked_release(Parked *entry)
+static void release(Parked *entry)
 {
     Py_XDECREF(entry->weak);
     Py_XDECREF(entry->request);
     Py_XDECREF(entry->stack);
+    PyObject_Free(entry);
+}
+
+/* Takes an entry out. What it refers to is released when the table is in order again: that may run anything. */
+static void unpark(TableSlot *slot)
+{
+    Parked *gone = parked_in(slot);
+    table_remove(&W.parked, slot);
+    release(gone);
 }
 
 /* Adds the time since an entry was last accounted for. */
@@ -117,11 +73,10 @@ static PyFrameObject *parked_frame(PyObject *greenlet)
 
 static void resume(PyObject *greenlet, int64_t now)
 {
-    Parked *entry = W.used != 0 ? parked_at(greenlet) : NULL;
-    if (entry != NULL && entry->greenlet != NULL) {
-        parked_weigh(entry, now);
-        Parked gone = parked_remove(entry);
-        parked_release(&gone);
+    TableSlot *slot = table_find(&W.parked, (uintptr_t)greenlet);
+    if (slot != NULL) {
+        parked_weigh(parked_in(slot), now);
+        unpark(slot);
     }
 }
 
@@ -134,23 +89,25 @@ static void park(PyObject *greenlet, int64_t now, Marker found)
     Frame frames[MAX_DEPTH];
     int depth = fit(frames, walk_from(frame, frames, &found));
     PyObject *request = request_of(NULL, &found);
-    PyObject *weak = request != NULL && parked_grow() == 0 ? PyWeakref_NewRef(greenlet, NULL) : NULL;
+    PyObject *weak = request != NULL ? PyWeakref_NewRef(greenlet, NULL) : NULL;
     Stack *stack = weak != NULL ? store_get(&W.store, PyThread_get_thread_ident(), frames, depth) : NULL;
-    if (stack == NULL) {
+    Parked *entry = stack != NULL ? PyObject_Malloc(sizeof *entry) : NULL;
+    if (entry == NULL) {
         PyErr_Clear();
         Py_XDECREF(weak);
         return;
     }
-    Parked *entry = parked_at(greenlet);
-    if (entry->greenlet != NULL) { /* that of one which died unseen */
-        Parked gone = parked_remove(entry);
-        parked_release(&gone);
-        entry = parked_at(greenlet);
-    }
     Py_INCREF(request);
     Py_INCREF(stack);
     *entry = (Parked){greenlet, weak, request, stack, now};
-    W.used++;
+    TableSlot *slot = table_find(&W.parked, (uintptr_t)greenlet);
+    if (slot != NULL) { /* that of one which died unseen */
+        unpark(slot);
+    }
+    slot = table_add(&W.parked, (uintptr_t)greenlet, (uintptr_t)entry);
+    if (slot == NULL) {
+        release(entry);
+    }
 }
 
 /* Whether an entry's greenlet is still where it was parked: somebody may have taken our place at greenlet. */
@@ -179,23 +136,21 @@ static int still_parked(const Parked *entry)
 static void weigh_parked(void)
 {
     int64_t now = read_clock(CLOCK_MONOTONIC);
-    for (size_t i = 0; W.used != 0 && i <= W.mask; i++) {
-        while (W.parked[i].greenlet != NULL && !still_parked(&W.parked[i])) {
-            Parked gone = parked_remove(&W.parked[i]);
-            parked_release(&gone);
+    for (size_t i = 0; W.parked.used != 0 && i < table_places(&W.parked); i++) {
+        while (W.parked.slots[i].key != 0 && !still_parked(parked_in(&W.parked.slots[i]))) {
+            unpark(&W.parked.slots[i]);
         }
-        if (W.parked[i].greenlet != NULL) {
-            parked_weigh(&W.parked[i], now);
+        if (W.parked.slots[i].key != 0) {
+            parked_weigh(parked_in(&W.parked.slots[i]), now);
         }
     }
 }
 
 static void forget_parked(void)
 {
-    for (size_t i = 0; W.used != 0 && i <= W.mask; i++) {
-        while (W.parked[i].greenlet != NULL) {
-            Parked gone = parked_remove(&W.parked[i]);
-            parked_release(&gone);
+    for (size_t i = 0; W.parked.used != 0 && i < table_places(&W.parked); i++) {
+        while (W.parked.slots[i].key != 0) {
+            unpark(&W.parked.slots[i]);
         }
     }
 }
@@ -317,7 +272,7 @@ static PyObject *native_waits_adopt(PyObject *Py_UNUSED(module), PyObject *green
     int collecting = PyGC_Disable(); /* as above */
     for (Py_ssize_t i = 0; W.on && i < PyList_GET_SIZE(greenlets); i++) {
         PyObject *greenlet = PyList_GET_ITEM(greenlets, i);
-        if (W.parked == NULL || parked_at(greenlet)->greenlet == NULL) {
+        if (table_find(&W.parked, (uintptr_t)greenlet) == NULL) {
             park(greenlet, now, new_marker());
         }
     }
@@ -356,11 +311,12 @@ static PyObject *native_waits_drain(PyObject *Py_UNUSED(module), PyObject *Py_UN
         Py_DECREF(sums[i].stack);
     }
     free(sums);
-    if (W.store.used > MAX_STACKS / 2) {
+    if (W.store.stacks.used > MAX_STACKS / 2) {
         Stack **gone = NULL;
-        for (size_t i = 0; i <= W.store.mask; i++) {
-            if (W.store.slots[i] != NULL) { /* a parked greenlet has its own reference */
-                W.store.slots[i]->kept = Py_REFCNT(W.store.slots[i]) > 1;
+        for (size_t i = 0; i < table_places(&W.store.stacks); i++) {
+            Stack *stack = store_at(&W.store, i);
+            if (stack != NULL) { /* a parked greenlet has its own reference */
+                stack->kept = Py_REFCNT(stack) > 1;
             }
         }
         size_t n_gone = store_evict(&W.store, &gone);

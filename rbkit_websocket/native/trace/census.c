@@ -79,7 +79,7 @@ static int
 count_object(PyObject *object, int old)
 {
     PyTypeObject *type = Py_TYPE(object);
-    Slot *slot = table_find(&census.counts, (uintptr_t)type);
+    TableSlot *slot = table_find(&census.counts, (uintptr_t)type);
     if (slot == NULL) {
         slot = table_add(&census.counts, (uintptr_t)type, 0);
         if (slot == NULL) {
@@ -140,7 +140,7 @@ census_walk(int64_t until)
 static void
 census_clear(PyObject *into)
 {
-    for (size_t place = 0; census.counts.slots != NULL && place <= census.counts.mask; place++) {
+    for (size_t place = 0; place < table_places(&census.counts); place++) {
         PyObject *type = (PyObject *)(uintptr_t)census.counts.slots[place].key;
         if (type != NULL) {
             if (into == NULL || PyList_Append(into, type)) {
@@ -208,8 +208,8 @@ census_end(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     if (result == NULL) {
         return NULL;
     }
-    for (size_t place = 0; census.counts.slots != NULL && place <= census.counts.mask; place++) {
-        Slot *slot = &census.counts.slots[place];
+    for (size_t place = 0; place < table_places(&census.counts); place++) {
+        TableSlot *slot = &census.counts.slots[place];
         if (slot->key != 0) {
             unsigned long long old = slot->value & UINT32_MAX, young = slot->value >> 32;
             PyObject *row = Py_BuildValue("(OKK)", (PyObject *)(uintptr_t)slot->key, old + young, old);

@@ -114,10 +114,10 @@ process_newborn(PyObject *released)
 static PyObject *
 class_died(PyObject *Py_UNUSED(module), PyObject *reference)
 {
-    Slot *slot = table_find(&trace.by_reference, (uintptr_t)reference);
+    TableSlot *slot = table_find(&trace.by_reference, (uintptr_t)reference);
     if (slot != NULL) {
         Class *class = &trace.classes[slot->value];
-        Slot *known = class->name != NULL ? table_find(&trace.by_type, (uintptr_t)class->type) : NULL;
+        TableSlot *known = class->name != NULL ? table_find(&trace.by_type, (uintptr_t)class->type) : NULL;
         if (known != NULL) {
             table_remove(&trace.by_type, known);
         }

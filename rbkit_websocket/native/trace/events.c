@@ -41,16 +41,12 @@ find_site(uint32_t class)
 #else
     return 0;
 #endif
-    uint64_t key = ((uint64_t)(uintptr_t)frame.code * 31 + (uint64_t)frame.lasti) * 31 + class;
-    key += key == 0;
-    Slot *slot;
-    while ((slot = table_find(&trace.by_site, key)) != NULL) {
+    uint64_t key = table_key(((uint64_t)(uintptr_t)frame.code * 31 + (uint64_t)frame.lasti) * 31 + class);
+    for (TableSlot *slot = table_find(&trace.by_site, key); slot != NULL; slot = table_next(&trace.by_site, slot)) {
         Site *site = &trace.sites[slot->value];
         if (site->code == frame.code && site->lasti == frame.lasti && site->class == class) {
             return (uint32_t)slot->value + 1;
         }
-        key += 2; /* another place with the same key; odd steps would reach 0 */
-        key += key == 0;
     }
     if (trace.site_count >= MAX_SITES) {
         return 0;
@@ -62,7 +58,7 @@ find_site(uint32_t class)
 }
 
 static void
-forget_live(Slot *slot)
+forget_live(TableSlot *slot)
 {
     uint32_t class = (uint32_t)(slot->value >> 32), site = (uint32_t)slot->value;
     put_event(slot->key, class, 0);
@@ -87,14 +83,14 @@ draw_distance(void)
 static void
 note_birth(PyTypeObject *type, PyObject *object)
 {
-    Slot *known = table_find(&trace.by_type, (uintptr_t)type);
+    TableSlot *known = table_find(&trace.by_type, (uintptr_t)type);
     if (known == NULL) {
         return;
     }
     uint32_t class = (uint32_t)known->value;
     trace.classes[class].born++;
     uint64_t id = (uintptr_t)object;
-    Slot *before = trace.live.used > 0 ? table_find(&trace.live, id) : NULL;
+    TableSlot *before = trace.live.used > 0 ? table_find(&trace.live, id) : NULL;
     if (before != NULL) {
         trace.classes[before->value >> 32].died++;
         forget_live(before); /* its end has been hidden from us, but it has ended */
@@ -130,7 +126,7 @@ note_birth(PyTypeObject *type, PyObject *object)
 static inline void
 note_death(PyTypeObject *type, uint64_t id)
 {
-    Slot *slot = trace.live.used > 0 ? table_find(&trace.live, id) : NULL;
+    TableSlot *slot = trace.live.used > 0 ? table_find(&trace.live, id) : NULL;
     if (slot != NULL) {
         trace.classes[slot->value >> 32].died++;
         forget_live(slot);
