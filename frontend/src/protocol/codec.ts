@@ -3,6 +3,9 @@ import { Decoder } from "@msgpack/msgpack";
 /** A decoded MessagePack map; integer keys are strings here, as with every JavaScript object. */
 export type Packed = { readonly [key: string | number]: unknown };
 
+/** A map that should be a `T`, and whose keys are written as there; what the server has put under them is not known. */
+export type Unchecked<T> = { readonly [Key in keyof T]?: unknown };
+
 /** One event: `{0: type, 1: timestamp, 2: payload, ...}` (see Field). */
 export type RbkitEvent = Packed;
 

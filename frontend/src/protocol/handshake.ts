@@ -1,8 +1,9 @@
+import type { HandshakeAnswer } from "./answers.ts";
 import { isMap, number, text } from "./codec.ts";
 import { Field } from "./constants.ts";
 import type { Answer } from "./frames.ts";
 
-/** What a server says of itself; see "Handshake" in docs/protocol.rst. */
+/** What a server says of itself, of whatever kind it is. */
 export interface Handshake {
   readonly serverVersion: string;
   readonly protocolVersion: string;
@@ -31,8 +32,9 @@ export function readHandshake(answer: Answer): Handshake | null {
   if (!isMap(payload)) return null;
   const facts = new Map<string, string>();
   for (const [key, value] of Object.entries(payload)) facts.set(key, text(value) ?? String(value));
-  const fact = (key: string) => facts.get(key) ?? "";
-  const figure = (key: string) => (fact(key) && Number.isFinite(Number(fact(key))) ? Number(fact(key)) : null);
+  const fact = (key: keyof HandshakeAnswer) => facts.get(key) ?? "";
+  const figure = (key: keyof HandshakeAnswer) =>
+    fact(key) && Number.isFinite(Number(fact(key))) ? Number(fact(key)) : null;
   const extensions = fact("extensions").split(",");
   return {
     serverVersion: fact("rbkit_server_version"),

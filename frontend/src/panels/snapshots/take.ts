@@ -4,7 +4,8 @@ import { CommandError } from "../../connection/commandqueue.ts";
 import type { Link } from "../../connection/link.ts";
 import type { RemoteHeaps } from "../../heap/remote.ts";
 import type { Summary } from "../../heap/service.ts";
-import type { Packed, RbkitEvent } from "../../protocol/codec.ts";
+import type { SnapshotAnswer } from "../../protocol/answers.ts";
+import type { RbkitEvent, Unchecked } from "../../protocol/codec.ts";
 import { number, text } from "../../protocol/codec.ts";
 import { EventType, Field } from "../../protocol/constants.ts";
 
@@ -75,8 +76,8 @@ async function pull(order: Order, key: number): Promise<Summary> {
 }
 
 /** The facts of a snapshot once it is made. */
-async function made({ link, progress, signal }: Order): Promise<Packed> {
-  let facts = await link.ask("snapshot_start");
+async function made({ link, progress, signal }: Order): Promise<Unchecked<SnapshotAnswer>> {
+  let facts: Unchecked<SnapshotAnswer> = await link.ask("snapshot_start");
   while (text(facts.state) === "running") {
     progress({ phase: "making", done: number(facts.objects_so_far) ?? 0, total: number(facts.objects_expected) });
     await pause(LOOK_AGAIN_MS);

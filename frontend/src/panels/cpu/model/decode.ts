@@ -1,4 +1,5 @@
-import { isMap, number, type Packed, text } from "../../../protocol/codec.ts";
+import type { CpuProfileAnswer, SampledStack, WatchingCost } from "../../../protocol/answers.ts";
+import { isMap, number, type Packed, text, type Unchecked } from "../../../protocol/codec.ts";
 import { EventType, Field } from "../../../protocol/constants.ts";
 import { bounded } from "../../../ui/format.ts";
 import type { Delta, History, Stack, Weight } from "./history.ts";
@@ -22,12 +23,13 @@ export interface Watching {
 
 function watchingOf(value: unknown): Watching | null {
   if (!isMap(value)) return null;
+  const cost: Unchecked<WatchingCost> = value;
   return {
-    since: number(value.since) ?? 0,
-    until: number(value.until) ?? 0,
-    serverUs: number(value.server_us) ?? 0,
-    samplerUs: number(value.sampler_us) ?? 0,
-    applicationUs: number(value.application_us) ?? 0,
+    since: number(cost.since) ?? 0,
+    until: number(cost.until) ?? 0,
+    serverUs: number(cost.server_us) ?? 0,
+    samplerUs: number(cost.sampler_us) ?? 0,
+    applicationUs: number(cost.application_us) ?? 0,
   };
 }
 
@@ -51,7 +53,7 @@ export interface ProfileAnswer {
 }
 
 /** Reads an answer of `cpu_profile`; its frames are entered in the history's table. */
-export function readProfile(answer: Packed, history: History): ProfileAnswer {
+export function readProfile(answer: Unchecked<CpuProfileAnswer>, history: History): ProfileAnswer {
   const frames = list(answer.frames).map((entry) => {
     const [, label, file, firstLine] = list(entry);
     return history.table.number(name(label) ?? "?", name(file) ?? "", number(firstLine) ?? 0);
@@ -59,8 +61,9 @@ export function readProfile(answer: Packed, history: History): ProfileAnswer {
   const both = number(answer.wall_us) !== null;
   const clock = text(answer.clock) ?? "";
   const stacks: Stack[] = [];
-  for (const entry of list(answer.stacks)) {
-    if (!isMap(entry)) continue;
+  for (const sampled of list(answer.stacks)) {
+    if (!isMap(sampled)) continue;
+    const entry: Unchecked<SampledStack> = sampled;
     const indices = list(entry.frames).map((index) => frames[number(index) ?? -1]);
     stacks.push({
       frames: indices.filter((frame) => frame !== undefined).reverse(),

@@ -1,6 +1,15 @@
 /** Answers to `stacks` and `blocked`, checked once, and stacks grouped. */
 
-import { isMap, number, type Packed, text } from "../../../protocol/codec.ts";
+import type {
+  BlockedAnswer,
+  BlockedBelow,
+  BlockedLine,
+  BlockNow,
+  GreenletState,
+  StacksAnswer,
+  ThreadState,
+} from "../../../protocol/answers.ts";
+import { isMap, number, text, type Unchecked } from "../../../protocol/codec.ts";
 
 /** One level of a stack: `line` was executing. */
 export interface StackFrame {
@@ -54,9 +63,9 @@ function readStack(value: unknown): StackFrame[] {
 }
 
 /** Threads and greenlets of an answer to `stacks`. */
-export function readStacks(answer: Packed): Task[] {
+export function readStacks(answer: Unchecked<StacksAnswer>): Task[] {
   const read = (kind: Task["kind"], list: unknown): Task[] =>
-    (Array.isArray(list) ? list : []).filter(isMap).map((task) => ({
+    maps<GreenletState & ThreadState>(list).map((task) => ({
       kind,
       id: number(task.id) ?? 0,
       name: text(task.name) ?? "",
@@ -80,7 +89,7 @@ export interface LeftOut {
 
 export const NONE_LEFT_OUT: LeftOut = { threads: 0, greenlets: 0 };
 
-export function readLeftOut(answer: Packed): LeftOut {
+export function readLeftOut(answer: Unchecked<StacksAnswer>): LeftOut {
   return { threads: number(answer.threads_left_out) ?? 0, greenlets: number(answer.greenlets_left_out) ?? 0 };
 }
 
@@ -171,8 +180,8 @@ export interface Blocked {
   readonly culprits: readonly Culprit[];
 }
 
-export function readBlocked(answer: Packed): Blocked {
-  const now = isMap(answer.now) ? answer.now : null;
+export function readBlocked(answer: Unchecked<BlockedAnswer>): Blocked {
+  const now: Unchecked<BlockNow> | null = isMap(answer.now) ? answer.now : null;
   return {
     limit: number(answer.limit) ?? 0,
     since: number(answer.since),
@@ -180,7 +189,7 @@ export function readBlocked(answer: Packed): Blocked {
     total: number(answer.total) ?? 0,
     longest: number(answer.longest) ?? 0,
     now: now && { seconds: number(now.seconds) ?? 0, request: text(now.request) ?? "", stack: readStack(now.stack) },
-    culprits: maps(answer.stacks).map((one) => {
+    culprits: maps<BlockedLine>(answer.stacks).map((one) => {
       const stack = readStack(one.stack);
       return {
         ...readTimes(one),
@@ -188,15 +197,15 @@ export function readBlocked(answer: Packed): Blocked {
         last: number(one.last),
         stack,
         line: stack[number(one.line) ?? -1] ?? ownFrame(stack),
-        inner: maps(one.inner).map((below) => ({ ...readTimes(below), stack: readStack(below.stack) })),
+        inner: maps<BlockedBelow>(one.inner).map((below) => ({ ...readTimes(below), stack: readStack(below.stack) })),
       };
     }),
   };
 }
 
-const maps = (value: unknown): Packed[] => (Array.isArray(value) ? value : []).filter(isMap);
+const maps = <T>(value: unknown): Unchecked<T>[] => (Array.isArray(value) ? value : []).filter(isMap);
 
-function readTimes(one: Packed): { count: number; total: number; longest: number } {
+function readTimes(one: Unchecked<BlockedBelow>): { count: number; total: number; longest: number } {
   return { count: number(one.count) ?? 0, total: number(one.total) ?? 0, longest: number(one.longest) ?? 0 };
 }
 

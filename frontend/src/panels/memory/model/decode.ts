@@ -1,6 +1,7 @@
 /** Answers to `memory_profile` and `trace_objects`, checked once. */
 
-import { isMap, number, type Packed, text } from "../../../protocol/codec.ts";
+import type { CensusFacts, MemoryProfileAnswer, TraceObjectsAnswer } from "../../../protocol/answers.ts";
+import { isMap, number, text, type Unchecked } from "../../../protocol/codec.ts";
 
 export interface Collection {
   readonly time: number;
@@ -39,13 +40,13 @@ export interface MemoryAnswer {
 const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
 
 /** @throws Error if it is no such answer. */
-export function readMemory(answer: Packed): MemoryAnswer {
+export function readMemory(answer: Unchecked<MemoryProfileAnswer>): MemoryAnswer {
   const cursor = number(answer.cursor);
   if (cursor === null || !Array.isArray(answer.classes))
     throw new Error("The answer to memory_profile cannot be read.");
   const names = list(answer.names).map((name) => text(name) ?? "(no name)");
   const named = (index: unknown): string => names[number(index) ?? -1] ?? "(no name)";
-  const census = isMap(answer.census) ? answer.census : {};
+  const census: Unchecked<CensusFacts> = isMap(answer.census) ? answer.census : {};
   const took = number(census.took_us);
   return {
     cursor,
@@ -96,7 +97,7 @@ export interface Tracing {
   readonly note: string;
 }
 
-export function readTracing(answer: Packed): Tracing {
+export function readTracing(answer: Unchecked<TraceObjectsAnswer>): Tracing {
   return {
     patterns: list(answer.patterns).map((pattern) => text(pattern) ?? ""),
     mechanism: text(answer.mechanism) ?? "",
