@@ -1,14 +1,14 @@
 // Answers of a real server to every command, with the C extensions and without: tests/recordings/answers.
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import type { Answers } from "./answers.ts";
-import { isMap, number, type Packed, type Unchecked } from "./codec.ts";
-import { type Answer, readAnswer } from "./frames.ts";
-import { readHandshake } from "./handshake.ts";
 import { readProfile } from "./panels/cpu/model/decode.ts";
 import { History } from "./panels/cpu/model/history.ts";
 import { readBlocked, readLeftOut, readStacks } from "./panels/greenlets/model/decode.ts";
 import { readMemory, readTracing } from "./panels/memory/model/decode.ts";
+import type { Answers } from "./protocol/answers.ts";
+import { isMap, number, type Packed, type Unchecked } from "./protocol/codec.ts";
+import { type Answer, readAnswer } from "./protocol/frames.ts";
+import { readHandshake } from "./protocol/handshake.ts";
 
 const FOLDER = new URL("../../tests/recordings/answers/", import.meta.url);
 
