@@ -1,4 +1,4 @@
-"""What all profilers share: the process they look at, events as packed bytes, names that run no application code."""
+"""Parts shared by profilers: the process they look at, events as packed bytes, names that run no application code."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Host:
         start_new_thread, allocate_lock, get_ident: of ``_thread``, never gevent's.
         main_ident: what ``get_ident`` returns in the application's main thread.
         own: identities of our own native threads, which no profiler shows.
-        release: empties a list in the application's own thread. A list of somebody else's objects may hold the last
+        release: empties a list in the application's own thread. A list of the application's objects may hold the last
             reference to some of them, and their finalizers must not run in a thread of ours under gevent.
-        behind: whether that thread has not got to earlier releases yet; what they hold adds up.
-        call: has a function called in that thread, soon; False when there is no such thread.
+        behind: whether earlier releases still wait for that thread; the memory that they hold adds up.
+        call: calls a function in that thread soon; False when there is no such thread.
         quiet: a context in which no automatic collection starts in this thread, for the same reason.
     """
 
@@ -62,11 +62,11 @@ class Host:
 
 
 CALLBACKS: Final[set[types.CodeType]] = set()
-"""Functions of ours that the interpreter calls in whatever thread it is in: no profiler takes one for that's work."""
+"""Functions of ours that the interpreter calls in any thread: no profiler takes them for the thread's work."""
 
 
 class Profiler(ABC):
-    """Something that is on or off and whose events wait until the server's thread drains them.
+    """A profiler that is on or off, and whose events wait until the server's thread drains them.
 
     ``start`` and ``stop`` are idempotent and called from one thread only, the server's.
     """
@@ -79,7 +79,7 @@ class Profiler(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Switches it off; what waits is dropped at the next start."""
+        """Switches it off; waiting events are dropped at the next start."""
 
     @abstractmethod
     def drain(self, audience: bool) -> Iterable[bytes]:

@@ -1,6 +1,6 @@
-"""Deep stacks: their innermost and outermost frames, and in the middle one that says how many are left out.
+"""Deep stacks: their innermost and outermost frames, and in the middle a frame with the number left out.
 
-So a recursion hides neither where it is nor where it came from. ``native/common/frames.c`` does the same in C.
+So a recursion hides neither its place nor its origin. ``native/common/frames.c`` does the same in C.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def both_ends(stack: list[Any]) -> list[Any]:
 
 @lru_cache(1024)
 def omitted(number: int) -> CodeType:
-    """What stands for so many frames: the code of a function of that name, in no file."""
+    """A stand-in for so many frames: the code of a function of that name, in no file."""
     name = f"(… {number} frames …)"
     code = compile("", "", "exec")
     names: dict[str, Any] = {"co_name": name, "co_firstlineno": 0}

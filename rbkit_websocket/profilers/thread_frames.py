@@ -1,9 +1,9 @@
-"""Which frames the threads of this interpreter run, whatever other interpreters the process has.
+"""Frames of this interpreter's threads, whatever other interpreters the process has.
 
-``sys._current_frames()`` looks at the threads of all of them. From Python 3.12 on an interpreter may have a lock of its
-own; its threads run during that look, which then ends the process. So the extension looks at our own interpreter's
-threads alone. Without it ``sys._current_frames()`` is called only while there is no other interpreter; else it cannot
-be told what threads run.
+``sys._current_frames()`` looks at the threads of all interpreters. From Python 3.12 on an interpreter may have a lock
+of its own; its threads run during that look, which then ends the process. So the extension looks at our own
+interpreter's threads alone. Without it ``sys._current_frames()`` is called only while there is no other interpreter;
+with others the frames are unknown.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ FramesByThread = dict[int, FrameType]
 
 
 def current_frames() -> FramesByThread | None:
-    """The innermost frame of each other thread, by the thread's identity; None where that cannot be had safely."""
+    """The innermost frame of each other thread, by the thread's identity; None where no look is safe."""
     frames, _ = _ways()
     found = frames()
     if found is not None:
-        # Our own leads back to the variable that a caller puts this in: a circle, which would keep the application's
-        # frames, and all that their variables hold, until the next collection.
+        # Our own frame leads back to the caller's variable with this dictionary: a cycle, which would keep the
+        # application's frames, and all values of their variables, until the next collection.
         found.pop(_own(), None)
     return found
 
 
 def unseen() -> str | None:
-    """What of the process cannot be seen, for people; None where there is but this interpreter."""
+    """The part of the process that cannot be seen, for people; None where there is only this interpreter."""
     frames, alone = _ways()
     if alone():
         return None
@@ -51,7 +51,7 @@ def _own() -> int:
 
 @cache
 def _ways() -> tuple[Callable[[], FramesByThread | None], Callable[[], bool]]:
-    """How frames are had, and how it is asked whether this interpreter is the only one."""
+    """Two functions: one gives frames, the other tells whether this interpreter is the only one."""
     try:
         native = extension("_native")
     except NativeUnavailable:
@@ -74,8 +74,8 @@ def _guarded(head: Any, main: int) -> tuple[Callable[[], FramesByThread | None],
     """Both by ``head()``, the youngest interpreter of the process; ``main`` is its first one."""
 
     def frames() -> FramesByThread | None:
-        # As one call of C code, so that nobody makes an interpreter between the question and the look: the first
-        # iterator ends at once where there is no other one, and only then the second is begun.
+        # As one call of C code, so that no thread makes an interpreter between the question and the look: the first
+        # iterator ends at once where there is no other interpreter, and only then the second begins.
         look: Iterator[Any] = chain(iter(head, main), starmap(sys._current_frames, ((),)))
         found = next(look)
         return found if isinstance(found, dict) else None

@@ -1,1 +1,1 @@
-"""Where a CPU sample is taken, added up and packed."""
+"""CPU samples: taken, added up and packed."""

@@ -1,4 +1,4 @@
-"""CPU samples, kept twice: aggregated for those who poll, and as protocol events for those who subscribe.
+"""CPU samples, kept twice: aggregated for polling clients, and as protocol events for subscribers.
 
 Without a cursor it covers everything kept. Cursors count the microseconds sampled so far, so that any number of clients
 poll with their own without knowing of one another, and a lost stretch is known exactly. A cursor of a server that has
@@ -40,7 +40,7 @@ _ADOPTING: Final = 100
 
 
 class _Bucket:
-    """What was sampled in about a second."""
+    """The samples of about a second."""
 
     __slots__ = ("before", "cpu", "drained", "samples", "since", "sums", "until", "waiting", "wall")
 
@@ -66,7 +66,7 @@ class _Bucket:
         return self.before + self.wall + self.waiting
 
     def close(self) -> None:
-        """What came in many parts becomes one: most of it is the same stacks."""
+        """Joins many parts to one: most of their stacks are the same."""
         if len(self.drained) > 1:
             parts, self.drained = self.drained, []
             for part in parts:
@@ -76,18 +76,18 @@ class _Bucket:
             self.drained, self.sums = self.parts(), {}
 
     def __len__(self) -> int:
-        """How many entries."""
+        """The number of entries."""
         return len(self.sums) + sum(map(len, self.drained))
 
     def parts(self) -> list[Sequence[Entry]]:
-        """All of it, as it is folded."""
+        """All entries, in the form that is folded."""
         sums: list[Entry] = [
             (stack, name, wall, cpu, count, waiting) for (stack, name, waiting), (wall, cpu, count) in self.sums.items()
         ]
         return [*self.drained, sums]
 
     def stacks(self) -> set[AnyStack]:
-        """Those in here."""
+        """The stacks in this bucket."""
         return {entry[0] for part in self.parts() for entry in part}
 
 
@@ -132,21 +132,21 @@ class CpuProfiler(Profiler):
 
     @property
     def clock(self) -> Clock:
-        """What published samples are worth; of the next start where none runs."""
+        """The clock of published samples; where no sampler runs, that of the next start."""
         return self._clock if self.running else self.next_clock
 
     def choose_clock(self) -> None:
-        """Samples are published from now on by the clock that has been asked for."""
+        """Switches published samples to the clock that has been asked for."""
         self._clock = self.next_clock
 
     @property
     def adds_up(self) -> bool:
-        """Whether nothing has to be fetched more often than a bucket is filled."""
+        """Whether samples need no fetching before a bucket is full."""
         return isinstance(self.sampler, NativeSampler) and not self.wait_sampler.polls
 
     @property
     def native(self) -> str:
-        """``yes``, or ``no`` and why not: what the handshake says."""
+        """``yes``, or ``no`` and why not, for the handshake."""
         if isinstance(self.sampler, NativeSampler):
             refusal = self.sampler.refusal
             return "yes" if refusal is None else f"no: {refusal}; a native thread looks 190 times a second"
@@ -175,7 +175,7 @@ class CpuProfiler(Profiler):
             self._current = _Bucket(self._current.before)
 
     def _adopt(self) -> None:
-        """Has those requests noted that began before the sampler did, and again for as long as there are any."""
+        """Notes requests that began before the sampler did, again and again while there are any."""
         began = time.monotonic()
         with innermost_frames(self._host, self._registry) as frames:
             any_left = REQUESTS.adopt(frames)
@@ -191,11 +191,11 @@ class CpuProfiler(Profiler):
             self._close_bucket()
 
     def catch_up(self) -> None:
-        """To be called as soon as this thread may run: takes a look that is overdue, where that is up to us."""
+        """Takes a look that is overdue; called as soon as this thread may run."""
         self.sampler.catch_up()
 
     def held(self) -> Held | None:
-        """The last time that the main thread has let nobody in for long, as far as samples tell."""
+        """The last long time in which the main thread let no other thread run, as far as samples tell."""
         return self.sampler.held() if self.running else None
 
     def interval(self) -> CpuIntervalAnswer:
@@ -216,7 +216,7 @@ class CpuProfiler(Profiler):
         return self._events.pack(samples, self.sampler.interval_usec, self._clock)
 
     def _collect(self) -> None:
-        """Takes what the sampler has; what is for subscribers waits for the next :meth:`drain`."""
+        """Takes the sampler's samples; those for subscribers wait for the next :meth:`drain`."""
         if self._adopt_at is not None and time.monotonic() >= self._adopt_at:
             self._adopt()
         if isinstance(self.sampler, NativeSampler):

@@ -1,4 +1,4 @@
-"""CPU samples as the events of the protocol, for those who subscribe."""
+"""CPU samples as events of the protocol, for subscribers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .sampler import Clock, Sample
 
 __all__ = ["SampleEvents"]
 
-# What the protocol's clients were written for; they draw each event.
+# The protocol's clients were written for this rate; they draw each event.
 PUBLISHED_PER_SECOND: Final = 1000
-# A thread that nobody could look at for 5 s (an extension that held the interpreter) is worth no more than this.
+# A thread that could not be looked at for 5 s (an extension held the interpreter) is worth no more than this.
 _MAX_REPEATS: Final = 5000
 # Of codes and threads, a few hundred bytes each; of native stacks as packed bytes, some KiB each.
 _MAX_HEADS: Final = 10_000
@@ -35,7 +35,7 @@ class SampleEvents:
         self._requests: dict[str, bytes] = {}
 
     def pack(self, samples: list[Sample], interval: int, clock: Clock) -> list[bytes]:
-        """The events of these samples; what is left of an interval is carried over to the thread's next sample."""
+        """The events of these samples; the rest of an interval is carried over to the thread's next sample."""
         events: list[bytes] = []
         if len(self._packed) > _MAX_HEADS:
             self._packed.clear()

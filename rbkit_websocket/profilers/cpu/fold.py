@@ -1,6 +1,6 @@
-"""Samples for those who read them: added up by stack and request, frames numbered, packed.
+"""Samples for readers: added up by stack and request, frames numbered, packed.
 
-In C where the extension is there, else here; both give the same.
+The extension does this in C; without it this module gives the same result.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ waits."""
 
 
 class Folding(NamedTuple):
-    """How it is done here."""
+    """The functions that fold in this process."""
 
     stack: Callable[[int, tuple[Any, ...]], AnyStack]
     """Makes the stacks that :attr:`fold` takes, as :class:`PlainStack` does."""
@@ -54,7 +54,7 @@ class Folding(NamedTuple):
 
 
 def folding() -> Folding:
-    """In C if that is there, else in Python."""
+    """C functions if the extension is there, else those in Python."""
     try:
         native = extension("_native")
     except NativeUnavailable:
@@ -66,7 +66,7 @@ def fold_plainly(parts: Iterable[Sequence[Entry]], cpu_clock: bool) -> tuple[byt
     """:attr:`Folding.fold` in Python."""
     numbers = _Numbers()
     indices: dict[AnyStack, tuple[int, ...]] = {}
-    # Stacks that differ in instructions of the same lines are one for those who ask.
+    # Stacks that differ only in instructions of the same lines are one stack for readers.
     sums: dict[tuple[int, tuple[int, ...], str | None, bool], list[int]] = {}
     for part in parts:
         for stack, name, wall, cpu, count, waiting in part:

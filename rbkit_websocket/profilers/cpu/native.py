@@ -1,8 +1,8 @@
-"""The native sampler (``native/sampler``) behind the interface of the Python one, and the word on why it is not used.
+"""The native sampler (``native/sampler``) behind the interface of the Python one, and the reason why it is not used.
 
 One runs in a process. Where it cannot start, :class:`NativeUnavailable` says why and the Python sampler takes its
-place. Where it needs a signal and only that is in use, it goes on without: it looks at the main thread
-as it does at the others, about 190 times a second.
+place. Where it needs a signal and the signal is in use, it goes on without: it looks at the main thread
+like at the others, about 190 times a second.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ MINIMUM_INTERVAL_USEC: Final = 100
 
 
 class Drained(NamedTuple):
-    """What the native sampler has seen since the last time."""
+    """Results of the native sampler since the last call."""
 
     totals: list[tuple[Stack, str | None, int, int, int, bool]]
     """Entries of :mod:`.fold`, each stack and name once."""
     samples: list[Sample]
-    """Single samples, for those who subscribe; their ``stack`` is a native one, and both weights are the one asked
+    """Single samples, for subscribers; their ``stack`` is a native one, and both weights are the one asked
     for."""
     lost_usec: int
     """Of time, not of CPU time."""
@@ -77,19 +77,19 @@ class NativeSampler:
 
     @property
     def effective_interval_usec(self) -> int:
-        """How far two looks at a main thread that computes are apart."""
+        """Microseconds between two looks at a main thread that computes."""
         if self.refusal is not None:
             return max(self._interval_usec, _UNASKED_PERIOD_USEC)
         return max(self._interval_usec, MINIMUM_INTERVAL_USEC)
 
     @property
     def refusal(self) -> str | None:
-        """Why the main thread cannot be asked, as far as is known now; None where it can."""
+        """Why the main thread cannot be interrupted, as far as is known now; None where it can."""
         if not self._native.needs_signal():
             return None
         word = self._native.status()["refusal"] if self.running else None
         if word is None and not self.running:
-            # Whether it could start now: the handler that another run has left will be gone by then.
+            # Whether it could start now: an earlier run's handler will be gone by then.
             if self._signum == 0:
                 word = "no signal may be used"
             elif self._taken():
@@ -123,12 +123,12 @@ class NativeSampler:
         except (RuntimeError, OSError, ValueError) as error:
             raise NativeUnavailable(str(error)) from error
         self.running = True
-        # The first of them: what others do at the end of a collection is not the collector's time.
+        # The first of all: the time of other callbacks at a collection's end is not the collector's.
         gc.callbacks.insert(0, self._native.on_collection)
         REQUESTS.want(self, True)
 
     def _mark(self) -> None:
-        """Has samples tell their request. Without a middleware there are none; it may come later, as servers may."""
+        """Tells the extension the marker and the servers' functions; both may be loaded after the start."""
         REQUESTS.servers.learn()
         marker, servers = REQUESTS.marker, REQUESTS.servers
         code = marker.code if marker is not None else None
@@ -146,7 +146,7 @@ class NativeSampler:
             self._native.stop()
 
     def forget(self) -> None:
-        """In a forked child, where nothing of it runs; gives the signal back there."""
+        """Forgets the run in a forked child, where none of its threads is, and gives the signal back there."""
         REQUESTS.forget()
         if self.running:
             self.running = False
@@ -158,7 +158,7 @@ class NativeSampler:
             gc.callbacks.remove(self._native.on_collection)
 
     def cost(self) -> tuple[int, int]:
-        """Microseconds of CPU time that its own threads have used, and that it has cost the application's."""
+        """Microseconds of CPU time used by its own threads, and by its looks in the application's threads."""
         own, on_behalf = self._native.cost()
         return own, on_behalf
 
@@ -168,7 +168,7 @@ class NativeSampler:
             self._native.catch_up()
 
     def held(self) -> Held | None:
-        """The last time that the main thread has let nobody in for long."""
+        """The last long time in which the main thread let no other thread run."""
         found = self._native.held()
         if found is None:
             return None
@@ -176,10 +176,10 @@ class NativeSampler:
         return Held(began, ended, stack.codes, stack.instructions, request)
 
     def drain(self, raw: Clock | None) -> Drained:
-        """What has been sampled since the last call.
+        """Samples since the last call.
 
         Args:
-            raw: the clock of single samples, if these are wanted from now on; they cost more than all the rest.
+            raw: the clock of single samples, if they are wanted from now on; they cost more than all the rest.
         """
         totals, singles, lost = self._native.drain()
         self._native.set_raw(raw is not None and self.running, raw == "cpu")

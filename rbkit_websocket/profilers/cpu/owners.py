@@ -1,6 +1,6 @@
-"""What a function is called on: a class or module (Ruby's singleton methods), or an instance.
+"""The receiver of a function: a class or module (Ruby's singleton methods), or an instance.
 
-Known from where a function stands, as its module and class have it; no code of theirs runs.
+The function's module and class tell it; no application code runs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 __all__ = ["called_on_owner"]
 
 _namespace = type.__dict__["__dict__"].__get__
-# Python makes them class methods, or static ones, by their names.
+# Python makes functions of these names class methods or static ones.
 _BY_NAME: Final = frozenset({"__new__", "__init_subclass__", "__class_getitem__"})
 _modules: dict[str, ModuleType] = {}
 _seen = 0
@@ -34,7 +34,7 @@ def called_on_owner(code: CodeType, label: str) -> bool:
     member = _member(found, name)
     if member is not None:
         return _is(found, ModuleType) or name in _BY_NAME or _is(member, (classmethod, staticmethod))
-    # In a function, in a module that has gone, or by another name: the argument's name is a good guess.
+    # Defined in a function, in a module that has gone, or under another name: the argument's name is a good guess.
     return bool(code.co_argcount) and code.co_varnames[0] == "cls"
 
 

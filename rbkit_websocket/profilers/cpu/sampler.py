@@ -1,15 +1,15 @@
 """The CPU sampler in pure Python: a native thread that looks at every thread's stack up to 100 times a second.
 
-It runs only while profiling is on. A sample weighs what both clocks say, not one tick: the time since the thread's last
-sample, and the CPU time that the thread has used since. So the sums are right however late the sampler wakes up, which
-it does while somebody else holds the interpreter.
+It runs only while profiling is on. A sample weighs not one tick, but the time since the thread's last sample and the
+CPU time that the thread has used since. So the sums are right however late the sampler wakes up, as it does while
+another thread holds the interpreter.
 
-What it sees: Python frames of native threads. Under gevent the main thread's stack is that of the greenlet that runs;
-an idle worker's samples sit in ``Hub.run``. CPU time is known of threads whose kernel id ``threading`` knows (main
-thread and ``threading.Thread``); that of others counts as none.
+It sees Python frames of native threads. Under gevent the main thread's stack is that of the running greenlet; an idle
+worker's samples sit in ``Hub.run``. CPU time is known of threads whose kernel id ``threading`` knows (main thread and
+``threading.Thread``); CPU time of others counts as none.
 
-Whoever of our threads is let in first after a call in C that has kept the interpreter's lock takes the look that is due
-(:meth:`CpuSampler.catch_up`): the application goes on between one of them and the next.
+After a call in C that has kept the interpreter's lock, the first thread of ours that runs again takes the look that is
+due (:meth:`CpuSampler.catch_up`): the application would go on before the next one.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ __all__ = ["MINIMUM_PERIOD_USEC", "CpuSampler", "Held", "Sample", "walk"]
 MINIMUM_PERIOD_USEC: Final = 10_000
 """100 Hz. A Python thread that wants more gets no more, or slows the application by several per cent."""
 _MAX_WAITING: Final = 20_000
-# Seconds after which somebody else takes a look in the sampler's place.
+# Seconds after which another thread takes a look in the sampler's place.
 _LATE: Final = 0.005
-# Seconds from which on a main thread that lets nobody in is remembered for those who want to know what blocks.
+# Seconds after which a main thread that lets no other thread run is remembered, as a possible block.
 _LONG: Final = 0.05
 
 COLLECTOR: Final = named_code("(garbage collection)")
-"""Stands for a collection, where a stack has the code of a function."""
+"""A collection, in a stack where a function's code stands."""
 
 Clock = Literal["cpu", "wall"]
 
@@ -55,19 +55,19 @@ class Sample(NamedTuple):
     threads: int
     """How many threads this look found."""
     request: Request | Streamed | None = None
-    """What the stack belongs to."""
+    """The request that the stack belongs to."""
     waiting: bool = False
     """A parked greenlet, which takes no thread's time."""
 
 
 class Held(NamedTuple):
-    """For some time the main thread has let nobody look at it."""
+    """A time in which the main thread let no other thread look at it."""
 
     began: float
     """Seconds of the monotonic clock."""
     ended: float
     codes: tuple[Any, ...]
-    """Where it was seen when it did; innermost first."""
+    """Its stack when it did; innermost first."""
     instructions: tuple[int, ...]
     request: Request | Streamed | None
 
@@ -86,7 +86,7 @@ class _Run:
 
 
 class CpuSampler:
-    """Takes samples; :meth:`take` gives what waits. Started, stopped and read by one thread, the server's."""
+    """Takes samples; :meth:`take` hands them out. Started, stopped and read by one thread, the server's."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -103,7 +103,7 @@ class CpuSampler:
 
     @property
     def effective_interval_usec(self) -> int:
-        """How far two looks are apart: the interval, or 10 ms if that is longer."""
+        """Microseconds between two looks: the interval, or 10 ms if that is longer."""
         return max(self.interval_usec, MINIMUM_PERIOD_USEC)
 
     def start(self) -> None:
@@ -125,7 +125,7 @@ class CpuSampler:
             run.done.acquire(True, 1.0)
 
     def forget(self) -> None:
-        """In a forked child there is no thread of ours: nothing is waited for."""
+        """Forgets the run in a forked child, where there is no thread of ours to wait for."""
         if self._run is not None:
             _ignore_collections(self._run)
         self._run = None
@@ -171,11 +171,11 @@ class CpuSampler:
             run.looking.release()
 
     def cost(self) -> tuple[int, int]:
-        """Microseconds of CPU time that its own thread has used, and that it has cost the application's."""
+        """Microseconds of CPU time used by its own thread, and by its looks in the application's threads."""
         return round(self._spent * 1e6), 0
 
     def held(self) -> Held | None:
-        """The last time that the main thread has let nobody in for long."""
+        """The last long time in which the main thread let no other thread run."""
         return self._run.looker.held if self._run is not None else None
 
     def _put(self, samples: list[Sample]) -> None:
@@ -186,7 +186,7 @@ class CpuSampler:
 
 
 class _Seen(NamedTuple):
-    """What a look has found of one thread."""
+    """One look's finding of one thread."""
 
     wall: float
     cpu: float | None
@@ -195,7 +195,7 @@ class _Seen(NamedTuple):
 
 
 class _Looker:
-    """One look after the other, and what each thread's clocks said at the last one. One thread at a time."""
+    """Takes one look after the other, and keeps each thread's clocks of the last one. Used by one thread at a time."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -213,7 +213,7 @@ class _Looker:
     def look(self) -> list[Sample]:
         now, stamp = time.monotonic(), time.time() * 1000
         elapsed, self._looked = now - self._looked, now
-        frames = current_frames() or {}  # nothing is sampled while it may not be asked
+        frames = current_frames() or {}  # no samples while the look is not safe
         self._fresh = False
         seen: dict[int, _Seen] = {}
         samples = []
@@ -225,7 +225,7 @@ class _Looker:
             # A thread that was not there before began after the last look, so all it has used counts.
             last = self._last.get(ident) or _Seen(now - elapsed, max(0.0, cpu - elapsed) if cpu is not None else None)
             if last.stack and cpu is not None and cpu == last.cpu:
-                stack, request = last.stack, last.request  # it has not run, so it is where it was
+                stack, request = last.stack, last.request  # it has not run since the last look
             else:
                 stack, request = walk(frame)
             seen[ident] = _Seen(now, cpu, stack, request)
@@ -234,7 +234,7 @@ class _Looker:
             used = max(0.0, cpu - last.cpu) if cpu is not None and last.cpu is not None else 0.0
             wall = now - last.wall
             if frame.f_code in CALLBACKS and frame.f_locals.get("phase") == "stop":
-                self._collection_ended(ident, now, cpu)  # it has, and waits for us before it may say so itself
+                self._collection_ended(ident, now, cpu)  # its callback waits for our lock and comes too late
             if (collected := self._collected.pop(ident, None)) is not None:
                 part = min(collected[0], wall), min(collected[1], used)
                 wall, used = wall - part[0], used - part[1]
@@ -245,7 +245,7 @@ class _Looker:
         return samples
 
     def on_collection(self, phase: str, _info: dict[str, int]) -> None:
-        """For ``gc.callbacks``: the collector has no frame, so its time would stand under whatever ran next."""
+        """For ``gc.callbacks``: the collector has no frame, so its time would stand under the next function."""
         ident, now, used = self._host.get_ident(), time.monotonic(), time.thread_time()
         if phase == "start":
             self._collects = ident, now, used

@@ -1,4 +1,4 @@
-"""What it costs to watch: figures that only rise, so that any number of clients take the difference of two answers."""
+"""Costs of watching: figures that only rise, so that any number of clients take the difference of two answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_KNOWN: Final = 20_000
 
 
 class Watching:
-    """Counts what runs in the application's threads on behalf of whoever watches. Used by the server's thread."""
+    """Counts CPU time of watching in the application's threads. Used by the server's thread."""
 
     def __init__(self) -> None:
         self._since = time.time() * 1000
@@ -41,10 +41,10 @@ class Watching:
                     self._sampled += cpu
 
     def figures(self, sampler: tuple[int, int]) -> WatchingCost:
-        """What ``cpu_profile`` answers as ``watching``; called in the server's thread, whose clock it reads.
+        """The part ``watching`` of the answer ``cpu_profile``; called in the server's thread, whose clock it reads.
 
         Args:
-            sampler: microseconds that its threads have used, and that it has cost the application's.
+            sampler: microseconds used by the sampler's threads, and by its looks in the application's threads.
         """
         return {
             "since": self._since,

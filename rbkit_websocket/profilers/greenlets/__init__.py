@@ -1,1 +1,1 @@
-"""Which greenlets there are, where each one stands, what it waits for, and what blocks the event loop."""
+"""Greenlets: their list, their stacks, their waits, and blocks of the event loop."""

@@ -1,16 +1,16 @@
-"""What keeps the event loop, for ``blocked``.
+"""Blocks of the event loop, for ``blocked``.
 
-How it is seen: the server's native thread compares the loop's count of turns with the one before, a tenth of a second
+The server's native thread compares the loop's count of turns with the one before, a tenth of a second
 apart while the limit is 0.1, a second else (a fifth of the limit if that is less), and looks when the present turn
 began. Nothing is added to the loop. A turn that goes on for the limit, in Python or below and not in the loop's own
-wait, with one and the same greenlet for half of that time, is a block. So one of 0.1 s may be missed, one of 0.15 s is
-not; its seconds count from the beginning of the turn. A call in C that keeps the interpreter's lock stops the native
-thread as well: it is counted when it has returned, at the line that it returned to. Where other threads want
-that lock too, one of them may be let in first and the loop go on before this one is; what the CPU sampler has seen
-meanwhile, while it runs, tells where the time went.
+wait, with one and the same greenlet for half of that time, is a block. So a block of 0.1 s may be missed, one of 0.15 s
+is not; its seconds count from the beginning of the turn. A call in C that keeps the interpreter's lock stops the native
+thread as well: it is counted when it has returned, at the line that it returned to. Where other threads want the lock
+too, one of them may get it first, and the loop may go on before the native thread runs; samples of the CPU sampler,
+while it runs, then tell where the time went.
 
-No block is a program that waits outside of its loop, without using the processor: a gunicorn master that has loaded a
-patched application (``--preload``) never goes to its loop, and nobody's request is in there.
+A program that waits outside of its loop without using the processor is no block: a gunicorn master that has loaded a
+patched application (``--preload``) never goes to its loop, and holds no request up.
 
 Each block that passes ``blocked_log`` is written to stderr at once, by the native thread, because the application's
 logging may need the very loop that is blocked; and logged as a WARNING of ``rbkit_websocket`` when the loop goes on,
@@ -169,7 +169,7 @@ class LoopWatch:
         period = _PERIOD if self._limit == WATCHED_LIMIT else min(_CALM_PERIOD, self._limit / 5)
         planned, self._next = self._next, now + period
         turn, age = self._loop.turn()
-        # A greenlet that runs nothing but C has no frame at all. Nor has a thread that is gone, but the main one stays.
+        # A greenlet that runs only C has no frame at all. Nor has a thread that has ended, but the main one stays.
         idle = self._loop.is_idle(frame) if frame is not None else self._loop.thread != self._host.main_ident
         if not self._loop.serves:
             # A program may have a hub that it hardly ever goes to.
@@ -190,12 +190,12 @@ class LoopWatch:
         if now < half:
             self._next = min(self._next, half)
             return
-        # Who it is costs a look at every greenlet, so it is only asked in turns that last.
+        # Finding the greenlet costs a look at each one, so only turns that last are looked at.
         culprit = self._registry.running_in(self._loop.thread)
         if self._seen is None or culprit is not self._culprit:
             if self._seen is not None:
                 self._free(now)
-                self._began = now  # who was there before has let go; this one began somewhere in between
+                self._began = now  # the former greenlet has let go; this one began somewhere in between
                 planned = None
             self._culprit, self._seen = culprit, now
             if planned is not None and now - planned > self._limit / 2:
@@ -212,7 +212,7 @@ class LoopWatch:
         self._go_on(self._block or self._begin(frame, now), now)
 
     def _is_elsewhere(self, frame: Any, now: float) -> bool:
-        """Whether the thread's own program, no greenlet of the loop, waits for what is none of the loop's.
+        """Whether the thread's own program, no greenlet of the loop, waits for an event outside of the loop.
 
         The master of a web server does that for good when it has loaded an application that patches, and never goes to
         the loop: nobody's requests are in there.
@@ -248,7 +248,7 @@ class LoopWatch:
         return block
 
     def _culprits_stack(self, frame: Any, began: float, now: float) -> tuple[list[StackFrame], str | None]:
-        """Where the loop is, or where it was for most of the time if it let nobody in then."""
+        """The loop's stack, or its stack for most of the time if it let no other thread run then."""
         held = self._held() if self._loop.thread == self._host.main_ident else None
         if held is not None and 2 * (min(held.ended, now) - max(held.began, began)) > now - began:
             name = held.request.name if held.request is not None else None

@@ -1,7 +1,7 @@
 """Blocks of the event loop by the line of the application that they are due to.
 
-One slow line is seen with another stack below it each time: where in the library that it calls the look came. Whoever
-reads wants the line once, and what it calls underneath.
+One slow line is seen with another stack below it each time, depending on where in the called library the look came.
+Readers want the line once, with its calls underneath.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def by_line(kinds: Iterable[Kind], name: Callable[[str], str]) -> list[BlockedLi
     """``stacks`` of the answer, the longest first.
 
     Args:
-        kinds: what was seen.
-        name: what a request of that name is called by now.
+        kinds: the blocks, by stack and request.
+        name: gives the present name of a request.
     """
     groups: dict[Any, list[Kind]] = {}
     for kind in kinds:
@@ -79,7 +79,7 @@ def _entry(request: str | None, kinds: list[Kind]) -> BlockedLine:
 
 
 def _line(stack: NamedStack) -> int | None:
-    """Where a stack has the innermost line of the application; None where it has none."""
+    """The index of the application's innermost line in a stack; None where there is none."""
     for index, entry in enumerate(stack):
         file = entry[_FILE]
         if file and not file.startswith(_STANDARD) and not _OTHERS.search(file):

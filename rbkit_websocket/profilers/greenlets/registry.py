@@ -1,4 +1,4 @@
-"""Which greenlets there are. The one module of the profilers that knows greenlet and gevent, both only if loaded."""
+"""Lists greenlets. The one module of the profilers that knows greenlet and gevent, both only if loaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["EventLoop", "GreenletRegistry", "begun", "find_greenlets", "hub_thre
 
 # Looking through the heap may take this share of the time between two looks.
 _SHARE: Final = 0.01
-# A second list of greenlets within this time does without, however small the heap.
+# A second list of greenlets within this time needs no scan, however small the heap.
 _LEAST_PAUSE: Final = 1.0
 
 
@@ -68,16 +68,16 @@ def is_gevents(greenlet: Any) -> bool:
 
 
 def begun(greenlet: Any) -> bool:
-    """Whether it runs or has been switched away from. gevent's own truth value counts those that are only scheduled."""
+    """Whether it runs or has been switched away from. gevent's own truth value is true of scheduled greenlets too."""
     return bool(sys.modules["greenlet"].greenlet.__bool__(greenlet))
 
 
 def runs(greenlet: Any, thread: int | None) -> bool:
-    """Whether a greenlet is what its thread runs.
+    """Whether a greenlet is the one that its thread runs.
 
-    One that has begun and has no frame is, but for one whose own function is compiled (``gevent.spawn(event.wait)``):
-    it has none where it waits either. That runs while its thread has no frame; what it calls in Python meanwhile is
-    not told from what another greenlet runs.
+    A greenlet that has begun and has no frame runs, unless its own function is compiled (``gevent.spawn(event.wait)``):
+    such a greenlet has no frame where it waits either. It runs while its thread has no frame; its calls into Python
+    cannot be told from another greenlet's.
     """
     if greenlet.gr_frame is not None or greenlet.dead or not begun(greenlet):
         return False
@@ -125,23 +125,22 @@ class _Reference(weakref.ref):  # type: ignore[type-arg]
 
 
 class GreenletRegistry:
-    """Knows the living greenlets without a look through the heap each time: weak references, and when each was spawned.
+    """Knows the living greenlets without a scan of the heap each time: weak references and times of spawning.
 
-    gevent tells of every ``Greenlet`` that is started (``Greenlet.add_spawn_callback``) while this is installed. Those
-    that were there before, and raw greenlets, are found by a scan: with the first list that is asked for, and again
-    with a later one as long as scans take at most one per cent of the time, so in a big heap a new raw greenlet may be
-    missing for some seconds.
+    gevent tells of every ``Greenlet`` that is started (``Greenlet.add_spawn_callback``) while this is installed. Older
+    greenlets and raw ones are found by a scan: with the first list, and again with a later list as long as scans take
+    at most one per cent of the time, so in a big heap a new raw greenlet may be missing for some seconds.
     """
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        # The greenlet's end takes its reference out, by a function in C that changes nothing else.
+        # A greenlet's end removes its reference, by a function in C that changes nothing else.
         self._known: set[_Reference] = set()
         self._scan_after = 0.0
         self._installed: Any = None
 
     def install(self) -> None:
-        """Has gevent tell; called in a thread of the application, and does nothing without gevent."""
+        """Asks gevent to tell; called in a thread of the application, and does nothing without gevent."""
         cls = getattr(loaded("gevent"), "Greenlet", None)
         if self._installed is None and cls is not None:
             known = self._known
@@ -156,7 +155,7 @@ class GreenletRegistry:
             self._installed = (cls, spawned)
 
     def remove(self) -> None:
-        """gevent tells nothing any more. References that go leave no call behind."""
+        """Asks gevent to tell no more. References that go leave no call behind."""
         installed, self._installed = self._installed, None
         if installed is not None:
             cls, spawned = installed
@@ -167,18 +166,18 @@ class GreenletRegistry:
     def living(self, *, scan: bool = True) -> list[tuple[Any, float | None]]:
         """Each living greenlet and the monotonic time at which it was spawned, None when that is not known.
 
-        With ``scan=False`` the heap is looked through the first time only: raw greenlets made since are missing.
+        With ``scan=False`` the heap is scanned the first time only: raw greenlets made since are missing.
         The list may hold the last reference to some of them: give it to :meth:`release`.
         """
         if loaded("greenlet") is None:
             return []
         now = time.monotonic()
-        # A blocked loop makes no greenlets, and does not get to what a scan leaves to be released.
+        # A blocked loop makes no greenlets, and does not release what a scan leaves.
         due = now >= self._scan_after if scan else not self._scan_after
         if due and not (self._known and self._host.behind()):
             self._scan()
             self._scan_after = now + max((time.monotonic() - now) / _SHARE, _LEAST_PAUSE)
-        # The copy is made in one go, so nobody changes it meanwhile.
+        # The copy is made in one go, so no thread changes it meanwhile.
         return [(obj, ref.since) for ref in list(self._known) if (obj := ref()) is not None and not obj.dead]
 
     def _scan(self) -> None:
@@ -192,7 +191,7 @@ class GreenletRegistry:
         self.release(found)
 
     def running_in(self, thread: int | None) -> object:
-        """The greenlet that a thread runs, as something that stands for it alone; None for one that is not known."""
+        """The greenlet that a thread runs, as a value that stands for it alone; None for an unknown one."""
         for reference in list(self._known):
             greenlet = reference()
             if greenlet is not None and runs(greenlet, thread):
@@ -220,12 +219,12 @@ class GreenletRegistry:
 
 
 class EventLoop:
-    """What another thread may ask of a hub's loop: numbers, read without any effect on it.
+    """Numbers of a hub's loop that another thread may read without any effect on the loop.
 
     Args:
-        loop: the hub's; None: there is none any more.
+        loop: the hub's; None when it has been destroyed.
         thread: the identity of its thread.
-        serves: whether it surely turns; else that is believed when it has been seen to.
+        serves: whether the loop surely turns; else it counts as turning once it has been seen to turn.
     """
 
     def __init__(self, loop: Any, thread: int | None, serves: bool = False) -> None:
@@ -236,7 +235,7 @@ class EventLoop:
 
     @classmethod
     def gone(cls) -> EventLoop:
-        """In place of a loop that has been destroyed."""
+        """A stand-in for a loop that has been destroyed."""
         return cls(None, None)
 
     def turn(self) -> tuple[int, float]:

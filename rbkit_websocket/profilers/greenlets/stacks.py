@@ -1,10 +1,10 @@
 """Every thread and greenlet, for ``stacks``.
 
-Raw greenlets (not ``gevent.Greenlet``) are found by looking through the heap, which is done for one per cent of the
-time: new ones may be missing for some seconds.
+Raw greenlets (not ``gevent.Greenlet``) are found by a scan of the heap, which takes one per cent of the time: new ones
+may be missing for some seconds.
 
-They are looked at one after the other, in slices of a millisecond between which the application goes on: each stack is
-true, but all of them are not of one moment, and a greenlet that has ended meanwhile may be told of.
+Stacks are taken one after the other, in slices of a millisecond between which the application goes on: each stack is
+true, but they are not of one moment, and a greenlet that has ended meanwhile may be in the answer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _Stack = list[StackFrame]
 
 
 class _Request(NamedTuple):
-    """What the answers say of a request: its name, and the seconds since it began."""
+    """The part of an answer about a request: its name, and the seconds since it began."""
 
     name: str | None
     age: float | None
@@ -140,8 +140,8 @@ def stacks(host: Host, registry: GreenletRegistry) -> Generator[float, None, byt
 
 
 class _Slices:
-    """Takes turns with the application: whoever computes in Python takes the interpreter back from it each time that it
-    waits for something, for a switch interval at least."""
+    """Takes turns with the application: a thread that computes in Python takes the interpreter from the application
+    whenever that waits, for a switch interval at least."""
 
     def __init__(self) -> None:
         self._until = time.monotonic() + _SLICE
@@ -156,7 +156,7 @@ class _Slices:
 def _choose(
     found: list[tuple[Any, float | None]], context: _Context, slices: _Slices
 ) -> Generator[float, None, list[tuple[Any, float | None]]]:
-    """So many as are described: those that run or are hubs, and of the others some, evenly."""
+    """The greenlets to describe: running ones, hubs, and an even choice of the others."""
     step = len(found) / MOST
     evenly = {int(index * step) for index in range(MOST)}
     chosen = []
@@ -170,7 +170,7 @@ def _choose(
 
 @contextmanager
 def innermost_frames(host: Host, registry: GreenletRegistry) -> Iterator[list[FrameType]]:
-    """Those of all threads and of all parked greenlets; raw greenlets made lately may be missing."""
+    """The innermost frames of all threads and of all parked greenlets; new raw greenlets may be missing."""
     greenlets = registry.living(scan=False)
     frames: list[FrameType] = []
     try:
@@ -186,11 +186,11 @@ def innermost_frames(host: Host, registry: GreenletRegistry) -> Iterator[list[Fr
 
 
 class _Context:
-    """What the descriptions of one answer share.
+    """Facts that the descriptions of one answer share.
 
     Attributes:
         raw: identities of the greenlets that are not gevent's.
-        mains: those of the threads' main greenlets, and their threads.
+        mains: identities of the threads' main greenlets, and their threads.
     """
 
     def __init__(self, lines: _Lines) -> None:
@@ -201,7 +201,7 @@ class _Context:
         self._threads: dict[int, int | None] = {}
 
     def learn(self, greenlet: Any) -> None:
-        """To be called for all of them first."""
+        """Learns a greenlet; called for all of them first."""
         if is_gevents(greenlet):
             return
         self.raw.add(id(greenlet))
@@ -262,7 +262,7 @@ def _running(thread: int, lines: _Lines) -> tuple[_Stack, _Request]:
 
 
 def _name(greenlet: Any, gevents: bool) -> str:
-    """What a gevent greenlet has been named and what it runs, else the class."""
+    """A gevent greenlet's name and its function, else the class."""
     if not gevents and is_hub(greenlet):
         return "Hub"
     kind = class_name(type(greenlet)) or "greenlet"
@@ -290,7 +290,7 @@ def _called(function: Any) -> str | None:
 
 
 def stack_of(frame: FrameType | None, lines: _Lines | None = None) -> tuple[_Stack, _Request]:
-    """A stack as the answers have it, and its request; ``lines`` keeps what stacks of one answer share."""
+    """A stack in the form of answers, and its request; ``lines`` keeps frames that stacks of one answer share."""
     found = REQUESTS.walk(frame)
     request = REQUESTS.of_walk(found)
     stack = stack_of_code(found.stack[0::2], found.stack[1::2], lines)
@@ -298,7 +298,7 @@ def stack_of(frame: FrameType | None, lines: _Lines | None = None) -> tuple[_Sta
 
 
 def stack_of_code(codes: Iterable[CodeType], instructions: Iterable[int], lines: _Lines | None = None) -> _Stack:
-    """The same of what a sampler has seen."""
+    """A sampler's stack in the form of answers."""
     lines = {} if lines is None else lines
     stack: _Stack = []
     for code, instruction in zip(codes, instructions, strict=True):
@@ -328,7 +328,7 @@ def _waits_in(name: str, file: str) -> WaitingOn | None:
 
 
 def _thread_state(native_id: int | None) -> Literal["running", "waiting", "unknown"]:
-    """What proc(5) says of a thread: R is running or ready to."""
+    """A thread's state by proc(5): R is running or ready to."""
     if native_id is None:
         return "unknown"
     try:

@@ -1,16 +1,16 @@
-"""Where requests wait: the time of parked greenlets, which the CPU sampler cannot see.
+"""Waits of requests: the time of parked greenlets, which the CPU sampler cannot see.
 
-While any client wants it ``cpu_profile`` has it as stacks with ``waiting``, of the thread of the event loop and with
-the request's name; it is not published.
+While any client wants them, ``cpu_profile`` has waits as stacks with ``waiting``, of the event loop's thread and with
+the request's name; they are not published.
 
-With the extension module the time is measured: from when a request's greenlet is switched away from until it goes on,
-and what has passed so far of those that wait still. So a wait weighs what it took, however short it was and however
-late anybody asks. greenlet tells of each switch for that (``greenlet.settrace``, with whatever function was there
-before called as well), which costs some microseconds each while it is on.
+With the extension module the time is measured: from the switch away from a request's greenlet until it goes on, and
+for a greenlet that waits still the time so far. So a wait weighs its true duration, however short it was and however
+late a client asks. greenlet reports each switch (``greenlet.settrace``; an earlier trace function is called as well),
+which costs some microseconds a switch.
 
 Without it each parked greenlet is looked at every tenth of a second, or less often if that would take more than two
-per cent of the time. It weighs the time since the last look, and no more than its request has taken so far. Waits
-shorter than that are mostly missed, and the end of each.
+per cent of the time. A look weighs the time since the last one, and no more than the request has taken so far. Shorter
+waits are mostly missed, and the end of each wait.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class WaitSampler:
     """Waits of greenlets of requests. All methods are called by the server's thread.
 
     Attributes:
-        wanted: whether anybody wants it.
+        wanted: whether any client wants waits.
     """
 
     def __init__(self, host: Host, registry: GreenletRegistry) -> None:
@@ -55,11 +55,11 @@ class WaitSampler:
 
     @property
     def polls(self) -> bool:
-        """Whether it has to look again and again."""
+        """Whether it has to look at regular times."""
         return self.wanted and not self._measuring
 
     def take(self, running: bool) -> tuple[list[Sample], Sequence[Entry], int]:
-        """Samples, if it is time for some; what has been measured; and microseconds that were lost.
+        """Samples, if a look is due; measured waits; and microseconds that were lost.
 
         Args:
             running: whether the CPU sampler runs.
@@ -74,7 +74,7 @@ class WaitSampler:
         return (self._looked() if wanted else self._rest()), (), 0
 
     def forget(self) -> None:
-        """In a forked child: the extension module has forgotten by itself."""
+        """Forgets the waits in a forked child; the extension module has forgotten by itself."""
         self._measuring = self._adopted = False
 
     # -- measured
@@ -120,7 +120,7 @@ class WaitSampler:
         if now < self._next:
             return []
         last, self._last = self._last, now
-        listed = self._registry.living()  # which may look through the heap, and then sees to its own share of the time
+        listed = self._registry.living()  # may scan the heap, within its own share of the time
         began = time.monotonic()
         samples = self._look(listed, now, now - last) if last is not None else []
         self._registry.release(listed)

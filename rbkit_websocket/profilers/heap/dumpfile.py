@@ -25,7 +25,7 @@ _SPAN: Final = struct.Struct("=2Q")
 
 
 def directories(runtime: str | None = None) -> list[str]:
-    """Where a dump may be kept, best first: temporary directories, then the runtime directory."""
+    """Directories for a dump, best first: temporary directories, then the runtime directory."""
     # Not tempfile.gettempdir(), which takes a lock that gevent may have patched.
     found = [variable(name) for name in ("TMPDIR", "TEMP", "TMP")]
     return [path for path in dict.fromkeys([*found, "/tmp", "/var/tmp", runtime]) if path]  # noqa: S108
@@ -35,7 +35,7 @@ def open_unnamed(candidates: Iterable[str], size: int) -> tuple[int, bool]:
     """A new file that only we can read and that no directory lists, with room for ``size`` bytes.
 
     Returns:
-        Its descriptor, and whether what is written to it takes memory (tmpfs); a disk is preferred.
+        Its descriptor, and whether its content takes memory (tmpfs); a disk is preferred.
 
     Raises:
         OSError: there is no room anywhere.
@@ -97,8 +97,8 @@ class DumpFile:
     """A dump on its descriptor, which it owns.
 
     Attributes:
-        objects: how many there are; 0 until :meth:`seal` or :meth:`read_end`.
-        chunks: in how many chunks.
+        objects: their number; 0 until :meth:`seal` or :meth:`read_end`.
+        chunks: the number of chunks.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -130,10 +130,10 @@ class DumpFile:
             view = view[written:]
 
     def read_end(self) -> None:
-        """Learns from the end of the file what is in it.
+        """Reads the index at the end of the file.
 
         Raises:
-            OSError: it is not whole.
+            OSError: the file is not whole.
         """
         size = os.fstat(self.descriptor).st_size
         end = os.pread(self.descriptor, _TRAILER.size, max(0, size - _TRAILER.size))
@@ -147,7 +147,7 @@ class DumpFile:
         return self._index
 
     def chunk(self, number: int) -> tuple[int, bytes]:
-        """How many objects a chunk has, and their packed bytes.
+        """The number of a chunk's objects, and their packed bytes.
 
         Raises:
             IndexError: there is no such chunk.

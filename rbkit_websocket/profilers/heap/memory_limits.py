@@ -1,9 +1,9 @@
-"""Whether memory limits leave room for a forked child that walks the heap.
+"""Memory limits, and whether they leave room for a forked child that walks the heap.
 
 Such a child shares its parent's memory until one of them writes to it. It writes little itself: its tables, a few bytes
-an object. But whatever page the parent writes to meanwhile there are two of, so that a busy parent may cost as much
-again as it has; half of that is reckoned with here, and all of it where the kernel kills a control group as a whole
-(``memory.oom.group``), because then it is not the child alone that would die of a wrong guess.
+an object. But each page that the parent writes to meanwhile exists twice, so that a busy parent may need its whole
+memory again. This module reckons with half of it, and with all of it where the kernel kills a control group as a whole
+(``memory.oom.group``), because there a wrong guess would not kill the child alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..process.procfs import fields, lines
 
 __all__ = ["Needs", "needs", "shortage"]
 
-# Sanitizers and kernels alike call "no limit" something near 2**63.
+# Kernels write "no limit" as a number near 2**63.
 _NO_LIMIT: Final = 1 << 60
 _TABLES: Final = 16 << 20
 _TABLE_BYTES: Final = 16
@@ -29,12 +29,12 @@ _MIB: Final = 1 << 20
 
 @dataclass(frozen=True)
 class Needs:
-    """What a dump of this process takes, in bytes, as far as can be told beforehand.
+    """Memory that a dump of this process takes, in bytes, estimated beforehand.
 
     Attributes:
-        private: the process's own memory, of which there may be two.
-        tables: what the walk works with.
-        file: what is written.
+        private: the process's own memory, which may exist twice.
+        tables: working memory of the walk.
+        file: size of the file.
     """
 
     private: int
@@ -43,7 +43,7 @@ class Needs:
 
 
 def needs(root: Path = Path("/")) -> Needs:
-    """Of this process, now."""
+    """The needs of this process now."""
     blocks = sys.getallocatedblocks()
     status = fields(root / "proc/self/status")
     private = status.get("RssAnon", status.get("VmRSS", 0))
@@ -51,7 +51,7 @@ def needs(root: Path = Path("/")) -> Needs:
 
 
 def shortage(need: Needs, *, forked: bool, file_in_memory: bool, root: Path = Path("/")) -> str | None:
-    """What leaves no room for a dump by a forked child (or, not ``forked``, in this process), in words; None: nothing.
+    """The limit that leaves no room for a dump by a forked child (else: in this process), in words; None: there is.
 
     Args:
         need: of this process.
@@ -89,7 +89,7 @@ def _limits(root: Path) -> Iterator[tuple[int, str]]:
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         limit, usage = _number(directory / names[0]), _number(directory / names[1])
         if limit is not None and usage is not None and limit < _NO_LIMIT:
-            # Pages of files that nobody has used lately go before anybody is killed.
+            # The kernel drops unused pages of files before it kills a process.
             spare = fields(directory / "memory.stat", 1).get(names[2], 0)
             yield limit - usage + spare, f"the control group's {names[0]}"
 

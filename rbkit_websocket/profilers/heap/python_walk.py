@@ -1,16 +1,16 @@
-"""The heap taken in Python, in slices: what there is without the extension module.
+"""A heap dump in Python, in slices: the way without the extension module.
 
-A slice is a millisecond. A few steps cannot be divided and grow with the heap: having the collector's list, and letting
-go of it at the end (together some 100 ms per million objects).
+A slice is a millisecond. A few steps cannot be divided and grow with the heap: getting the collector's list, and
+letting go of it at the end (together some 100 ms per million objects).
 
-The dump holds every object that the collector knows and all that can be reached from those, each once, without what
-this module itself works with. Its objects are kept alive until it ends, so that an identity means one object. The
-process goes on meanwhile: references are those at the moment an object is written, less those to objects that are not
-in the dump.
+The dump holds every object that the collector knows and all objects reachable from them, each once, without the
+objects of this module itself. Its objects are kept alive until it ends, so that an identity means one object. The
+process goes on meanwhile: an object's references are read when it is written, and references to objects outside the
+dump are left out.
 
 Sizes are those of the type's own C code, with the collector's header as ``sys.getsizeof`` counts it; a ``__sizeof__``
 written in Python is passed over, as no application code runs here. File and line are known of functions, code, frames,
-generators, coroutines, modules and classes; of an instance the place of its class is told apart from that.
+generators, coroutines, modules and classes; an instance has its class's place in fields of their own.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def dump_event(correlation_id: int, total: int, count: int, objects: bytes) -> b
 
 
 class HeapDump:
-    """One dump; :meth:`chunks` makes it, :meth:`close` gives up what it holds.
+    """One dump; :meth:`chunks` makes it, :meth:`close` releases its objects.
 
     Args:
         host: the process.
@@ -129,7 +129,7 @@ class HeapDump:
         finally:
             self._host.release(found)
         position = 0
-        # The list grows while we walk it: strings, numbers and what else the collector does not know.
+        # The list grows while we walk it: strings, numbers and other objects that the collector does not know.
         while position < len(objects):
             for obj in gc.get_referents(*objects[position : position + _CHUNK]):
                 identity = id(obj)
@@ -140,9 +140,9 @@ class HeapDump:
             yield None
 
     def _own_identities(self, found: list[Any]) -> tuple[set[int], set[types.CodeType]]:
-        """What this dump works with and the frames of the thread it runs in; the code of those that are generators.
+        """Identities of this dump's own objects and of its thread's frames, and the code of frames of generators.
 
-        A dump that held the generators it is made by could only be ended by the collector, in any order.
+        A dump that held its own generators could only be ended by the collector, in any order.
         """
         mine = [self, self.__dict__, self._objects, self._known, self._kinds, self._files, self._packer, found]
         own = set(map(id, mine))
@@ -167,8 +167,8 @@ class HeapDump:
         if len(references) > 1:
             references = list(dict.fromkeys(references))
         # Keys 3, 4, 5, 8: OBJECT_ID, CLASS_NAME, REFERENCES, SIZE; 6 and 7: FILE, LINE; 16 and 17: CLASS_FILE,
-        # CLASS_LINE. What is not known is left out, and what is always known comes first: the desktop client reads an
-        # object up to the first nil.
+        # CLASS_LINE. Unknown fields are left out, and fields that are always known come first: the desktop client reads
+        # an object up to the first nil.
         fields: dict[int, Any] = {3: id(obj)}
         if kind.name is not None:
             fields[4] = kind.name
@@ -232,7 +232,7 @@ def _module_file(module: Any) -> str | None:
 
 
 class _ObjectKind:
-    """What all objects of a class share: the name, and how their size is had."""
+    """Facts that all objects of a class share: the name, and the way to their size."""
 
     __slots__ = ("_measure", "_overhead", "name", "place", "placed")
 

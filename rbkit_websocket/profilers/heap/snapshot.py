@@ -1,6 +1,6 @@
-"""One snapshot of the heap: how it is made, its state, its chunks.
+"""One snapshot of the heap: its method, its state, its chunks.
 
-Three ways, the best that is open:
+Three methods; the best possible one is taken:
 
 ``fork``
     A forked child walks its copy of the memory in C, so that the process stops for the fork alone (some 20 ms per
@@ -12,8 +12,8 @@ Three ways, the best that is open:
     The same walk in this process, which stands still meanwhile (up to 300 ms per million objects); not taken where
     ``snapshot_pause`` is off, and then there is no snapshot.
 ``python``
-    Without the extension module: see :mod:`.heap`. Slower by an order of magnitude, in slices of a millisecond but for
-    a few steps that grow with the heap.
+    Without the extension module: see :mod:`.python_walk`. Slower by an order of magnitude, in slices of a
+    millisecond but for a few steps that grow with the heap.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ Method = Literal["fork", "in-process", "python"]
 
 
 class SnapshotRefused(Exception):
-    """There is no way to make one; the text says why and what would help."""
+    """No snapshot can be made; the text says why and what would help."""
 
 
 def usual_method(fork: bool) -> str:
-    """How snapshots are made in this process if memory allows it, for the handshake."""
+    """The method of snapshots in this process if memory allows it, for the handshake."""
     if native is None:
         return f"python: {_without}"
     if not native.CAN_FORK:
@@ -71,7 +71,7 @@ class Snapshot:
         host: the process.
         fork: whether a child may be forked.
         pause: whether the process may stand still for the whole walk.
-        directories: where the file may be, see :func:`~.dumpfile.directories`.
+        directories: candidates for the file, see :func:`~.dumpfile.directories`.
 
     Attributes:
         state: ``running``, ``done`` or ``failed``.
@@ -84,8 +84,8 @@ class Snapshot:
         time: when it was begun, in milliseconds since the epoch.
         duration_ms: how long it took; None while it runs.
         pid: of the child, while there is one.
-        used: when somebody last wanted something of it, monotonic.
-        holders: how many are reading it just now.
+        used: time of the last use by a client, monotonic.
+        holders: the number of readers at the moment.
     """
 
     def __init__(self, number: int, host: Host, *, fork: bool, pause: bool, directories: list[str]) -> None:
@@ -120,7 +120,7 @@ class Snapshot:
         return self._file.chunks if self.state == "done" and self._file is not None else None
 
     def facts(self) -> SnapshotAnswer:
-        """All of this as the answer to ``snapshot_start`` has it."""
+        """The answer to ``snapshot_start``."""
         answer: SnapshotAnswer = {
             "id": self.id,
             "state": self.state,
@@ -140,10 +140,10 @@ class Snapshot:
         return answer
 
     def begin(self) -> None:
-        """Chooses the method, and forks if that is it.
+        """Chooses the method, and forks if that is the method.
 
         Raises:
-            SnapshotRefused: no method is open.
+            SnapshotRefused: no method is possible.
         """
         need = needs()
         try:
@@ -179,7 +179,7 @@ class Snapshot:
         self.method = "in-process"
 
     def _begin_child(self) -> str:
-        """Forks; returns why not, if it cannot be done."""
+        """Forks; returns the reason if that fails, else an empty text."""
         assert native is not None
         assert self._file is not None
         try:
@@ -190,7 +190,7 @@ class Snapshot:
         return ""
 
     def make(self) -> Iterator[float | None]:
-        """Goes on with it; yields as the server's jobs do. What goes wrong is told by ``state`` and ``message``."""
+        """Makes the snapshot; yields as the server's jobs do. ``state`` and ``message`` tell of a failure."""
         assert self._file is not None
         ways = {"fork": self._watch_child, "in-process": self._walk, "python": self._walk_in_python}
         try:
@@ -205,7 +205,7 @@ class Snapshot:
         self.duration_ms = (self.used - self._began) * 1000
         if self.state == "failed":
             self._drop_file()
-        # Its memory has to be given back before it ends, which takes a while when there is much of it.
+        # A child with much memory takes a while to give it back at its end.
         while not self._reaped():
             yield _LOOK_AGAIN
 
@@ -248,7 +248,7 @@ class Snapshot:
                     self.so_far = value
 
     def _reaped(self, kill: bool = False) -> bool:
-        """Whether no child is left; the pipe goes first, and a child that still wants to write to it goes with it."""
+        """Whether no child is left; the pipe is closed first, which ends a child that still writes to it."""
         reports, self._reports = self._reports, -1
         if reports >= 0:
             os.close(reports)
@@ -257,7 +257,7 @@ class Snapshot:
         return self.pid is None
 
     def chunk(self, number: int) -> tuple[int, bytes]:
-        """How many objects a chunk of a finished snapshot has, and their packed bytes.
+        """The number of objects in a chunk of a finished snapshot, and their packed bytes.
 
         Raises:
             IndexError: there is no such chunk.
@@ -268,7 +268,7 @@ class Snapshot:
         return self._file.chunk(number)
 
     def close(self) -> None:
-        """Ends what is under way, and gives the file up."""
+        """Ends the work under way, and gives the file up."""
         deadline = time.monotonic() + _GONE_WITHIN
         while not self._reaped(kill=True) and time.monotonic() < deadline:
             # time.sleep may be gevent's.
@@ -285,7 +285,7 @@ class Snapshot:
             self._file.close()
 
     def after_in_child(self) -> None:
-        """In a child that the application forked: lets go of the descriptors; the parent goes on with it."""
+        """Closes the descriptors in a child that the application forked; the parent goes on with the snapshot."""
         self.pid = None
         self._reaped()
         self._drop_file()

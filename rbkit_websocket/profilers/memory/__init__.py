@@ -1,1 +1,1 @@
-"""What lives, by class; which objects come and go."""
+"""Living objects by class, and objects that come and go."""

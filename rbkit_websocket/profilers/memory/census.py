@@ -1,15 +1,16 @@
-"""How many objects of each class there are, counted again and again at one per cent of a processor.
+"""The number of objects of each class, counted again and again at one per cent of a processor.
 
-Counted is what the collector tracks: not str, int, float and their like, nor tuples and dictionaries of those. Objects
-that ``gc.freeze()`` has put aside are counted with the extension module only, since Python lists them nowhere. How long
-it waits until the next time follows from what the last one took, so that on average it takes a hundredth of one
-processor: 1 s at the least, some 2 s per million objects.
+A census counts the objects that the collector tracks: no str, int, float and the like, nor tuples and dictionaries of
+them. Objects that ``gc.freeze()`` has put aside are counted with the extension module only, since Python lists them
+nowhere. The time between two counts follows from the last count's cost, so that on average counting takes a hundredth
+of one processor: 1 s at the least, some 2 s per million objects.
 
 With the extension module the collector's lists are walked in slices of at most 4 ms, and the process goes on in
-between. So it is no picture of one moment: what is made meanwhile may be counted or not. A full collection meanwhile
-shuffles the lists, as do ``gc.freeze()`` and ``gc.unfreeze()``, and it begins anew; after three of those it gives up
-until next time. Without the extension, or on a Python that it has not been tested on or built for, it is
-``gc.get_objects()``, one generation at a time, which stops the process for some 20 ms per million objects.
+between. So a count is no picture of one moment: objects made meanwhile may be counted or not. A full collection
+shuffles the lists, as do ``gc.freeze()`` and ``gc.unfreeze()``, and then the count begins anew; after three such
+events it is given up until the next time. Without the extension, or on a Python that it has not been tested on or
+built for, the census takes ``gc.get_objects()``, one generation at a time, which stops the process for some 20 ms per
+million objects.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _AT_A_TIME: Final = 10_000
 
 @dataclass
 class Counted:
-    """What a census found.
+    """A census's result.
 
     Attributes:
         at_ms: when it was done, wall clock.
@@ -80,7 +81,7 @@ class Census:
 
     @property
     def method(self) -> str:
-        """How it counts, for people."""
+        """The way of counting, for people."""
         if self._native is not None:
             return f"the collector's lists, in slices of {SLICE_USEC / 1000:g} ms"
         return f"gc.get_objects(), which knows no frozen objects ({self._without})"
@@ -99,13 +100,13 @@ class Census:
         return self._due if self.on else None
 
     def tick(self, now: float) -> None:
-        """Goes on with it, if it is due."""
+        """Goes on with the count, if it is due."""
         if not self.on or now < self._due:
             return
         if self._steps is None:
             if self._host.behind():
-                # What earlier ones hold has not been let go of yet. Looked at often: other profilers let go of things
-                # every second too, and at that pace their calls would be the ones that wait each time.
+                # Objects of earlier counts have not been released yet. Looked at often: other profilers release objects
+                # every second too, and at that pace their releases would be the waiting ones each time.
                 self._due = now + _BETWEEN_SLICES
                 return
             self._spent = 0.0
@@ -121,7 +122,7 @@ class Census:
             self.last.took_usec = int(self._spent * 1e6)
 
     def finish(self) -> None:
-        """The first one at once, if there has been none: slice by slice, without the waits in between."""
+        """Makes the first count at once, if there has been none: slice by slice, without the waits in between."""
         while self.on and not self.last.at_ms and (self._steps is not None or not self._host.behind()):
             self._due = 0.0
             self.tick(time.monotonic())

@@ -1,18 +1,17 @@
 """Objects created and destroyed, told exactly by ``native/trace``, thinned to a rate that a client can take.
 
-Every instance of the classes that are looked at is *counted*. *Followed*, and so told as an event and with the place
-where it was made, are so many a second at most; of more it is one in N, drawn at random, and 131,072 at once. Each
-created event of an object that ends has its destroyed event, in the order in which it happened, even where an identity
-is used again.
+Every instance of the traced classes is *counted*. A limited number a second is *followed*: told as an event, with the
+place where it was made. Of more objects one in N is drawn at random, and at most 131,072 are followed at once. Each
+created event of an object that ends has its destroyed event, in the true order, even where an identity is used again.
 
 Two mechanisms:
 
 - ``hooks``: classes written in Python, with their subclasses and those made later; a class that
-  is made in a thread other than the main one may be seen some milliseconds late. Not seen are modules, classes,
-  instances of C types, and of the few classes that come with an allocator of their own.
+  is made in a thread other than the main one may be seen some milliseconds late. Modules, classes, instances of C
+  types and of the few classes with an allocator of their own are not seen.
 - ``references`` (the interpreter's reference tracer, from 3.13 on): every class. It costs something for each object
-  of the process, so it is used only where the hooks do not reach. Whether it tells the truth is tried first: up to
-  3.13.2 it loses the ends of objects that bytecode lets go of.
+  of the process, so it is used only where the hooks do not reach, and only after a trial: up to 3.13.2 it loses the
+  ends of objects that bytecode lets go of.
 
 Both are used only on the versions that they have been tested on, CPython 3.10 to 3.13. On a newer one there are the
 weak references, and ``note`` says so.
@@ -48,7 +47,7 @@ _DESTROYED: Final = struct.Struct(">5sd4sQ")
 
 
 def untested(native: Any) -> str:
-    """What keeps the extension from private ways in this interpreter, for people."""
+    """Why the extension uses no private ways in this interpreter, for people."""
     running = platform.python_version()
     if not native.TESTED:
         return f"tested on {native.TESTED_VERSIONS}, and this is {running}"
@@ -58,7 +57,7 @@ def untested(native: Any) -> str:
 
 
 class _Probe:
-    """What the reference tracer is tried with."""
+    """A class for the trial of the reference tracer."""
 
 
 @cache
@@ -152,7 +151,7 @@ class NativeTracer:
                 self._open(patterns, native.HOOKS)
                 refused = native.status()["refused"]
                 if refused and everything:
-                    # There are others: the tracer for all of them then, if there is a good one.
+                    # Some classes are out of the hooks' reach: the reference tracer for all, if it is a good one.
                     self.stop()
                     reason = _references_fail(native)
                     self._open(patterns, native.HOOKS if reason else native.REFERENCES)
@@ -172,7 +171,7 @@ class NativeTracer:
 
     def _open(self, patterns: tuple[str, ...], mechanism: int) -> None:
         native = self._native
-        # Of the server's own thread, or what it does with the events would make events.
+        # Not in the server's own thread: its work on the events would make events.
         native.mute(self._host.get_ident() in self._host.own)
         native.start(mechanism, patterns, MAX_FOLLOWED, bool(native.CAN_SITE))
         native.limit(1, self._quota)
@@ -195,7 +194,7 @@ class NativeTracer:
             self._host.release(self._native.stop())
 
     def forget(self) -> None:
-        """In a forked child: the hooks go, nothing is handed on to threads that are not there."""
+        """Removes the hooks in a forked child, and hands nothing on to threads that are not there."""
         if self.running:
             self.running = False
             self._native.stop()
@@ -238,7 +237,7 @@ class NativeTracer:
         return events
 
     def _learn(self) -> None:
-        """Names of new classes, and what has been counted."""
+        """Takes names of new classes, and counts."""
         counts = self._native.counts()
         new = self._native.names(len(self._names))
         self._names += new
@@ -261,7 +260,7 @@ class NativeTracer:
 
     @property
     def _quota(self) -> int:
-        """How many objects are followed between two looks, which are a tenth of a second apart if all goes well."""
+        """The number of objects to follow between two looks, which are mostly a tenth of a second apart."""
         return max(100, self._per_second // 5)
 
     def take_counts(self) -> dict[str, list[int]]:
@@ -279,7 +278,7 @@ class NativeTracer:
         return {name for name in self._names if name is not None}
 
     def sites(self) -> list[tuple[str, str, int, int]]:
-        """Where the followed objects that are alive were made: class, file, line, how many; most first."""
+        """Places where living followed objects were made: class, file, line, number; most first."""
         if not self.running:
             return []
         rows = self._native.sites()

@@ -1,4 +1,4 @@
-"""Objects created and destroyed without the extension module, as far as pure Python can honestly tell.
+"""Objects created and destroyed, without the extension module, as far as pure Python can tell.
 
 When a collection starts, the youngest generation is looked at, and each object in it that takes a weak reference is
 followed: ``obj_created`` then, ``obj_destroyed`` when the reference breaks. So
@@ -8,8 +8,8 @@ followed: ``obj_created`` then, ``obj_destroyed`` when the reference breaks. So
 - not seen are: dict, list, tuple, str, bytes, int and their like, which take none; objects that die before the next
   collection starts (most do, by reference counting), and objects made before profiling began;
 - ``obj_created`` comes at the next collection, not at once;
-- what goes beyond the budget is not looked at, but counted (``objects_skipped`` of gc_stats): two per cent of the time,
-  the ends of objects and the making of events included, and 100,000 objects followed at once. It is a sample then.
+- objects beyond the budget are not followed, but counted (``objects_skipped`` of gc_stats): two per cent of the time,
+  the ends of objects and the making of events included, and 100,000 objects followed at once. Events are a sample then.
 
 Following an object does not keep it alive. Patterns of ``trace_objects`` say which classes are followed.
 """
@@ -31,7 +31,7 @@ __all__ = ["Followed", "ObjectWatch"]
 
 MAX_FOLLOWED: Final = 100_000
 BUDGET: Final = 0.02
-# One look may not take longer than this, whatever has been saved up: it stops the application.
+# One look may not take longer than this, however much budget is left: it stops the application.
 _MAX_LOOK: Final = 0.01
 _MAX_WAITING: Final = 100_000
 _BETWEEN_CLOCKS: Final = 64

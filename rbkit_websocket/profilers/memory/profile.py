@@ -1,6 +1,6 @@
-"""What lives, what has come and gone, and what the collector did, for ``memory_profile``.
+"""Living objects, births and deaths, and collections, for ``memory_profile``.
 
-The census runs while somebody asks, and ``linger`` seconds longer. The first answer has one; a later one is as old as
+The census runs while a client asks, and ``linger`` seconds longer. The first answer has one; a later one is as old as
 ``census`` says. Each client has its own cursor; they are known for five minutes.
 """
 
@@ -26,7 +26,7 @@ _MAX_BUCKETS: Final = 3000
 
 
 class MemoryProfile:
-    """All methods are called by the server's thread."""
+    """Answers ``memory_profile``. All methods are called by the server's thread."""
 
     def __init__(self, object_tracer: ObjectTracer, census: Census, collections: GcWatch) -> None:
         self._object_tracer = object_tracer
@@ -37,7 +37,7 @@ class MemoryProfile:
         self._last = 0
 
     def tick(self) -> None:
-        """Notes what has been counted, once a second."""
+        """Notes the counts, once a second."""
         if time.time() * 1e6 >= self._last + _BUCKET_USEC:
             self._close()
 
@@ -99,7 +99,7 @@ class MemoryProfile:
                         died[name] = died.get(name, 0) + gone
         live = self._census.last.live
         chosen = sorted(live, key=lambda name: -live[name][0])[:MAX_CLASSES]
-        # What has come or gone is told even if none is alive, or the collector does not track it.
+        # Births and deaths are told even if no object is alive, or the collector does not track the class.
         chosen += [name for name in born if name not in live][: MAX_CLASSES // 2]
         rows: list[ClassFigures] = []
         for name in chosen:

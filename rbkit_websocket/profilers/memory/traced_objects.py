@@ -1,8 +1,8 @@
-"""Which objects' begin and end are told, and by which means: ``trace_objects <pattern> ...``.
+"""Tracing of objects' births and deaths: ``trace_objects <pattern> ...``.
 
 A pattern is compared with a class's qualified name (``app.models.User``; builtins bare) and with its module; ``*``
 stands for any text. So ``app.*`` is everything below ``app``, and ``app.models`` the classes of that module. Without a
-pattern that ends, and what ``start_memory_profile`` has asked for goes on: all classes written in Python.
+pattern ``trace_objects`` ends that, and tracing for ``start_memory_profile`` goes on: all classes written in Python.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .fallback_tracer import ObjectWatch
 __all__ = ["ObjectTracer"]
 
 EVERYTHING: Final = ("*",)
-# New objects a second that are followed: what a client that draws each event can take, and one that asked for these.
+# New objects followed in a second: by default, for clients that draw each event, and for named classes.
 FOLLOWED_PER_SECOND: Final = 500
 FOLLOWED_IF_ASKED: Final = 5000
 
@@ -70,14 +70,14 @@ class ObjectTracer(Profiler):
         }
 
     def forget(self) -> None:
-        """In a forked child."""
+        """Forgets all tracing in a forked child."""
         self._by_default, self.patterns = False, ()
         if self.native is not None:
             self.native.forget()
         self._watch.stop()
 
     def _switch(self) -> None:
-        """Has that run which is wanted now; what waits of the former is dropped."""
+        """Starts the tracer that is wanted now; waiting events of the former are dropped."""
         self._watch.stop()
         if self.native is not None:
             self.native.stop()
@@ -102,14 +102,14 @@ class ObjectTracer(Profiler):
 
     @property
     def mechanism(self) -> Literal["hooks", "references", "weak references", "off"]:
-        """What is in use: ``hooks``, ``references``, ``weak references`` or ``off``."""
+        """The mechanism in use: ``hooks``, ``references``, ``weak references`` or ``off``."""
         if not self.running:
             return "off"
         return self.counting.mechanism if self.counting is not None else "weak references"
 
     @property
     def note(self) -> str:
-        """What is not seen, for people."""
+        """Which objects are not seen, for people."""
         native = self.counting
         if native is None:
             seen = "objects that take weak references, at collections, within a budget"
@@ -119,7 +119,7 @@ class ObjectTracer(Profiler):
 
     @property
     def description(self) -> str:
-        """What the handshake says: how objects are traced, or would be."""
+        """The handshake's sentence: how objects are traced, or would be."""
         if self.counting is not None:
             return f"{self.mechanism}: {', '.join(self.patterns or EVERYTHING)}; {self.note or 'all are published'}"
         if self.running or self.native is None:

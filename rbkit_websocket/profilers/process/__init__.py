@@ -1,1 +1,1 @@
-"""What is known of the whole process: collections, and what /proc tells."""
+"""Facts of the whole process: collections, and figures of /proc."""

@@ -1,10 +1,10 @@
-"""Collections as events, and ``gc_stats``: what the keys of the protocol, made for Ruby, mean in Python.
+"""Collections as events, and ``gc_stats``: the protocol's keys, made for Ruby, and their meaning in Python.
 
 A generation-2 collection is Python's major one, the others are minor. Python's collector marks and sweeps in one go, so
 ``gc_end_m`` and ``gc_end_s`` come together at its end. Reference counting frees most objects without any collection.
 
 In CPU samples a collection has a frame of its own, ``(garbage collection)``, called by the function in which it began:
-the one that made the object too many, which need not be the one that makes most of them.
+the function that made one object too many, which need not be the one that makes most objects.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class GcWatch(Profiler):
         if phase == "start":
             self._began = now
             self._waiting.append(now)
-        elif self._began:  # else it was under way when we came
+        elif self._began:  # else it was under way at the start
             self._spent += now - self._began
             self._waiting.append(-now)
             self._history.append((now, info["generation"], now - self._began, info["collected"], info["uncollectable"]))
@@ -156,7 +156,7 @@ def gc_stats(host: Host, greenlets: GreenletRegistry, gc_time_ms: float = 0.0) -
 
 
 class _FreezeCount:
-    """``gc.get_freeze_count()`` walks over all that is frozen, so it is asked for at most 0.2 % of the time."""
+    """``gc.get_freeze_count()`` walks over all frozen objects, so it is called for at most 0.2 % of the time."""
 
     def __init__(self) -> None:
         self._known = 0

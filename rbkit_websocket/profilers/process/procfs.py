@@ -1,4 +1,4 @@
-"""What /proc tells, as far as there is one (proc(5))."""
+"""Files of /proc, where there is one (proc(5))."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SELF_STATUS: Final = Path("/proc/self/status")
 
 
 def lines(path: Path) -> list[str]:
-    """Those of a file; none where it cannot be read."""
+    """The lines of a file; none where it cannot be read."""
     try:
         return path.read_text(errors="replace").splitlines()
     except OSError:

@@ -1,1 +1,1 @@
-"""Which request a stack belongs to, what it is called, and how long it has gone on."""
+"""Requests: which one a stack belongs to, their names, and their age."""

@@ -1,4 +1,4 @@
-"""What a request is called: its method and route, or its method and a path in which numbers and the like are folded.
+"""Names of requests: the method and the route, or the method and a path in which numbers and the like are folded.
 
 Names go into flame graphs, terminals and logs, so they hold nothing secret and nothing that a terminal would obey, and
 there are not many of them: no query string, no header, no identifiers, a bounded length.
@@ -17,14 +17,14 @@ ROUTE: Final = "rbkit.route"
 """The key of the environ under which the application says which route serves the request."""
 
 MAX_LENGTH: Final = 120
-# A scanner asks for thousands of paths that do not exist. What is beyond this many names a minute is <other>.
+# A scanner asks for thousands of paths that do not exist. Beyond this many names a minute a request is <other>.
 MAX_NAMES: Final = 500
 _PERIOD: Final = 60.0
 _LONGEST_READ: Final = 2000
 
 _METHOD: Final = re.compile(r"[A-Z]{1,16}")
 _EXTENSION: Final = r"(\.[A-Za-z][A-Za-z0-9]{0,4})?"
-# What a whole segment of a path may be, the most particular first; a file name's extension stays.
+# Kinds of a whole segment of a path, the most particular first; a file name's extension stays.
 _FOLDS: Final = tuple(
     (re.compile(f"(?:{pattern}){_EXTENSION}", re.IGNORECASE), name)
     for pattern, name in (
@@ -51,19 +51,19 @@ class RequestNames:
         self._known: dict[_Key, str] = {}
         self._names: set[str] = set()
         self._since = time.monotonic()
-        # What a folded path is called once a route has been told for it; None: more than one has.
+        # The name for a folded path once its route is known; None: there is more than one route.
         self._routes: dict[str, str | None] = {}
         self._learnt: set[_Key] = set()
 
     def of(self, environ: object) -> str:
-        """The name of the request with this environ. Never raises because of what is in it.
+        """The name of the request with this environ. Never raises because of the environ's content.
 
-        There is no ``except`` for that: a signal's handler may run in here, and what it raises is the application's.
+        There is no ``except`` for that: a signal's handler may run in here, and its exception is the application's.
         """
         if not isinstance(environ, dict):
             return "?"
         method, route = _text(environ, "REQUEST_METHOD"), _text(environ, ROUTE)
-        # Together they stay the same where a dispatcher moves parts from one to the other.
+        # Both together stay the same where a dispatcher moves parts from one to the other.
         by_path: _Key = (method, _text(environ, "SCRIPT_NAME"), _text(environ, "PATH_INFO"))
         if not route:
             name = self._known.get(by_path)
@@ -77,7 +77,7 @@ class RequestNames:
         return name
 
     def settled(self, name: str) -> str:
-        """What a request with this name is called by now: before it is routed it has a name by its path."""
+        """The present name of a request with this name: before it is routed, its name comes from the path."""
         return self._routes.get(name) or name
 
     def _learn(self, by_path: _Key, name: str) -> None:
@@ -113,7 +113,7 @@ def _made(key: _Key) -> str:
 
 
 def _text(environ: dict[str, Any], key: str) -> str:
-    # A plain str: whatever else looks like one has methods of its own, and those may do anything.
+    # A plain str: a class that only looks like one has methods of its own, which may do anything.
     value = dict.get(environ, key)
     return value if type(value) is str else ""
 

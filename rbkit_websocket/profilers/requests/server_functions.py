@@ -1,10 +1,10 @@
-"""What a web server's own functions tell of the request that they serve: its environ, its begin, its body.
+"""Functions of web servers, and the facts in their variables: a request's environ, its begin, its body.
 
-When the application's function has returned, a body may go on for as long as its client listens, and nothing of the
-middleware is on the stack any more. Whatever would follow the body, a wrapper say, changes what the server gets:
-``wsgi.file_wrapper``, ``len()`` and ``close()`` mean something to it. But each server keeps both in variables of one
-function, which are read when somebody looks: here, and by the native sampler in ``native/sampler/served.c``. uWSGI's is
-written in C: there a body that is streamed belongs to nobody.
+When the application's function has returned, a body may go on for as long as its client listens, and no function of
+the middleware is on the stack any more. A wrapper around the body would change what the server gets:
+``wsgi.file_wrapper``, ``len()`` and ``close()`` mean something to it. But each server keeps environ and body in
+variables of one function, which are read when a stack is walked: here, and by the native sampler in
+``native/sampler/served.c``. uWSGI's is written in C: there a streamed body belongs to no request.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ...system.clock import time
 __all__ = ["Served", "ServerFunctions"]
 
 _LOADED: Final = time.monotonic()
-# That a server has read the time before we did, by a clock that may be set.
+# A server has read the time before we did, by a clock that may be set.
 _TOLERANCE: Final = 60.0
 
 
 class Served(NamedTuple):
-    """What a frame of a server's function tells.
+    """Facts from a frame of a server's function.
 
     Attributes:
         environ: of the request, as the server has made it.
-        age: seconds since the request began; None where the server does not note that.
+        age: seconds since the request began; None where the server does not note the begin.
         body: whether the application's function has returned, and its body is on its way.
     """
 
@@ -46,7 +46,7 @@ class _Where(NamedTuple):
 
 
 _GUNICORN: Final = _Where("environ", "respiter", "request_start")
-# Module, function, one within it or "", and where it has what.
+# Module, function, a function within it or "", and its variables.
 _KNOWN: Final = (
     ("gunicorn.workers.base_async", "AsyncWorker.handle_request", "", _GUNICORN),
     ("gunicorn.workers.gthread", "ThreadWorker.handle_request", "", _GUNICORN),
@@ -60,7 +60,7 @@ _KNOWN: Final = (
 
 
 class ServerFunctions:
-    """Those of the web servers that are loaded.
+    """The functions of the loaded web servers.
 
     Attributes:
         codes: by the identity of a function's code.
@@ -83,14 +83,14 @@ class ServerFunctions:
                 self.codes[id(code)] = where
 
     def table(self) -> tuple[tuple[CodeType, str, str, str, str], ...]:
-        """For the native sampler: each function's code, where its environ is and where its body, as two names each."""
+        """A table for the native sampler: each function's code, and where its environ and body are, two names each."""
         return tuple(
             (code, *_names(where.environ), *_names(where.body))
             for code, where in zip(self._kept, self.codes.values(), strict=True)
         )
 
     def read(self, frame: FrameType) -> Served | None:
-        """What one of these functions tells; None before it has made an environ."""
+        """The facts of one of these functions; None before it has made an environ."""
         where = self.codes[id(frame.f_code)]
         variables = frame.f_locals
         environ = _value(variables, where.environ)
@@ -110,7 +110,7 @@ def _value(variables: Mapping[str, Any], path: str) -> Any:
     if not attribute or found is None:
         return found
     try:
-        # What the instance itself has: a class may have properties, and they run somebody's code.
+        # Only the instance's own attribute: a property of its class would run application code.
         return object.__getattribute__(found, "__dict__").get(attribute)
     except AttributeError:
         return None
@@ -127,7 +127,7 @@ def _code(module: object, path: str, inner: str) -> CodeType | None:
 
 
 def _age(began: object) -> float | None:
-    """Of a time of the wall clock, unless the application has stopped the clock that the server has read."""
+    """Seconds since a wall-clock time, unless the application has stopped the clock that the server has read."""
     if (timestamp := getattr(began, "timestamp", None)) is not None:  # a datetime, gunicorn's
         began = timestamp()
     if not isinstance(began, float) or not began:

@@ -1,4 +1,4 @@
-"""Which request a stack belongs to.
+"""Finds the request that a stack belongs to.
 
 The middleware's own function is on the stack for as long as the application's runs. The middleware hands over a
 :class:`Marker` that tells this function, and the identity of the function's frame leads to the request.
@@ -33,15 +33,15 @@ __all__ = ["REQUESTS", "TOLD", "Marker", "Request", "Requests", "Streamed", "Wal
 
 _NAMING: Final = ("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", ROUTE)
 TOLD: Final = (*_NAMING, "HTTP_UPGRADE", "HTTP_SEC_WEBSOCKET_PROTOCOL")
-"""Of an environ: what makes a request's name, and tells whether it is the application's."""
+"""Keys of an environ that make a request's name, and tell whether it is the application's."""
 
 
 class Request:
     """A request that runs while a profiler does. It holds the environ only until the application's function returns.
 
     Attributes:
-        environ: the application's, or what is left of it; its name is all that matters.
-        began: monotonic time, None where nobody saw it begin.
+        environ: the application's, later only the keys of the name.
+        began: monotonic time; None where no profiler saw the begin.
     """
 
     __slots__ = ("_names", "began", "environ", "is_dict")
@@ -54,11 +54,11 @@ class Request:
 
     @property
     def name(self) -> str:
-        """``GET /users/<id>``; the last one that was known, since routes are found while a request runs."""
+        """``GET /users/<id>``; it may change while a request runs, when its route becomes known."""
         return self._names.of(self.environ)
 
     def finish(self) -> None:
-        """What is kept from now on is what makes the name."""
+        """Keeps only the keys that make the name."""
         environ: object = self.environ
         keys = _NAMING if isinstance(environ, dict) else ()
         self.environ = {key: value for key in keys if type(value := dict.get(self.environ, key)) is str}
@@ -67,14 +67,14 @@ class Request:
 class Streamed(tuple[str | None, ...]):
     """A request whose body is on its way, as the native sampler has seen it: the values of :data:`TOLD`.
 
-    Equal ones may be of several requests. It is made in the midst of the application, so no method is called for that.
+    Equal values may be of several requests. The sampler makes it amid application code, and calls no method for that.
     """
 
     __slots__ = ()
 
     @property
     def name(self) -> str | None:
-        """None of one of our own."""
+        """The request's name; None for a request of our own."""
         environ: dict[str, Any] = {key: value for key, value in zip(TOLD, self, strict=True) if value is not None}
         return None if REQUESTS.is_own(environ) else REQUESTS.names.of(environ)
 
@@ -115,7 +115,7 @@ class Requests:
 
     Attributes:
         running: each request that is noted, by the identity of the middleware's frame.
-        marker: the middleware's; None where there is no middleware, or none wants names.
+        marker: the middleware's; None where there is no middleware, or all have ``request_names`` off.
         tracked_code: the code of the function that :func:`track` puts between the middleware and the application.
     """
 
@@ -142,7 +142,7 @@ class Requests:
 
         Args:
             marker: of its function.
-            ignored: whether a request is none of the application's.
+            ignored: tells whether a request is ours, not the application's.
             switch: is called when :attr:`tracking` has changed, by any thread.
             ours: paths of our own pages; of all middlewares of the process together.
         """
@@ -153,11 +153,11 @@ class Requests:
 
     @property
     def tracking(self) -> bool:
-        """Whether anybody wants requests to be tracked."""
+        """Whether any profiler wants requests to be tracked."""
         return bool(self._wanted)
 
     def want(self, owner: object, wanted: bool) -> None:
-        """Somebody begins, or ceases, to sample."""
+        """Notes that a profiler begins, or ceases, to sample."""
         self.servers.learn()
         before = self.tracking
         (self._wanted.add if wanted else self._wanted.discard)(id(owner))
@@ -167,13 +167,13 @@ class Requests:
             self._switch()
 
     def forget(self) -> None:
-        """In a forked child, where neither the sampler nor most of the requests are."""
+        """Forgets all requests in a forked child, where neither the sampler nor most requests are."""
         self._wanted.clear()
         self._adopted.clear()
         self.running.clear()
 
     def adopt(self, stacks: Iterable[FrameType]) -> bool:
-        """Notes the requests that began before the profiler did, and forgets those noted so before that have ended.
+        """Notes requests that began before the profiler did, and forgets requests noted so that have ended.
 
         Args:
             stacks: the innermost frames of all threads and greenlets.
@@ -197,7 +197,7 @@ class Requests:
         return bool(found)
 
     def _underway(self, frame: FrameType) -> Request | None:
-        """The request of a frame that is not tracked. Its name is final: nobody tells its end."""
+        """The request of a frame that is not tracked. Its name is final: its end is not noticed."""
         assert self.marker is not None
         environ = frame.f_locals.get(self.marker.environ)
         if not isinstance(environ, dict) or self.is_own(environ, unsure=True):
@@ -222,7 +222,7 @@ class Requests:
         return request
 
     def age(self, request: Request, server: FrameType | None) -> float | None:
-        """Seconds since a request began: the server's word, which it has even for those that nobody was watching."""
+        """Seconds since a request began, by the server's note where it has one: that covers unwatched ones too."""
         served = self.servers.read(server) if server is not None else None
         if served is not None and served.age is not None:
             return served.age
@@ -248,13 +248,13 @@ class Requests:
         return Walk(both_ends(stack), marked, server)
 
     def is_passage(self, code: CodeType) -> bool:
-        """Whether a function of ours stands below every view, and so tells nothing of what its stack is at."""
+        """Whether code is of a function of ours that stands below every view, and so says nothing about a stack."""
         return code is self.tracked_code or (self.marker is not None and code is self.marker.code)
 
     def count(self, stacks: Iterable[FrameType]) -> int:
         """How many of these stacks, given by their innermost frames, are requests of the application.
 
-        One whose body is on its way is among them.
+        A request whose body is on its way counts too.
         """
         self.servers.learn()
         number = 0
@@ -268,7 +268,7 @@ class Requests:
     def _streamed(self, server: FrameType | None) -> Served | None:
         """What a server's frame tells of a body of the application's that is on its way."""
         if self.marker is None:
-            return None  # nobody wants names
+            return None  # no middleware wants names
         served = self.servers.read(server) if server is not None else None
         return served if served is not None and served.body and not self.is_own(served.environ) else None
 
@@ -276,7 +276,7 @@ class Requests:
         """Whether a request is one of our own sessions or pages.
 
         Args:
-            unsure: what to answer where its environ holds something that cannot be looked at.
+            unsure: the answer where its environ holds a value that cannot be read.
         """
         try:
             return self._ignored(environ) or environ.get("PATH_INFO") in self._ours
@@ -290,7 +290,7 @@ class Requests:
 
 
 REQUESTS: Final = Requests()
-"""Those of this process: a frame's identity is the process's matter, whichever server samples it."""
+"""The requests of this process. A frame's identity holds in the whole process, whichever server samples it."""
 
 
 def track(app: Callable[[dict[str, Any], Any], Any], requests: Requests = REQUESTS) -> Callable[..., Any]:
@@ -306,8 +306,8 @@ def track(app: Callable[[dict[str, Any], Any], Any], requests: Requests = REQUES
         try:
             return app(environ, start_response)
         finally:
-            # No call from here to the return. The interpreter looks behind a call whether a sampler wants to look: that
-            # would find us here, and charge us with what the application has done without a call before it returned.
+            # No call from here to the return. After a call the interpreter checks whether a sampler wants a look: that
+            # would find this frame, and charge it with the application's last work before it returned.
             if key in running:
                 del running[key]
             if not request.is_dict:
