@@ -1,4 +1,4 @@
-"""The embedded Rbkit server, protocol 2.1: Rbkit's API of three calls, and what the middleware needs."""
+"""The embedded Rbkit server, protocol 2.1: Rbkit's API of three calls, and the middleware's."""
 
 from __future__ import annotations
 

@@ -39,13 +39,13 @@ def start_server(
     Args:
         pub_port: port of the published data, 1024 to 65000; default ``RBKIT_PUB_PORT`` or 5555; None: no such socket.
         request_port: port of the commands; default ``RBKIT_REQ_PORT`` or 5556; None: no such socket.
-        options: of the embedded server, as docs/options.rst has them; what is left out comes from the environment.
+        options: of the embedded server, see docs/options.rst; an option left out comes from the environment.
 
     Returns:
         The server; False, with a line on stderr, when one runs already or a port cannot be bound.
 
     Raises:
-        ConfigurationError: a port that is none ("Invalid port value"), or an option that cannot work.
+        ConfigurationError: a wrong port ("Invalid port value"), or an option that cannot work.
         TypeError: an option that the embedded server does not have.
     """
     return _start(pub_port, request_port, None, options)
@@ -62,16 +62,16 @@ def start_profiling(
     cpu_sampling_interval_usec: int = DEFAULT_CPU_INTERVAL_USEC,
     **options: Unpack[ServerOptions],
 ) -> Server | Literal[False]:
-    """Starts the embedded server as :func:`start_server` does, with profilers that stay on whoever listens.
+    """Starts the embedded server as :func:`start_server` does, with profilers that stay on without listeners, too.
 
     Args:
         pub_port, request_port: as for :func:`start_server`.
-        enable_object_trace: object created and destroyed, collection begins and ends.
+        enable_object_trace: objects created and destroyed, begins and ends of collections.
         enable_gc_stats: ``gc_stats`` every 5 s.
         enable_cpu_profiling: CPU samples.
-        clock_type: what weighs a sample, ``"wall"`` or ``"cpu"`` time.
+        clock_type: the weight of a sample, ``"wall"`` or ``"cpu"`` time.
         cpu_profiling_mode: ``"sampling"``, the only one.
-        cpu_sampling_interval_usec: what a published sample is worth, in microseconds.
+        cpu_sampling_interval_usec: microseconds that a published sample stands for.
         options: as for :func:`start_server`.
 
     Returns:
@@ -120,7 +120,7 @@ def _start(
     server, why = embedded.start(settings, wishes)
     if server is not None:
         return server
-    # Rbkit's API tells so by its result, and in the first of these words.
+    # Rbkit's API reports it by the result, and with this text.
     say(f"{CANNOT_START}\nrbkit: {why}" if why else CANNOT_START)
     return False
 

@@ -1,4 +1,4 @@
-"""How the server's thread is reached: by its Unix socket, by ZeroMQ where ports are asked for, and by a pipe."""
+"""Ways to the server's thread: its Unix socket, ZeroMQ where ports are configured, and a pipe."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _READABLE: Final = 1  # select.POLLIN
 
 
 class Sender(Protocol):
-    """Who sent a command."""
+    """The sender of a command."""
 
     def answer(self, message: bytes) -> None:
-        """Answers it; a client that has gone gets nothing."""
+        """Sends the answer; a client that has gone gets nothing."""
 
     @property
     def client(self) -> str:
-        """What stands for the connection that the command came through."""
+        """A name for the connection that the command came through."""
 
 
 class Channels:
-    """Made and bound by whoever starts the server, then used by the server's thread alone, but for :meth:`wake`.
+    """The server's sockets: bound by the starting thread, then used by the server's alone, but for :meth:`wake`.
 
-    Without ZeroMQ endpoints nothing of libzmq is here: no context, no thread, no listener.
+    Without ZeroMQ endpoints there is nothing of libzmq: no context, no thread, no listener.
 
     Args:
         allocate_lock: the original ``_thread.allocate_lock``.
@@ -61,7 +61,7 @@ class Channels:
         self._poll.register(self._pipe[0], _READABLE)
 
     def listen(self, path: str) -> None:
-        """Listens at a Unix socket, in place of the one before. Whoever is connected stays so.
+        """Listens at a Unix socket, in place of the one before. Connections stay.
 
         Raises:
             OSError: it cannot be bound.
@@ -81,7 +81,7 @@ class Channels:
         if not pub and not req:
             return
         if self._zmq is None:
-            # Late: libzmq is for those who want its ports.
+            # Late: without ports libzmq is not loaded.
             from .zmqsockets import ZmqSockets
 
             self._zmq = ZmqSockets(self._poll, self._keys, self._warn)
@@ -91,7 +91,7 @@ class Channels:
         return self._doors if self._zmq is None else [*self._doors, self._zmq]
 
     def wait(self, seconds: float | None) -> None:
-        """Returns when something has come in, somebody called :meth:`wake`, or the time is over (None: never)."""
+        """Returns when a socket has news, after a call of :meth:`wake`, or when the time is over (None: never)."""
         dues = [part.deadline - time.monotonic() for part in self._all() if part.deadline is not None]
         if any(part.ready for part in self._all()):
             dues = [0.0]
@@ -115,8 +115,8 @@ class Channels:
 
     def wake(self) -> None:
         """Ends a :meth:`wait`, now or the next one; from any thread."""
-        # The lock keeps close() from giving the descriptor's number to somebody else in between. It is never held
-        # across anything that waits.
+        # The lock keeps close() from giving the descriptor's number to other code in between. It is never held while
+        # anything waits.
         with self._lock:
             if self._pipe is not None:
                 try:
@@ -126,11 +126,11 @@ class Channels:
 
     @property
     def audience(self) -> bool:
-        """Whether anybody takes what is published."""
+        """Whether there is a subscriber."""
         return any(door.listeners for door in self._doors) or (self._zmq is not None and bool(self._zmq.topics))
 
     def subscriptions(self) -> bool:
-        """Takes in who has come and gone; True when the last subscriber has left since the last call."""
+        """Reads which subscribers have come and gone; True when the last one has left since the last call."""
         if self._zmq is not None:
             self._zmq.subscriptions()
         had, self._had = self._had, self.audience
@@ -145,12 +145,12 @@ class Channels:
         return gone
 
     def commands(self) -> Iterator[tuple[str, Sender]]:
-        """Commands that have come in, each with who sent it."""
+        """Commands that have come in, each with its sender."""
         for part in self._all():
             yield from part.commands()
 
     def publish(self, message: bytes) -> None:
-        """Sends to all subscribers; whoever is too far behind loses it."""
+        """Sends to all subscribers; one that is too far behind loses the message."""
         for part in self._all():
             part.publish(message)
 
@@ -161,15 +161,15 @@ class Channels:
             part.close()
 
     def close_pipe(self) -> None:
-        """Last of all; :meth:`wake` then does nothing."""
+        """Closes the pipe, last of all; :meth:`wake` then does nothing."""
         with self._lock:
             pipe, self._pipe = self._pipe, None
             for descriptor in pipe or ():
                 os.close(descriptor)
 
     def after_in_child(self, allocate_lock: Callable[[], Any]) -> None:
-        """In a forked child: closes its copies and leaves everything of ZeroMQ untouched. The lock may be held by a
-        thread that is not here."""
+        """Closes the copies in a forked child, and leaves everything of ZeroMQ untouched. The lock may be held by a
+        thread of the parent."""
         self._lock = allocate_lock()
         for door in self._doors:
             door.after_in_child()

@@ -1,5 +1,4 @@
-"""From a command's text to its answer. What a command does is registered by the features; all of it runs in the
-server's thread."""
+"""Dispatches commands: from the text to the answer. Features register handlers; all run in the server's thread."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ class Call:
 
     Attributes:
         arguments: as the table has them.
-        client: what stands for the client that sent it; empty: the application itself.
+        client: a name for the sending client; empty: the application itself.
     """
 
     __slots__ = ("arguments", "client")
@@ -35,14 +34,14 @@ class Call:
 
 
 Handler = Callable[[Call], "bytes | Mapping[str, object] | Job"]
-"""Returns the answer (bytes, or a map that is packed), or a job that returns the bytes and keeps nobody waiting."""
+"""Returns the answer (bytes, or a map that is packed), or a job that returns the bytes and holds no other client up."""
 
 
 class Commands:
-    """What each command of the table does.
+    """The handlers of the table's commands.
 
     Args:
-        sign_of: told of each command before it is done: which client sent it, and whether it will send it again.
+        sign_of: called before each command, with the client, and whether the client will send it again.
     """
 
     def __init__(self, sign_of: Callable[[str, bool], None]) -> None:
@@ -50,22 +49,22 @@ class Commands:
         self._handlers: dict[str, Handler] = {}
 
     def register(self, handlers: Mapping[str, Handler]) -> None:
-        """Adds what a feature does. Each name has to be in the table, and can be had once."""
+        """Adds a feature's handlers. Each name has to be in the table, and can be registered once."""
         for name, handler in handlers.items():
             if name not in COMMANDS or name in self._handlers:
                 raise ValueError(f"{name} is no command of the table, or is done by another feature")
             self._handlers[name] = handler
 
     def missing(self) -> set[str]:
-        """Names of the table that nobody has registered."""
+        """Names of the table without a handler."""
         return COMMANDS.keys() - self._handlers.keys()
 
     def answer(self, text: str, client: str = "") -> bytes | Job:
-        """The answer to a command, or the job that will make it. Never raises for what a client sent.
+        """The answer to a command, or the job that will make it. Never raises because of a client's text.
 
         Args:
             text: the command with its arguments.
-            client: what stands for the client that sent it; empty: the application itself.
+            client: a name for the sending client; empty: the application itself.
         """
         command, texts = find(text)
         self._sign_of(client, command is not None and command.polls)

@@ -1,4 +1,4 @@
-"""The embedded server's Unix socket: whoever asks or listens through it, this process's own sessions and siblings.
+"""The embedded server's Unix socket, for commands and publications: of this process's own sessions and of siblings.
 
 Used by the server's thread alone. A lack of descriptors is an exception here, so it is a refusal and no more.
 """
@@ -22,7 +22,7 @@ from ..transport.wire import ACCEPTED, REFUSED, WANTS_COMMANDS, WANTS_PUBLICATIO
 
 __all__ = ["Door"]
 
-# Commands are short words; what is longer is not for us.
+# Commands are short; a longer message is not for us.
 MAX_COMMAND: Final = 64 * 1024
 # Bytes that may wait for one slow listener: at snapshot_rate it may fall behind by seconds and lose nothing.
 _BACKLOG: Final = 64 * 1024 * 1024
@@ -47,10 +47,10 @@ class Visitor:
 
     Args:
         connection: its socket, which does not wait.
-        settle: to be called when it may have ended, or wants to be polled for something else.
+        settle: called when it may have ended, or wants to be polled for another event.
 
     Attributes:
-        client: what stands for it, for as long as the process lives.
+        client: a name for it, unique while the process lives.
     """
 
     def __init__(self, connection: Any, settle: Callable[[Visitor], None]) -> None:
@@ -69,7 +69,7 @@ class Visitor:
 
     @property
     def events(self) -> int:
-        """What its descriptor has to be polled for. The end of a connection is always told."""
+        """Events to poll its descriptor for. The end of a connection is always told."""
         # Nor from a client that does not read its answers.
         reading = 0 if self.busy or self.commands or self._unsent else _READABLE
         return reading | (_WRITABLE if self._unsent else 0)
@@ -86,7 +86,7 @@ class Visitor:
         return True
 
     def flush(self) -> None:
-        """Sends what the kernel takes."""
+        """Sends as much as the kernel takes."""
         try:
             while self._unsent and not self.gone:
                 sent = self.socket.sendmsg([part for part, _ in zip(self._unsent, range(_PARTS), strict=False)])
@@ -101,7 +101,7 @@ class Visitor:
             self.gone = True
 
     def read(self) -> None:
-        """Takes in what has come."""
+        """Reads what has come in."""
         try:
             data = self.socket.recv(_READ)
         except BlockingIOError:
@@ -135,7 +135,7 @@ class Visitor:
             self._settle(self)
 
     def refuse(self, words: str) -> None:
-        """Says why and hangs up."""
+        """Sends the reason and hangs up."""
         self.send(REFUSED + words.encode())
         self.gone = True
 
@@ -153,12 +153,12 @@ class Door:
     """Listens at a path; new ones are polled with ``poll`` from then on.
 
     Args:
-        path: of the socket; the directory is the user's own and open to nobody else.
+        path: of the socket; the directory is the user's own and open to no other user.
         poll: a ``select.poll`` object.
 
     Attributes:
-        listeners: whoever gets what is published.
-        left: who sent commands and has gone; for the owner to empty.
+        listeners: connections that get publications.
+        left: clients that sent commands and have gone; the owner empties it.
 
     Raises:
         OSError: it cannot be bound.
@@ -185,11 +185,11 @@ class Door:
 
     @property
     def used(self) -> bool:
-        """Whether anybody is connected."""
+        """Whether there is a connection."""
         return bool(self._clients)
 
     def shut(self) -> None:
-        """Lets nobody else in."""
+        """Accepts no further connections."""
         if self._again is None and self._socket.fileno() >= 0:
             self._poll.unregister(self._socket.fileno())
         self._again = None
@@ -198,7 +198,7 @@ class Door:
 
     @property
     def deadline(self) -> float | None:
-        """When to look again (monotonic), without being woken; None: not at all."""
+        """When to look again (monotonic) without being woken; None: never."""
         return self._again
 
     @property
@@ -207,7 +207,7 @@ class Door:
         return any(client.commands and not client.busy for client in self._clients.values())
 
     def handle(self, descriptor: int, events: int) -> None:
-        """Deals with what poll has told of a descriptor, if it is one of ours."""
+        """Handles poll's news of a descriptor, if it is one of ours."""
         if descriptor == self._socket.fileno():
             self._accept_all()
         elif (client := self._clients.get(descriptor)) is not None:
@@ -232,7 +232,7 @@ class Door:
                 yield client.commands.popleft().decode("utf-8", "replace"), client
 
     def publish(self, message: bytes) -> None:
-        """Sends to all listeners; whoever is too far behind loses it, which the message's counter tells."""
+        """Sends to all listeners; one too far behind loses the message, which the message's counter tells."""
         for client in tuple(self.listeners):
             client.send(message, _BACKLOG)
             self._settle(client)
@@ -245,7 +245,7 @@ class Door:
         self.shut()
 
     def after_in_child(self) -> None:
-        """In a forked child: closes its copies. What is the parent's goes on."""
+        """Closes the copies in a forked child. The parent's connections go on."""
         for client in self._clients.values():
             client.socket.close()
         self._clients.clear()
@@ -281,7 +281,7 @@ class Door:
         return connection
 
     def _no_descriptor(self) -> None:
-        """Refuses with the spare descriptor, so that nobody waits in vain; then gives the application time."""
+        """Refuses with the spare descriptor, so that no client waits in vain; then gives the application time."""
         self._close_spare()
         try:
             connection = self._accept()
@@ -296,7 +296,7 @@ class Door:
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             pass
-        # A listener that is ready and cannot be accepted from would have the thread turn for ever.
+        # A listener that is ready and cannot accept would make the thread spin.
         self._poll.unregister(self._socket.fileno())
         self._again = time.monotonic() + _AGAIN
 
@@ -306,7 +306,7 @@ class Door:
             os.close(spare)
 
     def _tidy(self) -> None:
-        """Removes connections that never said what they are for."""
+        """Removes connections that never said their purpose."""
         old = time.monotonic() - _GREETING
         silent = [client for client in self._clients.values() if client.purpose is None and client.since < old]
         for client in silent:

@@ -1,4 +1,4 @@
-"""The one embedded server of a process: who started it, its records, what becomes of it after a fork."""
+"""The one embedded server of a process: its start, its records, and its end after a fork."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LOOK_EVERY: Final = 1.0
 
 @dataclass(frozen=True)
 class EmbeddedAddress:
-    """Where the embedded server of this process is reached.
+    """Address of this process's embedded server.
 
     Attributes:
         path: of its Unix socket.
@@ -47,14 +47,14 @@ class EmbeddedAddress:
 
 
 class _Process:
-    """What this process runs. A forked child gets a new one."""
+    """State of this process. A forked child gets a new one."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        # An original lock. Nothing that switches greenlets happens under it, or two of one thread would block it.
+        # An original lock. No greenlet switches under it, or two greenlets of one thread would deadlock.
         self.lock = original("_thread", "allocate_lock")()
         self.server: Server | None = None
-        # What it was started with, and whose options have been compared with that.
+        # Settings of the start, and applications whose options have been compared with them.
         self.in_force = Settings()
         self.compared: list[Settings] = []
         # (runtime directory, application name) of each record, with what ensure_embedded() answers for it. The same by
@@ -62,7 +62,7 @@ class _Process:
         self.records: dict[tuple[Path, str], EmbeddedAddress] = {}
         self.known: dict[tuple[str | None, str], tuple[Path, EmbeddedAddress]] = {}
         self.written: dict[tuple[Path, str], records.Record] = {}
-        # What is looked after as long as the server runs: by the same, the settings and what else is to be kept.
+        # Files to look after while the server runs: by the same key, the settings and a function that keeps others.
         self.kept: dict[tuple[str | None, str], tuple[Settings, Callable[[], None]]] = {}
 
     @property
@@ -84,7 +84,7 @@ def _after_in_child() -> None:
 
 
 def _mine() -> _Process:
-    """This process's own state; after a fork too that ran no hooks, because none were there or it was not Python's."""
+    """This process's own state, also after a fork that ran no hooks: none were registered, or C code forked."""
     if _process.pid != os.getpid():
         _after_in_child()
     return _process
@@ -98,7 +98,7 @@ _hooks_installed = False
 
 
 def _install_hooks() -> None:
-    """With the first server, so that importing this package leaves nothing behind."""
+    """Registers hooks with the first server, so that importing this package leaves nothing behind."""
     global _hooks_installed
     if not _hooks_installed:
         _hooks_installed = True
@@ -115,13 +115,13 @@ def ensure_embedded(settings: Settings, keep: Callable[[], None] = lambda: None)
     """The embedded server of this process, started if none runs, with a record for ``settings.name``.
 
     A server started here listens at a Unix socket in the runtime directory, and on loopback TCP if ``pub_port`` or
-    ``req_port`` say so. One that runs already is used as it is (only a socket it lacks is added). Where somebody has
-    removed its files (what cleans temporary directories, say) it gets new ones within a second, and a new id. Cheap
+    ``req_port`` say so. One that runs already is used as it is (only a socket it lacks is added). Where its files
+    have been removed (by a cleaner of temporary directories, say) it gets new ones within a second, and a new id. Cheap
     when there is nothing to do; safe from several threads and greenlets at once, and after a fork.
 
     Args:
         settings: of the application.
-        keep: called every second in the server's thread, to look after what else is in the directory; does not raise.
+        keep: called every second in the server's thread, to look after other files of the directory; does not raise.
 
     Raises:
         ServerStartError: it cannot bind or start.
@@ -152,7 +152,7 @@ def ensure_embedded(settings: Settings, keep: Callable[[], None] = lambda: None)
 
 
 def _compare(process: _Process, settings: Settings) -> None:
-    """Says once of each application's options which of them come too late for the server that runs."""
+    """Logs once for each application which of its options come too late for the running server."""
     if process.running is None or any(settings is known for known in process.compared):
         return
     process.compared.append(settings)
@@ -177,7 +177,7 @@ def _renew(process: _Process, key: tuple[str | None, str], directory: Path, sett
 
 
 def _listed_again(process: _Process, key: tuple[str | None, str], directory: Path) -> EmbeddedAddress | None:
-    """What is known, with its record written anew, where nothing else is missing: cleaners leave a socket in use."""
+    """The known address, with its record written anew if only that is missing: cleaners leave a socket in use."""
     there, address = process.known[key]
     if there != directory or not os.path.exists(address.path):
         return None
@@ -189,17 +189,17 @@ def _listed_again(process: _Process, key: tuple[str | None, str], directory: Pat
 
 
 def _look_after(process: _Process) -> Generator[float | None, None, None]:
-    """In the server's thread: brings back what somebody removed, so that idle workers are found too."""
+    """Restores removed files, so that idle workers are found too; called in the server's thread."""
     while True:
         yield _LOOK_EVERY
-        # Never waited for: whoever holds it may be waiting for this thread.
+        # Never waited for: the lock's holder may be waiting for this thread.
         if process.lock.acquire(False):
             try:
                 for key, (settings, _) in process.kept.items():
                     if _intact(process, key) is None:
                         _renew(process, key, records.runtime_directory(settings.runtime_dir), settings)
             except (RbkitError, OSError):
-                pass  # the directory cannot be used now; whoever asks for it next is told why
+                pass  # the directory cannot be used now; the next request for it gets the reason
             finally:
                 process.lock.release()
         for _, keep in tuple(process.kept.values()):
@@ -207,7 +207,7 @@ def _look_after(process: _Process) -> Generator[float | None, None, None]:
 
 
 def _intact(process: _Process, key: tuple[str | None, str]) -> EmbeddedAddress | None:
-    """What is known of a record whose files are all there."""
+    """The known address of a record whose files are all there."""
     directory, address = process.known.get(key, (None, None))
     if directory is None or address is None:
         return None
@@ -215,7 +215,7 @@ def _intact(process: _Process, key: tuple[str | None, str]) -> EmbeddedAddress |
 
 
 def _disown(process: _Process, server: Server) -> None:
-    """Files are missing: nobody gets in by what is left of them. The socket stays bound until the server ends."""
+    """Forgets a record of which files are missing: the rest leads to no server. Its socket stays bound to the end."""
     for (directory, name), address in process.records.items():
         records.remove(directory, name, address.id)
     process.records.clear()
@@ -225,7 +225,7 @@ def _disown(process: _Process, server: Server) -> None:
 
 
 def _record(process: _Process, server: Server | None, directory: Path, settings: Settings) -> EmbeddedAddress:
-    """Binds, then writes the record: who is listed answers."""
+    """Binds, then writes the record: every listed server answers."""
     server_id = server.id if server is not None else records.new_id()
     path = server.path if server is not None else None
     address = EmbeddedAddress(path or records.socket_path(directory, settings.name, server_id), server_id)
@@ -246,7 +246,7 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
             server.identity.serve_for(settings.title)
             if path is None:
                 server.listen(address.path)
-        # From here on _forget() removes what is left, the socket of a record that could not be written too.
+        # From here on _forget() removes the rest, and the socket of a record that could not be written.
         process.records[directory, settings.name] = address
         record.write(directory)
         process.written[directory, settings.name] = record
@@ -261,7 +261,7 @@ def _record(process: _Process, server: Server | None, directory: Path, settings:
 
 
 def start(settings: Settings, wishes: StartOptions | None) -> tuple[Server | None, str]:
-    """Starts one on the TCP ports of the settings, if none runs.
+    """Starts a server on the TCP ports of the settings, if none runs.
 
     Args:
         settings: of the server.
@@ -295,7 +295,7 @@ def _tell(server: Server) -> None:
 
 
 def stop() -> bool:
-    """Stops the server, if one runs; whether there was one."""
+    """Stops the server, if one runs, and returns whether there was one."""
     process = _mine()
     with process.lock:
         server = process.running
@@ -321,7 +321,7 @@ def _new_server(settings: Settings, **options: Any) -> Server:
     """The server that the settings describe. Keys are read now, sockets bound when it starts.
 
     Raises:
-        ConfigurationError: it cannot be.
+        ConfigurationError: the settings cannot work.
     """
     ports = settings.pub_port, settings.req_port
     # Not looked at where there are no ports: the same variables configure a gateway's side of the link.

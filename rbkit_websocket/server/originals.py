@@ -1,9 +1,9 @@
-"""The originals of what gevent patches, and a way into the application's own thread.
+"""Originals of functions that gevent patches, and a way into the application's own thread.
 
 The one module of the server that knows gevent, and only if it is loaded already. Under monkey patching a "thread" is a
 greenlet and a lock switches to the event loop: our native threads must touch neither, nor anything built on them
-(``threading``, ``queue``, ``logging``). What has to happen on the application's side goes through an ``async`` watcher,
-the one thing of an event loop that another thread may touch.
+(``threading``, ``queue``, ``logging``). Calls on the application's side go through an ``async`` watcher, the one part
+of an event loop that another thread may touch.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def _patched() -> bool:
 def _within_a_turn() -> bool:
     """Whether the loop runs this very code, in a greenlet of its own.
 
-    What the thread itself runs may be somebody who has a loop and never goes back to it: the master of a web server
-    that has imported the application for its workers.
+    The thread itself may run a program that has a loop and never goes back to it: the master of a web server that has
+    imported the application for its workers.
     """
     return sys.modules["gevent"].getcurrent().parent is not None
 
@@ -59,10 +59,10 @@ def main_ident() -> int:
 
 
 class AppThread:
-    """Has functions called in the application's own thread: in a greenlet of its hub.
+    """Calls functions in the application's own thread: in a greenlet of its hub.
 
     Made in a thread of the application. Without gevent (or without a hub in the calling thread and without monkey
-    patching) there is no such thread to reach: :meth:`call` says so, and the caller does it himself.
+    patching) there is no such thread to reach: :meth:`call` says so, and the caller runs the function itself.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class AppThread:
             return
         hub = local.get_hub() if _patched() else local.get_hub_if_exists()
         if hub is not None:
-            # Without a reference: the event loop of a program that is done must not stay for our sake.
+            # Without a reference: a finished program's event loop must be able to end.
             self._watcher = hub.loop.async_(ref=False)
             self._watcher.start(self._awake)
             self._send = self._watcher.send
@@ -107,17 +107,17 @@ class AppThread:
 
     @property
     def deadline(self) -> float | None:
-        """When :meth:`rescue` is due (monotonic); None when nothing waits, or nobody but the hub may do it."""
+        """When :meth:`rescue` is due (monotonic); None when no call waits, or only the hub may make it."""
         return self._since + _PATIENCE if self._calls and not self._draining and not _patched() else None
 
     def rescue(self, now: float) -> None:
-        """In the server's thread: makes the calls that a hub which does not run has left waiting."""
+        """Makes the waiting calls of a hub that does not run, in the server's thread."""
         deadline = self.deadline
         if deadline is not None and now >= deadline:
             self._make_calls()
 
     def call(self, function: Callable[[], object]) -> bool:
-        """Calls it soon, in order, in the application's own thread; from any thread.
+        """Calls a function soon, in order, in the application's own thread; from any thread.
 
         Returns:
             False when there is no such thread, and nothing will be called. A call that finds 1000 others waiting
@@ -168,27 +168,27 @@ class AppThread:
             if self.call(lambda: logger.log(level, "%s", text)):
                 return
             if _patched():
-                # No way to reach logging safely: whoever reads stderr gets it.
+                # Logging cannot be reached safely: the line goes to stderr.
                 os.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
                 return
-            # Logging asks for the current thread, and threading would make up a lasting record for one of ours.
+            # Logging asks for the current thread, and threading would keep a lasting record of ours.
             threading.Thread(target=logger.log, args=(level, "%s", text), daemon=True, name="rbkit-log").start()
         except (RuntimeError, OSError):
             pass  # the interpreter is ending, or stderr is closed
 
     def close(self) -> None:
-        """Ends it; calls that wait are made yet. A watcher belongs to its thread: elsewhere it is only forgotten."""
+        """Ends it; waiting calls are still made. A watcher belongs to its thread: elsewhere it is only forgotten."""
         watcher, self._watcher = self._watcher, None
         self._send = self.loop = None
         if self._calls and watcher is not None:
-            self._awake()  # spawns, and so never switches: whoever stops us may hold a lock
+            self._awake()  # spawns, and so never switches: the caller may hold a lock
         if watcher is not None and original("_thread", "get_ident")() == self._ident:
             watcher.stop()
             watcher.close()
 
 
 def tell(text: str) -> None:
-    """Writes lines to stderr from a native thread, unless whoever reads it is behind: it must not stop the thread."""
+    """Writes lines to stderr from a native thread, unless its reader is behind: it must not stop the thread."""
     # What a pipe is ready for is at least 4096 bytes.
     data = f"{text}\n".encode("utf-8", "backslashreplace")[:4096]
     try:
@@ -201,7 +201,7 @@ def tell(text: str) -> None:
 
 
 def _main_hub() -> Any:
-    """The main thread's hub, looked for from another thread, where gevent does not tell."""
+    """The main thread's hub, found from another thread; gevent does not tell it there."""
     import gc
 
     hub_module = sys.modules["gevent.hub"]

@@ -1,8 +1,8 @@
-"""How many connections the server's TCP ports may have: they take the application's descriptors.
+"""A bound on the connections of the server's TCP ports, which take the application's descriptors.
 
-libzmq accepts whoever comes, in a thread of its own, and offers no bound. So its monitor tells who has come and gone,
-and where there are too many the ports are unbound, which ends all their connections, and bound again a little later:
-clients of ZeroMQ come back by themselves. Whoever says nothing is ended by libzmq's handshake time-out before.
+libzmq accepts every connection, in a thread of its own, and offers no bound. So its monitor tells of connections that
+come and go, and when there are too many the ports are unbound, which ends them all, and bound again a little later:
+clients of ZeroMQ come back by themselves. libzmq's handshake time-out ends silent connections before.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HANDSHAKE: Final = 5000
 _BACKLOG: Final = 16
 # Of all ports together; a client has two. No more than an eighth of the descriptors.
 _MOST: Final = 256
-# What is left to the application, whatever else takes descriptors; and what there has to be before they open again.
+# Descriptors left to the application, whatever else takes some; and the number for opening the ports again.
 _KEPT: Final = 32
 _ENOUGH: Final = 64
 # Seconds between two looks at that.
@@ -67,7 +67,7 @@ class Ports:
 
     @property
     def deadline(self) -> float | None:
-        """When :meth:`turn` has something to do though nothing has come in; None for never."""
+        """When :meth:`turn` has work though no socket has news; None for never."""
         return (self._shut_until or self._next_look) if self._bound else None
 
     @property
@@ -111,7 +111,7 @@ class Ports:
         )
 
     def _open(self) -> None:
-        # What the monitors still tell of is gone.
+        # The monitors' remaining news are of ended connections.
         for monitor in self._monitors.values():
             while _receive(monitor) is not None:
                 pass
@@ -120,7 +120,7 @@ class Ports:
         if left is not None and left < _ENOUGH:
             self._shut_until = time.monotonic() + _PAUSE
             return
-        # Somebody else may have taken a port meanwhile: the others are open, and it is tried again.
+        # Another process may have taken a port meanwhile: the others are open, and it is tried again.
         self._unbound = [
             (socket, endpoint) for socket, endpoint in self._unbound if not _attempt(socket.bind, endpoint)
         ]

@@ -1,4 +1,4 @@
-"""What is on, who switched it on, and when it goes off by itself."""
+"""The server's profilers: which are on, for which clients, and when they go off by themselves."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from .wishes import Wishes
 
 __all__ = ["Profiling", "StartOptions"]
 
-# How often the profilers' events are fetched while anything is on; and while nobody waits for any. Each time costs the
-# application some 0.1 ms.
+# How often the profilers' events are fetched while anything is on; and while no client waits for any. Each time costs
+# the application some 0.1 ms.
 _DRAIN_INTERVAL: Final = 0.1
 _LAZY_INTERVAL: Final = 1.0
 
 
 @dataclass(frozen=True)
 class StartOptions:
-    """What ``start_profiling()`` switches on; those stay on until a command or ``stop_server()`` ends them."""
+    """Profilers that ``start_profiling()`` switches on; they stay on until a command or ``stop_server()`` ends them."""
 
     object_trace: bool = False
     gc_stats: bool = False
@@ -47,9 +47,9 @@ class Profiling:
 
     Args:
         host: the process.
-        publisher: where events go.
-        audience: whether anybody subscribes or a callback takes the messages.
-        linger: seconds that profilers which a command started go on without an audience.
+        publisher: sends events.
+        audience: tells whether there is a subscriber or a callback.
+        linger: seconds that profilers started by a command go on without an audience.
         signum: the signal of the native sampler; None: its default, 0: none.
     """
 
@@ -71,17 +71,17 @@ class Profiling:
         self.gc = GcWatch()
         self.census = Census(host)
         self.memory = MemoryProfile(self.object_tracer, self.census, self.gc)
-        # What each client has asked for: microseconds between samples, and samples of waiting requests.
+        # The wishes of each client: microseconds between samples, and samples of waiting requests.
         self._intervals: Wishes[int] = Wishes(linger)
         self._waits: Wishes[bool] = Wishes(linger)
-        self._interval = self.cpu.sampler.interval_usec  # where nobody has asked for one
+        self._interval = self.cpu.sampler.interval_usec  # where no client has asked for one
         self._stats_due: float | None = None
-        # Those that a command started, and so end with their audience.
+        # Profilers that a command started, and that so end with their audience.
         self._lingering: set[Literal["cpu", "memory"]] = set()
         # Whether single CPU samples are published: they cost more than taking them.
         self.cpu_events = False
         self._last_sign = 0.0
-        # When somebody last asked for stacks: the begin of requests is noted for those who ask again.
+        # When a client last asked for stacks: begins of requests are noted, as it may ask again.
         self._stacks_asked: float | None = None
         self._memory_asked: float | None = None
         self._drained = 0.0
@@ -89,7 +89,7 @@ class Profiling:
     # -- switching
 
     def start(self, options: StartOptions) -> None:
-        """What ``start_profiling()`` asks for; it stays on."""
+        """Starts the profilers of ``start_profiling()``; they stay on."""
         if options.object_trace:
             self.object_tracer.start()
             self.gc.start()
@@ -124,7 +124,7 @@ class Profiling:
         self._lingering.discard("memory")
 
     def trace_objects(self, patterns: tuple[str, ...]) -> TraceObjectsAnswer:
-        """The answer of ``trace_objects``; what it switches on ends with its audience, as what other commands do."""
+        """The answer of ``trace_objects``; tracing ends with its audience, as with other commands."""
         self.sign_of_life()
         if patterns and not self.memory_on:
             self._lingering.add("memory")
@@ -146,18 +146,18 @@ class Profiling:
             self.gc.stop()
 
     def start_cpu(self) -> None:
-        """As the protocol has it: samples are published."""
+        """Starts sampling by the protocol's command: samples are published."""
         self.publish_cpu(True)
         self.start_cpu_polling()
 
     def publish_cpu(self, wanted: bool) -> None:
-        """Whether samples are published; they are worth what the clock chosen says when that begins."""
+        """Whether samples are published; the clock chosen at the begin weighs them."""
         if wanted and not self.cpu_events:
             self.cpu.choose_clock()
         self.cpu_events = wanted
 
     def start_cpu_polling(self) -> None:
-        """Samples are taken; they are published only if somebody asks for that, or has."""
+        """Takes samples; they are published only if a client asks for that, or has."""
         self.sign_of_life()
         self._see_to_wishes()
         if not self.cpu.running:
@@ -171,7 +171,7 @@ class Profiling:
         self._lingering.discard("cpu")
 
     def wish_interval(self, client: str, microseconds: int) -> CpuIntervalAnswer:
-        """The answer of ``set_cpu_interval``: that of the client who wants the shortest is in force."""
+        """The answer of ``set_cpu_interval``: the shortest interval that a client wants is in force."""
         self._intervals.make(client, microseconds)
         self._see_to_wishes()
         return self.cpu.interval()
@@ -186,18 +186,18 @@ class Profiling:
         return {"wanted": wanted, "active": self.cpu.wait_sampler.wanted and self.cpu.running}
 
     def sign_of(self, client: str, *, polls: bool = False) -> None:
-        """A client has sent a command.
+        """Notes that a client has sent a command.
 
         Args:
-            client: what stands for it.
-            polls: whether by that command it shows that it will send more of them.
+            client: its name.
+            polls: whether the command shows that the client will send more of them.
         """
         known = [wishes.sign_of(client, polls) for wishes in (self._intervals, self._waits)]
         if any(known):
             self._see_to_wishes()
 
     def goodbye(self, client: str) -> None:
-        """A client goes, and its wishes with it."""
+        """Drops a client's wishes when it goes."""
         self._intervals.drop(client)
         self._waits.drop(client)
         self._see_to_wishes()
@@ -210,14 +210,14 @@ class Profiling:
         self.cpu.wait_sampler.wanted = bool(self._waits.in_force(audience))
 
     def stop(self) -> None:
-        """Everything off."""
+        """Switches everything off."""
         self.stop_cpu()
         self.stop_memory()
         self._stop_counting()
         self._end_watching()
 
     def after_in_child(self) -> None:
-        """After a fork, in the child: nothing is waited for, nobody is told."""
+        """Forgets everything in a forked child, without waiting and without messages."""
         self.cpu.sampler.forget()
         self.cpu.wait_sampler.forget()
         self.greenlets.remove()
@@ -225,7 +225,7 @@ class Profiling:
         self.object_tracer.forget()
 
     def watch_requests(self) -> None:
-        """Somebody looks at requests one by one: when each begins is noted for a while."""
+        """Notes the begin of each request for a while: a client looks at requests one by one."""
         self._stacks_asked = time.monotonic()
         REQUESTS.want(self, True)
 
@@ -235,7 +235,7 @@ class Profiling:
             REQUESTS.want(self, False)
 
     def sign_of_life(self) -> None:
-        """Somebody wants profiling, or has wanted it until now: the time to linger begins anew."""
+        """Begins the time to linger anew: a client wants profiling, or has wanted it until now."""
         self._last_sign = time.monotonic()
 
     @property
@@ -254,7 +254,7 @@ class Profiling:
         return _DRAIN_INTERVAL if fetched or (self.cpu_events and self._audience()) else _LAZY_INTERVAL
 
     def deadline(self) -> float | None:
-        """When :meth:`tick` has something to do next (monotonic); None when everything is off."""
+        """When :meth:`tick` is due next (monotonic); None when everything is off."""
         times = [self._drained + self._drain_interval] if self.on else []
         if self._stacks_asked is not None:
             times.append(self._stacks_asked + self._linger)
@@ -267,7 +267,7 @@ class Profiling:
         return min(times)
 
     def tick(self, now: float) -> None:
-        """Fetches events, sends gc_stats when they are due, ends what nobody wants any more."""
+        """Fetches events, sends gc_stats when they are due, ends profilers that no client wants any more."""
         self._end_watching(now)
         if not self.on:
             return
@@ -310,7 +310,7 @@ class Profiling:
         return stats
 
     def check(self) -> BaseException | None:
-        """What ended the sampler's thread, once; None when nothing has."""
+        """The exception that ended the sampler's thread, once; None while there is none."""
         failure, self.cpu.sampler.failure = self.cpu.sampler.failure, None
         if failure is not None:
             self.stop_cpu()

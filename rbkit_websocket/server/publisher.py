@@ -1,4 +1,4 @@
-"""Events on their way out: collected, counted, sent; and a pace for what is large."""
+"""Events on their way out: collected, counted, sent; and a pace for large ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DOUBLE: Final = struct.Struct(">d")
 
 
 class Publisher:
-    """Packs events into ``event_collection`` messages of 400 events, or of what a second brought.
+    """Packs events into ``event_collection`` messages of 400 events, or of the events of a second.
 
     Args:
         send: takes one message; the counter in them rises by one from message to message, beginning with 0.
@@ -44,17 +44,17 @@ class Publisher:
 
     @property
     def deadline(self) -> float | None:
-        """When what waits is due; None when nothing waits."""
+        """When waiting events are due; None when none wait."""
         return self._since + COLLECTION_INTERVAL if self._waiting else None
 
     def flush(self, now: float) -> None:
-        """Sends what waits, if it is due."""
+        """Sends waiting events, if they are due."""
         if self._waiting and now >= self._since + COLLECTION_INTERVAL:
             events, self._waiting = self._waiting, []
             self.publish(events)
 
     def drop(self) -> None:
-        """Forgets what waits: there is nobody to send it to."""
+        """Drops waiting events: there is no subscriber."""
         self._waiting = []
 
     def publish(self, events: list[bytes]) -> int:
@@ -78,9 +78,9 @@ class Publisher:
 
 
 class Pace:
-    """How fast a lot of bytes may go: ``rate`` bytes a second, with a tenth of a second's worth at once.
+    """A pace for many bytes: ``rate`` bytes a second, with a tenth of a second's worth at once.
 
-    A PUB socket knows no back-pressure: past its high-water mark it drops. Whoever drains at this rate gets everything.
+    A PUB socket knows no back-pressure: past its high-water mark it drops. A subscriber that keeps up gets all.
     """
 
     def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,4 +1,4 @@
-"""Work that takes its time: generators that take turns, each with a slice of the time, some at a time of their own."""
+"""Long work in slices: generators that take turns, some of them due at times of their own."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Scheduler:
 
         Args:
             job: closed when the scheduler is, wherever it stands.
-            ended: is given its result.
-            failed: is given what it raised; without that it is raised out of :meth:`work`.
+            ended: is called with its result.
+            failed: is called with its exception; without it :meth:`work` raises the exception.
         """
         self._jobs.append(_Scheduled(job, ended, failed))
 

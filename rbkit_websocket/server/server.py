@@ -1,8 +1,8 @@
 """The embedded Rbkit server: a native thread that takes commands and publishes events.
 
 It answers whatever the application's threads do, as long as they let go of the interpreter now and then. Its loop waits
-in ``poll``, without a time-out when nothing is on, and is woken through a pipe. Nothing in that thread touches what
-gevent may have patched; see :mod:`.originals`.
+in ``poll``, without a time-out when nothing is on, and is woken through a pipe. Its thread touches nothing that gevent
+may have patched; see :mod:`.originals`.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Server:
         pub: ZeroMQ endpoints to publish on; empty for none (callbacks only).
         req: ZeroMQ endpoints to take commands on; empty for none.
         path: of a Unix socket to do both on, without libzmq, in a directory of the user's own; None for none.
-        curve: the keys of its TCP endpoints; None: they are open. What is a file is guarded by the file system.
+        curve: the keys of its TCP endpoints; None: they are open. The file system guards Unix sockets.
         server_id: its identity, see :func:`rbkit_websocket.fleet.records.new_id`.
-        application: what people call the application.
-        linger: seconds that profilers which a command started go on without subscribers.
+        application: the application's name for people.
+        linger: seconds that profilers started by a command go on without subscribers.
         snapshot_rate: bytes a second of a heap snapshot.
         signum: the signal of the native sampler; None: its default, 0: none.
         snapshot_fork, snapshot_pause: whether a snapshot may be made by a forked child, and whether the process may
@@ -63,7 +63,7 @@ class Server:
     Attributes:
         publish_callback: gets each published message as bytes, or None.
         respond_callback: gets each answer as bytes, or None. Both are called in the application's own thread (a
-            greenlet of its hub) under gevent, else in the server's thread, in order. What they raise is logged.
+            greenlet of its hub) under gevent, else in the server's thread, in order. Their exceptions are logged.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Server:
         return self.identity.id
 
     def _register(self) -> None:
-        """Makes the features: each gets what it uses, and has its commands in the table."""
+        """Makes the features: each gets only what it uses, and registers its commands."""
         host, profiling = self.host, self.profiling
         self.heap = heap.Snapshots(
             host, self._scheduler.add, fork=self._fork, pause=self._pausing, runtime_dir=self._runtime_dir
@@ -189,7 +189,7 @@ class Server:
         self.profiling.greenlets.remove()
         self.wake()
         if self.host.get_ident() == self._ident:
-            return  # a callback of ours stops us: the loop ends after it
+            return  # called by a callback of ours: the loop ends after it
         if done.acquire(True, _STOP_WITHIN):
             self._done = None
         self.app.close()
@@ -225,18 +225,18 @@ class Server:
         self.path = path
 
     def forget_path(self, server_id: str) -> None:
-        """Another identity, and no Unix socket: the one there was cannot be reached any more."""
+        """Takes another identity, and drops the Unix socket, which cannot be reached any more."""
         self.identity.id = server_id
         self.path = None
 
     def keep(self, job: Job) -> None:
-        """Has its thread do a job until the server ends."""
+        """Runs a job in its thread until the server ends."""
         self._requests.append(lambda: self._scheduler.add(job))
         self.wake()
 
     @property
     def running(self) -> bool:
-        """Whether this process has its thread."""
+        """Whether its thread runs in this process."""
         return self._done is not None and not self._stopping and self.pid == os.getpid()
 
     @property
@@ -251,12 +251,12 @@ class Server:
         self.wake()
 
     def wake(self) -> None:
-        """Has the loop go round; from any thread."""
+        """Lets the loop go round; from any thread."""
         if self._channels is not None:
             self._channels.wake()
 
     def after_in_child(self) -> None:
-        """After a fork, in the child: drops what is the parent's. Nothing of ZeroMQ is touched, nothing waited for."""
+        """Drops the parent's state in a forked child, without touching ZeroMQ and without waiting."""
         self._done = None
         self._stopping = True
         QuietCollector.after_in_child()
@@ -268,7 +268,7 @@ class Server:
     # -- the thread's side: everything below runs there
 
     def audience(self) -> bool:
-        """Whether anybody takes what is published."""
+        """Whether there is a subscriber or a callback."""
         return (self._channels is not None and self._channels.audience) or self.publish_callback is not None
 
     def _main(self, channels: Channels) -> None:
@@ -286,12 +286,12 @@ class Server:
                 except Exception:  # noqa: BLE001 - the thread survives whatever fails in it
                     self._log_exception("a turn of the server failed")
                     if not self._stopping:
-                        self._pause()  # should it fail each time, it shall not burn a processor
+                        self._pause()  # a failure in each turn must not burn a processor
         finally:
             self._end(channels)
 
     def _end(self, channels: Channels) -> None:
-        """Profilers and jobs before sockets, since they publish; the pipe last, since they may wake us."""
+        """Ends profilers and jobs before sockets, since they publish; the pipe last, since they may wake us."""
         self._stopping = True
         for ending in (self.profiling.stop, self._scheduler.close, channels.close, channels.close_pipe):
             try:

@@ -1,4 +1,4 @@
-"""What clients have asked for, each for itself: one client's wish does not undo another's, and goes with its client."""
+"""Wishes of clients, each for itself: one client's wish does not undo another's, and goes with its client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..system.clock import time
 
 __all__ = ["Wishes"]
 
-# Whoever makes more connections than this, and a wish on each, loses the oldest ones.
+# A client with more connections than this, and a wish on each, loses the oldest wishes.
 _MAX_CLIENTS: Final = 1000
 
 T = TypeVar("T")
@@ -26,9 +26,9 @@ class _Wish(Generic[T]):
 class Wishes(Generic[T]):
     """One wish a client.
 
-    A client that says goodbye takes its wish with it; a session of the bridge always does. One that ends without a
-    word is known by its silence: if it has polled, after ``linger`` seconds without a command. One that only listens
-    sends none, so its wish is in force while anybody subscribes.
+    A client that says goodbye takes its wish with it; a session of the bridge always does. The end of another client is
+    known by its silence: if it has polled, after ``linger`` seconds without a command. A client that only listens sends
+    none, so its wish is in force while there is a subscriber.
 
     Args:
         linger: seconds.
@@ -39,7 +39,7 @@ class Wishes(Generic[T]):
         self._wishes: dict[str | None, _Wish[T]] = {}
 
     def make(self, client: str | None, value: T) -> None:
-        """Client None is the application itself, whose wish lasts until it is dropped."""
+        """Sets a wish. Client None is the application itself, whose wish lasts until it is dropped."""
         before = self._wishes.pop(client, None)
         self._wishes[client] = wish = _Wish(value)
         wish.polls = before is not None and before.polls
@@ -47,14 +47,14 @@ class Wishes(Generic[T]):
             del self._wishes[next(iter(self._wishes))]
 
     def drop(self, client: str | None) -> None:
-        """Does nothing where there is none."""
+        """Drops a wish, if there is one."""
         self._wishes.pop(client, None)
 
     def sign_of(self, client: str, polls: bool) -> bool:
-        """The client is there; whether it has a wish.
+        """Notes that a client is there, and returns whether it has a wish.
 
         Args:
-            client: who.
+            client: its name.
             polls: whether it will send further commands, so that its silence means its end.
         """
         wish = self._wishes.get(client)
@@ -65,10 +65,10 @@ class Wishes(Generic[T]):
         return True
 
     def in_force(self, audience: bool) -> list[T]:
-        """Of those clients that are there. A client that was silent is there again with its next command.
+        """The wishes of present clients. A client that was silent is present again with its next command.
 
         Args:
-            audience: whether anybody subscribes.
+            audience: whether there is a subscriber.
         """
         latest = time.monotonic() - self._linger
         return [

@@ -1,4 +1,4 @@
-"""The server's ZeroMQ sockets, where ports are asked for: XPUB for events, ROUTER for commands."""
+"""The server's ZeroMQ sockets, where ports are configured: XPUB for events, ROUTER for commands."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _COMMANDS_A_TURN: Final = 50
 
 _ZAP: Final = "inproc://zeromq.zap.01"  # ZeroMQ RFC 27
 _DOMAIN: Final = b"rbkit"
-# Seconds between two words about clients that were refused: whoever tries often must not fill a log.
+# Seconds between two lines about refused clients: one that tries often must not fill a log.
 _SAY_AGAIN: Final = 10.0
 
 
 class ZmqSender:
-    """Where the answer to a command goes."""
+    """The sender of a command, and the way for its answer."""
 
     __slots__ = ("_frames", "_socket")
 
@@ -38,11 +38,11 @@ class ZmqSender:
 
     @property
     def client(self) -> str:
-        """What stands for the connection that the command came through."""
+        """A name for the connection that the command came through."""
         return f"{id(self._socket)} {self._frames[0].hex()}"
 
     def answer(self, message: bytes) -> None:
-        """Answers it; a client that has gone gets nothing."""
+        """Sends the answer; a client that has gone gets nothing."""
         try:
             self._socket.send_multipart([*self._frames, message], zmq.NOBLOCK)
         except zmq.ZMQError:
@@ -50,7 +50,7 @@ class ZmqSender:
 
 
 class ZmqSockets:
-    """Made and bound by whoever starts the server, then used by the server's thread alone.
+    """The sockets: made and bound by the starting thread, then used by the server's alone.
 
     With keys, TCP endpoints are those of sockets of their own that speak CURVE alone, beside those for ipc.
 
@@ -61,7 +61,7 @@ class ZmqSockets:
         warn: gets a line about clients that are not let in.
 
     Raises:
-        NoRoom: no context can be had.
+        NoRoom: there is no room for a context.
     """
 
     def __init__(self, poll: Any, keys: ServerKeys | None, warn: Callable[[str], None]) -> None:
@@ -92,10 +92,10 @@ class ZmqSockets:
         for endpoint in pub:
             guarded = self._guarded(endpoint)
             if guarded not in self._pubs:
-                # XPUB, because it tells who subscribes and who leaves.
+                # XPUB, because it tells of subscribers that come and leave.
                 self._pubs[guarded] = self._socket(zmq.XPUB, guarded)
                 self._pubs[guarded].sndhwm = HIGH_WATER
-                # Of what comes in: libzmq holds it in memory before a client has shown any key.
+                # The limit of incoming messages: libzmq holds them in memory before a client has shown any key.
                 self._pubs[guarded].maxmsgsize = MAX_COMMAND
             self._bind(self._pubs[guarded], endpoint)
         for endpoint in req:
@@ -119,7 +119,7 @@ class ZmqSockets:
 
     def _socket(self, kind: int, guarded: bool = False) -> Any:
         if guarded and self._zap is None:
-            # Before anything asks it: without a handler libzmq lets everybody in who knows the server's public key.
+            # Before any question: without a handler libzmq lets in every client that knows the server's public key.
             self._zap = self._socket(zmq.REP)
             self._zap.bind(_ZAP)
         socket = self._context.socket(kind)
@@ -130,22 +130,22 @@ class ZmqSockets:
         return socket
 
     def _all(self) -> list[Any]:
-        # The ZAP handler last: at the end those that ask it have to be gone before.
+        # The ZAP handler last: the sockets that ask it have to end before it.
         zap = () if self._zap is None else (self._zap,)
         return [*self._pubs.values(), *self._reqs.values(), *zap]
 
     @property
     def ready(self) -> bool:
-        """Whether something has come in that has not been taken yet."""
+        """Whether a message has come in that has not been taken yet."""
         return self._ports.ready or any(socket.EVENTS & zmq.POLLIN for socket in self._all())
 
     @property
     def deadline(self) -> float | None:
-        """When there is something to do though nothing has come in; None for never."""
+        """When there is work though no socket has news; None for never."""
         return self._ports.deadline
 
     def turn(self) -> None:
-        """Once a turn: looks who has come, and answers libzmq's own questions."""
+        """Once a turn: counts connections, and answers libzmq's own questions."""
         self._ports.turn()
         if self._zap is not None:
             self._authenticate(self._zap)
@@ -175,7 +175,7 @@ class ZmqSockets:
             return False
 
     def subscriptions(self) -> None:
-        """Reads who has come and gone into ``topics``."""
+        """Reads subscriptions that have come and gone into ``topics``."""
         for guarded, socket in self._pubs.items():
             while (message := _receive(socket)) is not None:
                 if message[0][:1] == b"\x01":
@@ -197,7 +197,7 @@ class ZmqSockets:
                 yield body.decode("utf-8", "replace"), ZmqSender(socket, frames[:end])
 
     def publish(self, message: bytes) -> None:
-        """Sends to all subscribers; whoever is more than the high-water mark behind loses it."""
+        """Sends to all subscribers; one more than the high-water mark behind loses the message."""
         for guarded in {guarded for guarded, _ in self.topics}:
             try:
                 self._pubs[guarded].send(message, zmq.NOBLOCK)
@@ -205,7 +205,7 @@ class ZmqSockets:
                 pass
 
     def close(self) -> None:
-        """Sockets first, dropping what is under way: the context's end waits for them."""
+        """Closes sockets first, and drops messages under way: the context's end waits for them."""
         self._ports.close()
         for socket in self._all():
             self._poll.unregister(socket.FD)

@@ -1,1 +1,1 @@
-"""What the server can do, by question. Each feature registers its commands and is given only what it uses."""
+"""Features of the server, one for each question. Each registers its commands and is given only what it uses."""

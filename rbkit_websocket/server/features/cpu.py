@@ -1,4 +1,4 @@
-"""CPU samples: for those who poll, and as events for those who subscribe."""
+"""CPU samples: for polling clients, and as events for subscribers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["commands"]
 
 
 def commands(profiling: Profiling) -> dict[str, Handler]:
-    """What the commands do.
+    """Handlers of the commands.
 
     Args:
-        profiling: what is on, and for whom.
+        profiling: the server's profilers.
     """
     cpu = _Cpu(profiling)
     return {

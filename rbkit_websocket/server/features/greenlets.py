@@ -1,4 +1,4 @@
-"""Where every thread and greenlet stands, and what has kept the event loop."""
+"""Stacks of threads and greenlets, and blocks of the event loop."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["commands"]
 def commands(
     host: Host, profiling: Profiling, watch: LoopWatch | None, audience: Callable[[], bool]
 ) -> dict[str, Handler]:
-    """What the commands do.
+    """Handlers of the commands.
 
     Args:
         host: the process.
-        profiling: which greenlets are known, and who looks at requests.
+        profiling: the server's profilers.
         watch: of the event loop; None where there is none.
-        audience: whether anybody takes what is published.
+        audience: tells whether there is a subscriber.
     """
 
     def all_stacks(_call: Call) -> Job:

@@ -1,9 +1,10 @@
 """Snapshots of the heap, published or pulled: ``snapshot_start``, ``snapshot_status``, ``snapshot_chunk``.
 
-While one is made, ``snapshot_start`` answers for that one. Where none can be made the answer is the error ``refused``.
+While a snapshot is made, ``snapshot_start`` answers for that one. Where none can be made the answer is the error
+``refused``.
 
-A finished snapshot can be had for ten minutes after it was last asked for; of several the two youngest. Its file has no
-name and mode 600, so that nobody else reads it and nothing of it is left when the process ends.
+A finished snapshot is kept for ten minutes after its last use; of several, the two youngest. Its file has no name and
+mode 600, so that no other user reads it and nothing of it is left when the process ends.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ _TIDY_EVERY: Final = 5.0
 
 
 class Snapshots:
-    """Those of one server. Everything here is called by the server's thread, but for :meth:`after_in_child`.
+    """The snapshots of one server. Everything here is called by the server's thread, but for :meth:`after_in_child`.
 
     Args:
         host: the process.
-        background: takes a job whose end nobody waits for.
+        background: takes a job whose end no client waits for.
         fork, pause: see :class:`~rbkit_websocket.profilers.heap.snapshot.Snapshot`.
         runtime_dir: a directory of our own, in case there is no other place for a file.
     """
@@ -62,7 +63,7 @@ class Snapshots:
         return found
 
     def start(self) -> Snapshot:
-        """A new one, or the one that is being made.
+        """A new snapshot, or the one that is being made.
 
         Raises:
             SnapshotRefused: none can be made.
@@ -97,7 +98,7 @@ class Snapshots:
                 snapshot.close()
 
     def _watch(self) -> Generator[float | None, None, None]:
-        """Removes what nobody has asked for in a while; at the server's end, everything."""
+        """Removes snapshots unused for a while; at the server's end, all."""
         try:
             while self._known:
                 yield _TIDY_EVERY
@@ -118,7 +119,7 @@ class Snapshots:
                 snapshot.close()
 
     def after_in_child(self) -> None:
-        """After a fork, in the child: the parent's files and pipes are not ours."""
+        """Closes files and pipes in a forked child: they are the parent's."""
         for snapshot in self._known.values():
             snapshot.after_in_child()
         self._known.clear()
@@ -129,13 +130,13 @@ class Dumps:
 
     Args:
         snapshots: makes them.
-        publisher: where they go.
-        audience: whether anybody takes what is published.
+        publisher: sends them.
+        audience: tells whether there is a subscriber.
         rate: bytes a second.
 
     Attributes:
-        count: how many have been asked for, but for those that waited for another.
-        running: how many are on their way.
+        count: the number asked for, without those that waited for another.
+        running: the number on their way.
     """
 
     def __init__(self, snapshots: Snapshots, publisher: Publisher, audience: Callable[[], bool], rate: int) -> None:
@@ -149,8 +150,8 @@ class Dumps:
     def publish(self) -> Job:
         """Publishes the heap; one that is asked for while another runs waits for that one.
 
-        What is published is what ``snapshot_start`` would make, or is making: all of it is in a file before the first
-        message goes out, so that the total is exact and the process's own memory does not grow with it.
+        It publishes a snapshot of ``snapshot_start``, a new one or the one being made. All of it is in a file before
+        the first message goes out, so that the total is exact and the process's own memory does not grow with it.
         """
         if self.running > 0:
             while self.running > 0:
@@ -162,7 +163,7 @@ class Dumps:
         pace = Pace(self._rate)
         try:
             if not self._audience():
-                return OK  # nobody would get it
+                return OK  # no client would get it
             taken = self._snapshots.start()
             taken.holders += 1
             try:
@@ -175,7 +176,7 @@ class Dumps:
                     while (wait := pace.wait) > 0:
                         yield wait
                     if not self._audience():
-                        break  # the last one has gone
+                        break  # the last subscriber has gone
                     event = dump_event(correlation_id, total, *taken.chunk(number))
                     pace.spend(self._publisher.publish([event]))
                     yield None
@@ -189,11 +190,11 @@ class Dumps:
 
 
 def commands(snapshots: Snapshots, dumps: Dumps) -> dict[str, Handler]:
-    """What the commands do.
+    """Handlers of the commands.
 
     Args:
-        snapshots: for those who pull.
-        dumps: for those who subscribe.
+        snapshots: for clients that pull.
+        dumps: for subscribers.
     """
 
     def start(_call: Call) -> SnapshotAnswer:

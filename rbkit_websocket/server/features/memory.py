@@ -1,4 +1,4 @@
-"""Objects that come and go, and what lives by class."""
+"""Objects that come and go, and living objects by class."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["commands"]
 
 
 def commands(profiling: Profiling) -> dict[str, Handler]:
-    """What the commands do.
+    """Handlers of the commands.
 
     Args:
-        profiling: what is on, and for whom.
+        profiling: the server's profilers.
     """
 
     def start(_call: Call) -> bytes:

@@ -1,4 +1,4 @@
-"""What the process is."""
+"""Facts about the process."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from ..scheduler import Job
 
 __all__ = ["Identity", "commands", "handshake"]
 
-# How long the application's own thread has to begin with a collection before the server's thread does it.
+# Seconds for the application's own thread to begin a collection before the server's thread does it.
 _COLLECT_WITHIN: Final = 0.5
 _LOOK_AGAIN: Final = 0.02
 
 
 class Identity:
-    """Which server this is.
+    """Identity of a server.
 
     Args:
         server_id: see :func:`rbkit_websocket.fleet.records.new_id`.
-        application: what people call the application.
+        application: the application's name for people.
 
     Attributes:
-        id: the first of these.
+        id: the server's id.
         started: seconds since the epoch.
         working_directory: of the process when the server began.
     """
@@ -54,7 +54,7 @@ class Identity:
 
     @property
     def application(self) -> str:
-        """What this process serves, for people: ``shop``, ``shop, blog`` where it is more than one application."""
+        """The applications of this process, for people: ``shop``, ``shop, blog`` where there are more than one."""
         return ", ".join(self._applications) or title()
 
     def serve_for(self, application: str) -> None:
@@ -101,15 +101,15 @@ def commands(
     tell: Callable[[], HandshakeAnswer],
     wake: Callable[[], None],
 ) -> dict[str, Handler]:
-    """What the commands do.
+    """Handlers of the commands.
 
     Args:
         host: the process.
         app: the application's own thread.
-        identity: which server this is.
-        profiling: which greenlets are known.
-        tell: the payload of ``handshake``.
-        wake: has the server's loop go round; from any thread.
+        identity: of this server.
+        profiling: the server's profilers.
+        tell: gives the payload of ``handshake``.
+        wake: lets the server's loop go round; from any thread.
     """
 
     def shake(_call: Call) -> bytes:
@@ -142,8 +142,8 @@ def commands(
 
 
 def _collect_garbage(host: Host, app: AppThread, wake: Callable[[], None]) -> Job:
-    """A full collection, in the application's own thread if that gets to it: finalizers run in whoever collects."""
-    # Whoever takes the lock collects; it is an original one and nobody waits for it.
+    """Runs a full collection, in the application's own thread if it can: finalizers run in the collecting thread."""
+    # The thread that takes the lock collects; it is an original lock, and no thread waits for it.
     begun = host.allocate_lock()
     ended = []
 
