@@ -1,8 +1,8 @@
-"""gevent-websocket's WebSocket (0.10.1) with what it lacks for the open internet.
+"""gevent-websocket's WebSocket (0.10.1), hardened for the open internet.
 
 Mended here: close() dropped its code, client frames need not be masked, neither messages nor fragments had a limit,
 unmasking went byte by byte, receive() returned None for six different reasons, ``__del__`` wrote to a socket that may
-be someone else's by then, and the close codes registered since RFC 6455 were refused.
+be another connection's by then, and the close codes registered since RFC 6455 were refused.
 
 This class reads and judges; everything it sends goes through the ``write`` it is given, so that one outbox orders all
 writes of a connection.
@@ -31,7 +31,7 @@ class Closed(Exception):
 
     Attributes:
         code: the close code to answer with (for a client's own close frame: the one it sent), or None when the stream
-            just ended and there is nobody to answer.
+            just ended and there is no peer to answer.
         reason: why, for the close frame and the log.
         by_peer: True when the client sent a close frame.
     """
@@ -44,7 +44,7 @@ class Closed(Exception):
 
 
 class _Stream:
-    """What gevent-websocket reads from and writes to."""
+    """The stream that gevent-websocket reads from and writes to."""
 
     __slots__ = ("read", "write")
 
@@ -69,7 +69,7 @@ def encode_frame(opcode: int, payload: bytes) -> bytes:
 
 
 def encode_close(code: int | None, reason: str = "") -> bytes:
-    """A close frame; the reason is cut to what fits (RFC 6455 section 5.5: 125 bytes), at a character's end.
+    """A close frame; the reason is cut to fit (RFC 6455 section 5.5: 125 bytes), at a character's end.
 
     Args:
         code: None sends an empty close frame, the answer to an empty one.
@@ -103,7 +103,7 @@ class HardenedWebSocket(WebSocket):  # type: ignore[misc]
         self._max_message = max_message
 
     def __del__(self) -> None:
-        """Nothing: whoever opened the connection closes it (the base class would write a frame here)."""
+        """Does nothing: the session closes the connection (the base class would write a frame here)."""
 
     def receive(self) -> bytes:
         """The next message, text as its UTF-8 bytes. Pings are answered on the way.

@@ -1,7 +1,7 @@
 """The opening handshake of RFC 6455 as a pure function of the WSGI environ: no socket, no I/O.
 
-Whether a request is ours is decided by two headers alone: it asks for an upgrade to WebSocket and offers the
-subprotocol ``rbkit``. What is ours but malformed is refused here and never reaches the application.
+Two headers alone make a request ours: it asks for an upgrade to WebSocket and offers the subprotocol ``rbkit``. A
+request that is ours but malformed is refused here and never reaches the application.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def validate(environ: Mapping[str, Any]) -> None:
     """Checks the client's opening handshake (RFC 6455 section 4.2.1).
 
     Raises:
-        Refused: 405 with ``Allow`` for a method but GET, 400 for what is missing or wrong, 426 with
+        Refused: 405 with ``Allow`` for a method but GET, 400 for a missing or wrong header, 426 with
             ``Sec-WebSocket-Version`` for another version.
     """
     method = environ.get("REQUEST_METHOD", "")
@@ -91,7 +91,7 @@ def accept_headers(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def query(environ: Mapping[str, Any]) -> dict[str, str]:
     """The URL's query parameters; of a repeated one the last counts."""
-    # Bounded: parse_qs refuses more fields with ValueError, and nobody sends a dozen in earnest.
+    # Bounded: parse_qs refuses more fields with ValueError, and no client needs a dozen.
     try:
         fields = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True, max_num_fields=64)
     except ValueError:

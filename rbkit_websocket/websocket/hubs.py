@@ -1,4 +1,4 @@
-"""From one thread's event loop into another's."""
+"""Calls from one thread's event loop into another's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["call_in"]
 def call_in(hub: Hub, function: Callable[..., object], *args: Any) -> None:
     """Calls ``function``, which must not wait, in the thread of ``hub``: at once if that is this one, else soon.
 
-    A hub that has been destroyed meanwhile is left alone: nothing of it is left that could be told anything.
+    A hub that has been destroyed meanwhile is left alone.
     """
     if hub is get_hub_if_exists():
         function(*args)

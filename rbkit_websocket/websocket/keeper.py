@@ -24,10 +24,10 @@ __all__ = ["close_sessions", "let_go", "look_after", "session_count"]
 
 log = logging.getLogger(__name__)
 
-# SIGINT leaves a gunicorn worker 0.1 s (gunicorn/workers/base.py, handle_quit): look often enough to say goodbye.
+# SIGINT leaves a gunicorn worker 0.1 s (gunicorn/workers/base.py, handle_quit): look often enough for a close frame.
 TICK: Final = 0.05
 
-# Of those event loops that have sessions. Other threads look through a copy, which is made in one go.
+# Keepers of event loops with sessions. Other threads iterate over a copy, which is made in one go.
 _keepers: dict[Hub, Keeper] = {}
 
 
@@ -64,7 +64,7 @@ class Keeper:
             for session in tuple(self.sessions):
                 try:
                     session.tick(now, lag)
-                except Exception:  # a boundary: one session's trouble is not the others'
+                except Exception:  # a boundary: one session's failure must not end the others
                     log.exception("rbkit: looking after a session failed")
                     self.sessions.discard(session)
 
@@ -97,11 +97,11 @@ def _sever_all() -> None:
             try:
                 session.sever()
             except OSError:
-                pass  # out of descriptors, or the socket is closed: then there is nothing to take away
+                pass  # out of descriptors, or the socket is closed: then there is no connection to take away
 
 
 def let_go(session: Session) -> None:
-    """Takes ``session`` out of it."""
+    """Takes ``session`` out of the keeper's care."""
     hub = gevent.get_hub()
     keeper = _keepers.get(hub)
     if keeper is not None:
@@ -149,12 +149,12 @@ def _close(sessions: list[tuple[Hub, Session]], timeout: float) -> None:
 
 
 def _wait_for(session: Session, deadline: float, sleep: Callable[[float], object]) -> None:
-    """A session of another thread cannot wake this one."""
+    """Waits in steps: a session of another thread cannot wake this one."""
     while not session.ended.is_set() and time.monotonic() < deadline:
         sleep(0.005)
 
 
 def _close_others() -> None:
-    """At Python's exit: sessions of threads that are daemons would just stop."""
+    """Closes sessions at Python's exit: in daemon threads they would just stop."""
     here = get_hub_if_exists()
     _close([(hub, session) for hub, session in _sessions() if hub is not here], 1.0)

@@ -1,12 +1,12 @@
 """All writes of one connection: one order, one bound, one place where a slow client is noticed.
 
-Two greenlets that both call ``sendall`` corrupt a stream, so nothing else writes to the socket. Sending is tried at
-once and without waiting; only what the kernel does not take is queued, and only then a greenlet is started to write
-it: an idle connection has none.
+Two greenlets that both call ``sendall`` corrupt a stream, so only the outbox writes to the socket. It tries to send at
+once and without waiting; only bytes that the kernel does not take are queued, and only then a greenlet is started to
+write them: an idle connection has none.
 
 There are two lanes. Answers, notices and control frames overtake waiting publications (never in the middle of a frame)
 and are never dropped. Publications are dropped past ``limit`` bytes and until a quarter of it is left; the client is
-told how many. A frame that is dear to make is made when its turn to be written has come, piece by piece.
+told how many. A frame that costs much to make is made when its turn has come, piece by piece.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from .turns import Turn
 
 __all__ = ["Outbox"]
 
-# How often a client that is losing publications hears about it.
+# Seconds between two notices to a client that is losing publications.
 _NOTICE_INTERVAL = 1.0
 
 # Pongs that wait unread: RFC 6455 section 5.5.3 allows to answer only the latest ping, so a flood of them is cut off.
 _MAX_WAITING_CONTROL = 64
 
-# What the objects of a waiting publication take beside its bytes: of many tiny ones it is nearly all.
+# Memory of a waiting publication's objects beside its bytes: of many tiny ones it is nearly all.
 _PLACE = 256
 
 # Bytes given to a TLS socket at once: its send() returns when all of them are written (Python does not set OpenSSL's
@@ -47,13 +47,13 @@ class Outbox:
     Args:
         sock: the connection's gevent socket; TLS sockets know neither ``sendmsg`` nor flags and get plain sends.
         limit: bytes of publications that may wait.
-        notice: makes the frame that tells the client how many publications it has lost so far; None: it is not told.
+        notice: makes the frame with the number of publications that the client has lost; None: there is no notice.
 
     Attributes:
         lost: publications dropped so far.
-        broken: the socket takes nothing any more, everything is discarded.
+        broken: the socket takes no more bytes, all frames are discarded.
         urgent_bytes: bytes of answers that wait.
-        progress: ``time.monotonic()`` of the last byte the kernel took, or of when something began to wait.
+        progress: ``time.monotonic()`` of the last byte the kernel took, or when bytes began to wait.
     """
 
     def __init__(self, sock: socket, limit: int, notice: Callable[[int], bytes] | None = None) -> None:
@@ -80,7 +80,7 @@ class Outbox:
 
     @property
     def waiting(self) -> bool:
-        """Whether anything is left to be written."""
+        """Whether bytes are left to be written."""
         return self._writer is not None
 
     @property
@@ -91,7 +91,7 @@ class Outbox:
     def publish(self, buffers: Sequence[bytes | memoryview], size: int, count: int) -> None:
         """Sends ``count`` whole frames, together ``size`` bytes in ``buffers``, or drops them all.
 
-        The buffers are kept by reference and shared with other connections: nobody may change them.
+        The buffers are kept by reference and shared with other connections: they must not be changed.
         """
         if self._sealed or self.broken:
             return
@@ -139,7 +139,7 @@ class Outbox:
             self.send(frame)
 
     def seal(self, frame: bytes | None = None) -> None:
-        """Takes nothing more: what waits as publication is discarded, answers and then ``frame`` are still written."""
+        """Takes no more frames: waiting publications are discarded, answers and then ``frame`` are still written."""
         if self._sealed:
             return
         self._bulk.clear()
@@ -158,7 +158,7 @@ class Outbox:
             self._empty.wait(0.05)
 
     def stop(self) -> None:
-        """Ends the writer; nothing is written afterwards. The socket is left alone."""
+        """Ends the writer for good. The socket is left alone."""
         self.broken = True
         if self._writer is not None:
             self._writer.kill()
@@ -211,12 +211,12 @@ class Outbox:
         except OSError:
             self._break()
         finally:
-            # The deques are only looked at with no switch in between, so nothing can be queued behind this back.
+            # No greenlet switch between the looks at the deques, so no frame can be queued in between.
             self._writer = None
             self._empty.set()
 
     def _next(self) -> bool:
-        """Puts the next frames, or the next piece of one, into flight; False when nothing waits."""
+        """Puts the next frames, or the next piece of one, into flight; False when none waits."""
         if (piece := next(self._pieces, None)) is not None:
             self._flight = _rest((piece,), 0)
             return True
@@ -265,7 +265,7 @@ class Outbox:
 
 
 def _rest(buffers: Sequence[bytes | memoryview], sent: int) -> list[memoryview]:
-    """What is left of ``buffers`` once ``sent`` bytes of them are gone, without copying."""
+    """The rest of ``buffers`` after the first ``sent`` bytes, without copying."""
     rest = []
     for buffer in buffers:
         view = memoryview(buffer)

@@ -73,18 +73,18 @@ class Session:
 
     @property
     def open(self) -> bool:
-        """Whether no close frame has been sent or received, and nobody has given up."""
+        """Whether no close frame has been sent or received, and neither side has given up."""
         return self.close_code is None
 
     def messages(self) -> Iterator[bytes]:
-        """The client's messages until the connection ends, one way or another; raises nothing of its own."""
+        """The client's messages until the connection ends, one way or another; never raises."""
         while True:
             try:
                 message = self._ws.receive()
             except Closed as end:
                 self._end(end)
                 return
-            if self.open:  # behind our close frame nothing counts (RFC 6455 section 5.5.1)
+            if self.open:  # frames behind our close frame do not count (RFC 6455 section 5.5.1)
                 yield message
 
     def send_text(self, text: str) -> None:
@@ -120,7 +120,7 @@ class Session:
         """Lets the last bytes out, within the deadline of the close, and stops the writer.
 
         Args:
-            wait: False in a greenlet that is being killed: what the kernel takes at once has to do.
+            wait: False in a greenlet that is being killed: only bytes that the kernel takes at once are sent.
         """
         if wait and not self.outbox.broken:
             remaining = CLOSE_TIMEOUT if self._deadline is None else self._deadline - time.monotonic()
@@ -133,8 +133,8 @@ class Session:
 
         Args:
             now: ``time.monotonic()``.
-            lag: seconds by which this call is late because the event loop was blocked. The client did nothing wrong
-                meanwhile, so its clocks stand still for as long.
+            lag: seconds by which this call is late because the event loop was blocked. The client is not to
+                blame, so its clocks stand still for as long.
         """
         self._received += lag
         self.outbox.progress += lag
@@ -155,7 +155,7 @@ class Session:
             self.outbox.send_control(encode_frame(HardenedWebSocket.OPCODE_PING, b""))
 
     def _look_for_progress(self, now: float) -> None:
-        """A client that takes what we send is alive, even if its pong comes behind megabytes it has yet to read."""
+        """Whether the client reads: then it is alive, even if its pong comes behind megabytes still to be read."""
         seen = self._received
         if self.outbox.waiting:
             self._received = max(self._received, self.outbox.progress)
@@ -174,10 +174,10 @@ class Session:
         self._unacknowledged = unacknowledged
 
     def sever(self) -> None:
-        """In a forked child: takes the connection, which is the parent's, away from this copy of the session.
+        """Takes the connection, which is the parent's, away from this copy of the session in a forked child.
 
-        Its greenlets are copied by a fork and run on when the child's event loop does. What they find in the
-        descriptor's place is a socket whose peer has hung up, so they end without touching the connection.
+        A fork copies its greenlets, and they run on with the child's event loop. They find a socket whose peer has hung
+        up in the descriptor's place, so they end without touching the connection.
         """
         dead, peer = socketpair()
         os.dup2(dead.fileno(), self._sock.fileno(), inheritable=False)
@@ -187,7 +187,7 @@ class Session:
     def _read_alive(self, size: int) -> bytes:
         self._turn.check()
         if self._aborted:
-            raise ConnectionAbortedError  # what the kernel still has is read by nobody
+            raise ConnectionAbortedError  # bytes that the kernel still has are not read
         began = time.monotonic()
         data = self._read(size)
         self._received = time.monotonic()
@@ -210,7 +210,7 @@ class Session:
             self._linger()
 
     def _linger(self) -> None:
-        """After a violation: reads on without looking until the peer has hung up or the deadline has passed.
+        """Reads on after a violation, and ignores the bytes, until the peer has hung up or the deadline has passed.
 
         Closing a socket with unread bytes resets it, and the reset would overtake the close frame that explains it.
         """

@@ -1,6 +1,6 @@
-"""How our greenlets take turns with everybody else in an event loop.
+"""Turns of our greenlets among all others of an event loop.
 
-``gevent.sleep(0)`` does not let the sockets in: gevent runs up to 50 such callbacks before it looks at one, so that a
+``gevent.sleep(0)`` gives sockets no turn: gevent runs up to 50 such callbacks before it looks at one, so that a
 greenlet which works for some milliseconds between two of them holds the application up for a quarter of a second.
 """
 
@@ -25,7 +25,7 @@ _queues: dict[Hub, _Queue] = {}
 class _Queue:
     """Greenlets of one event loop that have given way. Each time it has looked at all its sockets, one goes on.
 
-    One, not all: what our greenlets take of a loop's turn together does not depend on how many they are.
+    One, not all: our greenlets' share of a loop's turn does not depend on their number.
     """
 
     def __init__(self, hub: Hub) -> None:
@@ -57,7 +57,7 @@ class _Queue:
             waiter.switch(None)
 
     def _end(self) -> None:
-        """Nobody waits: nothing of it stays, since an event loop of a thread may be given back any time."""
+        """Ends when no greenlet waits, since a thread's event loop may be given back any time."""
         if _queues.get(self._hub) is self:
             del _queues[self._hub]
             self._signal.stop()
@@ -65,7 +65,7 @@ class _Queue:
 
 
 def give_way() -> None:
-    """Lets the event loop look at every socket, and at the rest of what waits, before this greenlet goes on."""
+    """Lets the event loop look at all sockets and waiting greenlets before this greenlet goes on."""
     hub = gevent.get_hub()
     queue = _queues.get(hub)
     if queue is None:
@@ -74,17 +74,17 @@ def give_way() -> None:
 
 
 class Turn:
-    """What a greenlet that may always have something to do has had of its event loop since it last gave way."""
+    """The time that a busy greenlet has had of its event loop since it last gave way."""
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
-        """It begins now: the greenlet has waited for something."""
+        """Begins anew: the greenlet has waited."""
         self._end = time.monotonic() + TURN
 
     def check(self) -> None:
-        """Gives way if it is over."""
+        """Gives way if the turn is over."""
         if time.monotonic() >= self._end:
             give_way()
             self.renew()
