@@ -1,4 +1,4 @@
-"""What every adapter of a web server provides, and what they share."""
+"""The interface of a web server's adapter, and functions that adapters share."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Takeover(ABC):
     response, no traceback, no lingering.
 
     Attributes:
-        name: the server, as people call it.
-        reads_on: the server does not let the application end the connection, so that has to be done under it.
-        descriptors: how many a session needs, beside what is open already.
+        name: the server's name for people.
+        reads_on: the server does not let the application end the connection, so the adapter ends it below the server.
+        descriptors: the number that a session needs, beside those open already.
         threads: worker threads among which the application and the sessions are divided; None: a session takes none.
         sock: the connected socket; gevent's, once ``open()`` has been called.
     """
@@ -37,7 +37,7 @@ class Takeover(ABC):
     name: ClassVar[str]
     reads_on: ClassVar[bool] = False
     threads: int | None = None
-    # Two connections to the server of this process, both ends, and one for whoever looks just then.
+    # Two connections to the server of this process, both ends, and one for a look at the same time.
     descriptors: int = 5
 
     def __init__(self, sock: socket) -> None:
@@ -53,10 +53,10 @@ class Takeover(ABC):
         return None
 
     def make_room(self) -> None:  # noqa: B027 - most need nothing
-        """Before the 101: gets what may not be had. :meth:`finish` gives it back.
+        """Gets scarce resources before the 101. :meth:`finish` gives them back.
 
         Raises:
-            NoRoom: it cannot be had.
+            NoRoom: there are too few.
         """
 
     def leaving(self) -> Callable[[], bool]:
@@ -70,7 +70,7 @@ class Takeover(ABC):
     def open(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
         """Sends ``101 Switching Protocols`` with ``headers`` through the server's own ``write`` callable (PEP 3333).
 
-        The server then knows what it answered: its access log has the 101, and it sends nothing after it.
+        The server then knows its answer: its access log has the 101, and it sends no other answer.
         """
         write = start_response("101 Switching Protocols", headers)
         write(b"")
@@ -80,7 +80,7 @@ class Takeover(ABC):
         # A server's own time-out on the socket would end a quiet session.
         self.sock.settimeout(None)
         if self.sock.family in (_socket.AF_INET, _socket.AF_INET6):
-            # Not every server does: an answer behind publications would wait for the client's delayed ACK, 40 ms.
+            # Not every server sets it: an answer behind publications would wait for the client's delayed ACK, 40 ms.
             self.sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
 
     def finish(self) -> None:
@@ -93,14 +93,14 @@ class Takeover(ABC):
 
     @abstractmethod
     def _discard(self) -> None:
-        """Sees that nothing the client sent is left for the server to parse as its next request.
+        """Discards bytes of the client that the server would parse as its next request.
 
         Bytes behind a close frame travel past every proxy's checks, so a request smuggled in there must not run.
         """
 
 
 class BufferedTakeover(Takeover):
-    """One that keeps what has been read ahead of the session, by the web server or by itself, in ``_buffer``."""
+    """A take-over with bytes read ahead of the session, by the web server or by itself, in ``_buffer``."""
 
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
@@ -121,8 +121,8 @@ class BufferedTakeover(Takeover):
 def worker_leaving() -> Callable[[], bool]:
     """A cheap look at whether this process has been told to stop.
 
-    A gunicorn worker's ``alive`` is what the worker itself looks at: it turns False on SIGTERM, SIGINT, SIGHUP and
-    max_requests alike. Elsewhere nobody can tell.
+    A gunicorn worker itself looks at its ``alive``: it turns False on SIGTERM, SIGINT, SIGHUP and max_requests alike.
+    Under other servers this is unknown.
     """
     worker = gunicorn_worker()
     return _never if worker is None else lambda: not worker.alive
@@ -138,8 +138,8 @@ def gunicorn_worker() -> Any:
     if module is None:
         return None
     if _found[0] != os.getpid():
-        # SIGTERM's handler is one of its methods, unless something in the application has put its own in front: then
-        # it is looked for, once.
+        # SIGTERM's handler is one of its methods, unless the application has set a handler of its own: then
+        # the worker is searched for, once.
         worker = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
         if not isinstance(worker, module.Worker):
             workers = (obj for obj in gc.get_objects() if isinstance(obj, module.Worker))

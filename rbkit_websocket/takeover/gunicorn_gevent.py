@@ -1,7 +1,7 @@
 """gunicorn -k gevent: the server whose own HTTP parser reads ahead of us.
 
-``gunicorn.socket`` is the connection (gunicorn/http/wsgi.py, default_environ). What the client pipelined behind the
-request waits in the parser's unreader (gunicorn/http/unreader.py); later bytes we read from the socket ourselves.
+``gunicorn.socket`` is the connection (gunicorn/http/wsgi.py, default_environ). Bytes pipelined behind the request wait
+in the parser's unreader (gunicorn/http/unreader.py); later bytes we read from the socket ourselves.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["GunicornGevent", "pipelined"]
 
 
 def pipelined(environ: dict[str, Any]) -> Callable[[], bytes] | None:
-    """What takes the bytes that gunicorn's parser has read beyond the request out of it; None: there is no parser."""
+    """A function that takes bytes beyond the request out of gunicorn's parser; None: there is no parser."""
     serving = find_serving()
     if isinstance(serving, GunicornRequest) and serving.is_of(environ):
         unreader = serving.held.req.unreader

@@ -1,4 +1,4 @@
-"""gunicorn -k gthread (also what ``--threads`` makes of the sync worker): a thread for each request in progress.
+"""gunicorn -k gthread (``--threads`` turns the sync worker into it): a thread for each request in progress.
 
 ``gunicorn.socket`` is the connection, as with the gevent worker, and gunicorn's parser has read ahead. A session keeps
 its thread, so sessions may have all but one of them. ``worker.alive`` is False as soon as the worker is to stop

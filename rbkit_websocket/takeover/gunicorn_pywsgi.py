@@ -1,7 +1,7 @@
 """gunicorn -k gevent_pywsgi: gevent's pywsgi inside a gunicorn worker.
 
 The worker adds ``gunicorn.sock`` to the environ (gunicorn/workers/ggevent.py); reading goes through pywsgi's file all
-the same, since that one has read ahead.
+the same, since that file has read ahead.
 """
 
 from __future__ import annotations
@@ -21,5 +21,5 @@ class GunicornPywsgi(Pywsgi):
     @classmethod
     def claim(cls, environ: dict[str, Any]) -> Pywsgi | None:
         takeover = super().claim(environ) if "gunicorn.sock" in environ else None
-        # Something between the server and us may have changed either; both have to agree on the connection.
+        # A middleware in between may have changed either; both have to agree on the connection.
         return takeover if takeover is not None and takeover.sock is environ["gunicorn.sock"] else None

@@ -1,7 +1,7 @@
 """The end of a connection whose upgrade was refused, or whose session is over: no server reads on behind it.
 
-Whatever a client sends behind an upgrade may have been passed on by a proxy that took the upgrade for granted and has
-looked at nothing since. As a request of a kept connection it would run.
+A proxy that took the upgrade for granted may have passed on unchecked bytes that a client sent behind it. On a kept
+connection they would run as a request.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _CLOSE: Final = (("Connection", "close"),)
 
 
 def close_behind_answer() -> tuple[tuple[str, str], ...]:
-    """Has the server close the connection behind its answer to this request, whichever server it is.
+    """Makes the server, whichever it is, close the connection behind its answer to this request.
 
     Returns:
-        Headers that the answer has to have for it. Not for all: PEP 3333 keeps ``Connection`` to the server, and
+        Headers that the answer needs for that. Not for all: PEP 3333 keeps ``Connection`` to the server, and
         wsgiref answers 500 to an application that sets it.
     """
     serving = find_serving()
     if serving is None and loaded("uwsgi") is not None:
         return _CLOSE  # for its router, which may have been told to keep connections
-    # An upgrade that the application tries on itself, in the midst of another request, ends nobody's connection.
+    # An upgrade that the application tries on itself, within another request, ends no connection.
     if serving is None or serving.header("Upgrade") is None:
         return ()
     serving.close_after()

@@ -1,10 +1,10 @@
 """Servers made of Python's ``http.server``: werkzeug (``flask run``), Django's ``runserver``, threaded ``wsgiref``.
 
-A thread for each connection, as many as there are connections, so no session takes one away from the application. A
-server without threads has only the one that accepts: a session would stop it, and is refused.
+There is a thread for each connection, so a session takes none away from the application. A server without threads has
+only the one that accepts: a session would stop it, and is refused.
 
-What they make of a 101 by ``start_response`` differs (wsgiref forbids its headers, werkzeug adds another
-``Connection``), so the 101 is sent to the socket. Once the connection is shut down they are told of it, and their
+These servers treat a 101 by ``start_response`` differently (wsgiref forbids its headers, werkzeug adds another
+``Connection``), so the 101 is sent to the socket. Once the connection is shut down they are told of the 101, and their
 attempt to send it again ends at the closed socket, which each takes for a client that has left (wsgiref/handlers.py,
 run; werkzeug/serving.py, run_wsgi).
 """

@@ -1,7 +1,7 @@
 """gevent.pywsgi.WSGIServer as it is, without a WebSocket handler.
 
 For an upgrade request pywsgi gives the connection's buffered file as ``wsgi.input`` (gevent/pywsgi.py, get_environ);
-behind it is the socket. Reading through that file finds what was pipelined behind the request.
+behind it is the socket. Reading through that file finds bytes pipelined behind the request.
 """
 
 from __future__ import annotations
@@ -48,5 +48,5 @@ class Pywsgi(Takeover):
         return self._rfile.read(size)
 
     def _discard(self) -> None:
-        # A closed file ends the handler's keep-alive loop (handle_one_request), whatever was still in its buffer.
+        # A closed file ends the handler's keep-alive loop (handle_one_request), even with bytes in its buffer.
         self._rfile.close()

@@ -1,4 +1,4 @@
-"""Servers that cannot hand a socket over, and why, by what each is known by.
+"""Servers that cannot hand a socket over: how each is recognized, and why it cannot.
 
 waitress and bjoern parse and write in an event loop of their own, and go on reading a connection whose request is being
 answered. The WSGI adapters of ASGI servers have no connection at all: it belongs to a protocol object in asyncio's
@@ -24,13 +24,13 @@ _ASGI: Final = (
 )
 
 
-# As they call themselves in SERVER_SOFTWARE.
+# Their names in SERVER_SOFTWARE.
 _KNOWN: Final = re.compile(r"gunicorn/|gevent/|Werkzeug/|WSGIServer/|Cheroot/")
 _OF_SERVERS: Final = ("_io", "cheroot.", "django.core.", "gevent.", "gunicorn.", "werkzeug.")
 
 
 def refusal_by_middleware(environ: dict[str, Any]) -> str | None:
-    """What a middleware does that hides the connection of a server whose connections can be had; None: nothing."""
+    """Why a middleware hides the connection of a server that would hand it over; None: it does not."""
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1.") or "asgi.scope" in environ:
         return None
     serving = find_serving()
@@ -54,7 +54,7 @@ def _is_sync() -> bool:
 
 
 def refusal_by_server(environ: dict[str, Any]) -> str:
-    """What stands in the way of a session under the server behind ``environ``."""
+    """Why the server behind ``environ`` cannot serve a session."""
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
         return "over HTTP/2 many streams share one connection: connect with HTTP/1.1"
     if "waitress.client_disconnected" in environ or "waitress" in environ.get("SERVER_SOFTWARE", ""):
@@ -62,7 +62,7 @@ def refusal_by_server(environ: dict[str, Any]) -> str:
     if "asgi.scope" in environ:  # a2wsgi
         return _ASGI
     if isinstance(environ.get("wsgi.input"), io.BytesIO):
-        # These do not say who they are, but give the whole body like this.
+        # These servers do not give their name, but give the whole body like this.
         if "bjoern" in sys.modules:
             return "bjoern keeps its sockets to itself"
         if "uvicorn" in sys.modules or "hypercorn" in sys.modules:

@@ -22,8 +22,8 @@ from .websocket_handler import PywsgiWebSocketHandler, install
 
 __all__ = ["Takeover", "claim", "close_behind_answer", "install", "refusal", "refusal_of"]
 
-# Most specific first. Under monkey patching a server of threads has gevent's sockets too, and whatever has such a
-# socket below a buffered file would satisfy the plain adapter of pywsgi.
+# Most specific first. Under monkey patching a server of threads has gevent's sockets too, and any such socket
+# below a buffered file would satisfy the plain adapter of pywsgi.
 _ADAPTERS: Final[tuple[type[Takeover], ...]] = (
     GunicornGthread,
     HttpServer,
@@ -37,7 +37,7 @@ _ADAPTERS: Final[tuple[type[Takeover], ...]] = (
 
 
 def claim(environ: dict[str, Any]) -> Takeover | None:
-    """The take-over of this request's connection, prepared but not begun; None when the socket cannot be had."""
+    """The take-over of this request's connection, prepared but not begun; None when the server hands no socket over."""
     for adapter in _ADAPTERS:
         if takeover := adapter.claim(environ):
             return takeover
@@ -45,7 +45,7 @@ def claim(environ: dict[str, Any]) -> Takeover | None:
 
 
 def refusal(environ: dict[str, Any]) -> str | None:
-    """What stands in the way of sessions under the web server of this request, which may be any; None: nothing known.
+    """Why the web server of this request, which may be any request, cannot serve sessions; None: it can, or unknown.
 
     Some requests do not show what an upgrade would find: over HTTP/2, where a WebSocket gets a connection of its own;
     with a body in chunks, whose reader hides the parser's; and a WebSocket of the application's.
@@ -59,12 +59,12 @@ def refusal(environ: dict[str, Any]) -> str | None:
 
 
 def refusal_of(takeover: Takeover | None, environ: dict[str, Any]) -> str | None:
-    """What stands in the way of a session over what :func:`claim` gave for this request; None: nothing."""
+    """Why the result of :func:`claim` for this request cannot carry a session; None: it can."""
     return _unclaimed(environ) if takeover is None else takeover.refusal()
 
 
 def _unclaimed(environ: dict[str, Any]) -> str:
-    """Why no adapter claims the request, and what to use, for the 501."""
+    """Why no adapter claims the request, and which servers to use, for the 501."""
     if (why := refusal_by_middleware(environ)) is not None:
         return why
     names = "; ".join(adapter.name for adapter in reversed(_ADAPTERS))

@@ -1,8 +1,8 @@
-"""A request as the web server itself holds it, found further up on the stack.
+"""Finds the web server's own object of a request further up on the stack.
 
-What middlewares have made of a request (a copy of the environ, another ``wsgi.input``, another ``start_response``) does
-not lead to its connection. The server's own object does, and it is there: one of the server's functions waits further
-up until the application has answered. An application that is called in another thread or greenlet has none there.
+A middleware may have changed a request (a copy of the environ, another ``wsgi.input``, another ``start_response``), so
+that it no longer leads to its connection. The server's own object does: one of the server's functions waits further up
+until the application has answered. An application that is called in another thread or greenlet has none there.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Serving(ABC):
     """One request in the hands of a server.
 
     Attributes:
-        modules: where the server's functions that wait for the application are defined.
+        modules: modules of the server's functions that wait for the application.
         held: the server's object of the request: a handler, a response, a task.
-        closing: headers that have the server end the connection, where only a header does.
+        closing: headers that make the server end the connection, where only a header does.
     """
 
     modules: ClassVar[tuple[str, ...]]
@@ -45,7 +45,7 @@ class Serving(ABC):
     @classmethod
     @abstractmethod
     def at(cls, names: Mapping[str, Any]) -> Serving | None:
-        """The request of a function with these local names, if it is one that waits."""
+        """The request of a function with these local names, if the function waits for the application."""
 
     @abstractmethod
     def header(self, name: str) -> str | None:
@@ -53,13 +53,13 @@ class Serving(ABC):
 
     def is_of(self, environ: Mapping[str, Any]) -> bool:
         """Whether an upgrade request is this one, and not one that the application makes to another application."""
-        # Some servers strip what they put into the environ.
+        # Some servers strip header values in the environ.
         asked: str = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
         return asked.strip() == (self.header("Sec-WebSocket-Key") or "").strip()
 
     @abstractmethod
     def close_after(self) -> None:
-        """Has the server end the connection behind the answer to this request, instead of reading the next one."""
+        """Makes the server end the connection behind the answer to this request, instead of reading the next one."""
 
     def hide(self, hide: Hide) -> None:
         """Changes every text of the request that the server may write to its access log."""
@@ -68,7 +68,7 @@ class Serving(ABC):
 
 
 def hide_in(environ: dict[str, Any], hide: Hide) -> None:
-    """Changes the texts of an environ, but for the WebSocket's own: its key could look like anything."""
+    """Changes the texts of an environ, but for the WebSocket's own: its key may look like a secret."""
     for key, value in environ.items():
         if isinstance(value, str) and not key.startswith("HTTP_SEC_"):
             environ[key] = hide(value)
@@ -130,7 +130,7 @@ class _HeldHandler(Serving):
 
 
 class PywsgiRequest(_HeldHandler):
-    """gevent.pywsgi and what is made of it: its ``WSGIHandler``."""
+    """gevent.pywsgi and servers made of it: its ``WSGIHandler``."""
 
     modules = ("gevent.pywsgi",)
     # In time for the header of the answer as well.
@@ -140,8 +140,8 @@ class PywsgiRequest(_HeldHandler):
 class HttpServerRequest(_HeldHandler):
     """werkzeug (``flask run``), Django's ``runserver``, ``wsgiref`` and all made of ``http.server``: its handler.
 
-    What they put into the environ tells neither whether they have threads (Django says yes with ``--nothreading``,
-    wsgiref no with a ``ThreadingMixIn``) nor what they are going to log.
+    Their environ tells neither whether they have threads (Django says yes with ``--nothreading``, wsgiref no with a
+    ``ThreadingMixIn``) nor which texts they are going to log.
     """
 
     modules = ("socketserver",)
@@ -184,7 +184,7 @@ class WaitressRequest(Serving):
 
 
 class AsgiRequest(Serving):
-    """A WSGI application in an ASGI server: the adapter that calls it, whose scope is what uvicorn logs."""
+    """A WSGI application in an ASGI server: the calling adapter, whose scope uvicorn logs."""
 
     modules = ("uvicorn.middleware.wsgi", "a2wsgi.wsgi", "hypercorn.app_wrappers")
     # There is no connection but the server's own, which does as this says.
@@ -217,7 +217,7 @@ _BY_MODULE: Final = {module: server for server in _SERVERS for module in server.
 
 
 def find_serving() -> Serving | None:
-    """The request that the innermost server up the stack is serving; None: no server that we know is there."""
+    """The request that the innermost server up the stack is serving; None: there is no known server."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         server = _BY_MODULE.get(frame.f_globals.get("__name__", ""))

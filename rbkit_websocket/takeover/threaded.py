@@ -1,4 +1,4 @@
-"""What the servers of threads share: a session in the thread of its request, over a socket that blocks.
+"""Servers of threads: a session in the thread of its request, over a socket that blocks.
 
 In a thread that gevent has not patched, the session gets an event loop of its own over a copy of the descriptor. Both
 end with it, so a thread that goes back to its pool is as it was. Under monkey patching "threads" are greenlets and
@@ -39,7 +39,7 @@ class ThreadTakeover(BufferedTakeover):
     """Takes the connection of a worker thread.
 
     Attributes:
-        more_threads: what to say to the server for more of them.
+        more_threads: the server's option for more threads.
     """
 
     reads_on = True
@@ -51,7 +51,7 @@ class ThreadTakeover(BufferedTakeover):
         self._hub: Hub | None = None
 
     def refusal(self) -> str | None:
-        # gevent's own sockets may be TLS; of others only the plain kind is nothing but its descriptor.
+        # gevent's own sockets may be TLS; of other sockets only the plain kind has no state but its descriptor.
         if not isinstance(self._server_sock, socket) and type(self._server_sock) is not _socket.socket:
             return _TLS
         return _ONE_THREAD + self.more_threads if self.threads == 1 else None
@@ -61,7 +61,7 @@ class ThreadTakeover(BufferedTakeover):
         stopping = self._stopping()
         if isinstance(self._server_sock, socket):
             return lambda: told() or stopping()
-        # Python's end waits for threads that are no daemons, and tells them by this only.
+        # Python's end waits for threads that are no daemons, and tells them only by this.
         main = sys.modules["threading"].main_thread()
         return lambda: told() or stopping() or not main.is_alive()
 
@@ -71,7 +71,7 @@ class ThreadTakeover(BufferedTakeover):
 
     @property
     def _needs_hub(self) -> bool:
-        # Whoever has set up an event loop in this thread goes on to need it; a new one is ours.
+        # An event loop set up in this thread before is needed further; a new one is ours.
         return not isinstance(self._server_sock, socket) and get_hub_if_exists() is None
 
     @property
@@ -121,7 +121,7 @@ class ThreadTakeover(BufferedTakeover):
 
 
 def _end(hub: Hub) -> None:
-    """Frees everything of a thread's event loop."""
+    """Frees a thread's event loop and its hub."""
     hub.destroy(destroy_loop=True)
     if not hub.dead:
         # gevent leaves the hub's greenlet suspended behind its loop, where it would stay as long as the thread does.
@@ -129,7 +129,7 @@ def _end(hub: Hub) -> None:
 
 
 def read_ahead(rfile: Any, sock: Any) -> bytes:
-    """Takes what a buffered file holds, or what its socket has right now; never waits.
+    """Takes the bytes that a buffered file holds, or that its socket has now; never waits.
 
     Args:
         rfile: an ``io.BufferedReader``, of the C or the Python kind, over ``sock``.

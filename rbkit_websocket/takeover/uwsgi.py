@@ -1,13 +1,13 @@
 """uWSGI with its gevent loop, by itself (``--http-socket``) or behind its http router (``--http``).
 
-uWSGI gives no socket but tells the descriptor of the connection, whose copy becomes one of gevent's. What a client has
-sent right behind its request is in uWSGI's own buffer and lost; clients that follow RFC 6455 wait for the 101. Each
-session occupies one of the ``--gevent`` cores.
+uWSGI gives no socket but tells the connection's descriptor, whose copy becomes a socket of gevent's. Bytes that a
+client has sent right behind its request are in uWSGI's own buffer and lost; clients that follow RFC 6455 wait for the
+101. Each session occupies one of the ``--gevent`` cores.
 
-On SIGHUP (graceful reload) uWSGI waits for requests in progress, for up to a minute. Nothing it offers to Python tells
-of it, so a second watcher of that signal stands beside uWSGI's own in gevent's loop.
+On SIGHUP (graceful reload) uWSGI waits for requests in progress, for up to a minute. Its Python API does not tell of
+it, so a second watcher of that signal stands beside uWSGI's own in gevent's loop.
 
-The http router passes on what follows a request only with ``--http-websockets``.
+The http router passes on bytes behind a request only with ``--http-websockets``.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class _Reload:
 
     @classmethod
     def watch(cls) -> Callable[[], bool]:
-        """A look at it; the first one in a process sets the watcher up."""
+        """Returns whether it has; the first call in a process sets the watcher up."""
         if cls._one is None or cls._one._pid != os.getpid():
             cls._one = cls()
         one = cls._one

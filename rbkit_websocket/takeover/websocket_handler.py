@@ -1,6 +1,6 @@
 """gevent-websocket's WebSocketHandler, under pywsgi or as gunicorn's GeventWebSocketWorker.
 
-That handler sends its own 101 before the application is asked, and without the subprotocol, which makes browsers drop
+That handler sends its own 101 before it calls the application, and without the subprotocol, which makes browsers drop
 the connection. So its ``upgrade_websocket`` is wrapped: a request that names ``rbkit`` skips it, reaches the
 middleware as a plain request and takes the recipe of pywsgi, plain HTTP refusals included. WebSockets of the
 application's own are upgraded as before.
