@@ -1,4 +1,4 @@
-"""From one WebSocket session to one Rbkit server: commands to REQ, publications from SUB."""
+"""The bridge between a WebSocket session and an Rbkit server: commands to REQ, publications from SUB."""
 
 from __future__ import annotations
 

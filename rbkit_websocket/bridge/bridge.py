@@ -27,10 +27,10 @@ class Bridge:
 
     Args:
         session: an open connection.
-        pub_endpoint: where the server publishes.
-        req_endpoint: where it takes commands.
+        pub_endpoint: the server's endpoint for publications.
+        req_endpoint: its endpoint for commands.
         settings: time-outs and caps.
-        text: frames as the old browser clients want them.
+        text: whether frames are text, for old browser clients.
         keys: for a server that speaks CURVE.
     """
 
@@ -70,7 +70,7 @@ class Bridge:
                     max_answer=settings.max_server_message,
                     keys=self._keys,
                 )
-                # Commands first: what answers neither is not running, and nobody is told of a client that never was.
+                # Commands first: a server that does not answer is not running, and no listener is told of this client.
                 if (problem := commands.connect()) is None:
                     feed = Feed.join(self._pub_endpoint, self, self._keys, settings.max_server_message)
                     if not feed.wait_connected(settings.connect_timeout):

@@ -1,6 +1,6 @@
 """The commands of one session, one after the other, through a wire of its own.
 
-The wire tells at once when the Rbkit server is gone, so a command in flight is not waited for in vain.
+The wire tells at once when the Rbkit server is gone, so no command in flight waits in vain.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NOT_RUNNING: Final = "Rbkit server is not running"
 # Answers that a client has not read yet, beyond which its next command waits.
 _UNREAD_ANSWERS: Final = 4 * 1024 * 1024
 
-# What an embedded server keeps for its client until that says goodbye; no other server is told of an end.
+# Wishes that an embedded server keeps for its client until a goodbye; other servers get none.
 _WISHES: Final = (b"set_cpu_interval ", b"wait_profile ")
 _GOODBYE: Final = b"goodbye"
 
@@ -40,8 +40,8 @@ class CommandQueue:
     """Pumps commands to the Rbkit server and its answers back, in order.
 
     Args:
-        endpoint: where the server takes commands.
-        outbox: where answers go to; it slows the commands of a client that does not read them.
+        endpoint: the server's endpoint for commands.
+        outbox: sends the answers; it slows the commands of a client that does not read them.
         answer: gets each answer.
         fail: gets close code and reason when the session cannot go on.
         command_timeout: seconds for one command.
@@ -88,7 +88,7 @@ class CommandQueue:
         """Waits for the server. Commands are taken from now on.
 
         Returns:
-            None; why it cannot be had, otherwise.
+            None, or why it cannot be reached.
 
         Raises:
             Flooded: see :meth:`~.wires.Wire.look`.
@@ -119,7 +119,7 @@ class CommandQueue:
         self._readiness.notify()
 
     def close(self) -> None:
-        """Gives everything back; joins the greenlet first since it uses the rest."""
+        """Closes the wire; joins the greenlet first since it uses the wire."""
         if os.getpid() != self._pid:
             return  # a fork of the application: ZeroMQ's sockets are the parent's and must not be touched
         if self._worker is not None:
@@ -134,7 +134,7 @@ class CommandQueue:
                 pass
         except Flooded as flooded:
             self._fail(1011, str(flooded))
-            # Now, since libzmq keeps what comes until the client has closed the connection.
+            # Now, since libzmq keeps incoming messages until the client has closed the connection.
             self._readiness.close()
             self._wire.close()
         except Exception:  # a boundary: the client hears of it, the application does not
@@ -142,7 +142,7 @@ class CommandQueue:
             self._fail(1011, "internal error of the bridge; see the server's log")
 
     def _step(self) -> bool:
-        """One look at everything; False when the session has been failed."""
+        """Looks once at wire, commands and deadlines; False when the session has been failed."""
         self._wire.look()
         if self._flying is not None:
             reply = self._wire.receive()
@@ -160,7 +160,7 @@ class CommandQueue:
         elif self._wire.final:
             return self._give_up(1011, f"{NOT_RUNNING} any more")
         elif self._deadline is None:
-            # It is tried again and again; the server may just be restarting.
+            # The wire tries again and again; the server may just be restarting.
             self._deadline = time.monotonic() + self._connect_timeout
         remaining = None if self._deadline is None else self._deadline - time.monotonic()
         if remaining is not None and remaining <= 0:
@@ -178,7 +178,7 @@ class CommandQueue:
         if is_harmful(command):
             self._answer(OK)
             return True
-        # First: a loss that comes with the attempt is one.
+        # First: a loss that comes with the attempt counts.
         self._losses = self._wire.losses
         if not self._wire.send(command):
             return self._give_up(1011, f"{NOT_RUNNING} any more")

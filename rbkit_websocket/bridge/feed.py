@@ -1,9 +1,9 @@
-"""One source an endpoint and event loop, and from it every session that listens.
+"""Publications: one source for each endpoint and event loop, shared by all listening sessions.
 
 Each message is framed once. Small messages that arrived together are joined into one piece of memory for one system
-call a client, large ones are not copied at all; what old clients need as escaped text their outboxes make. Sockets that
-are always ready never let others run, so the pump gives way after every batch. What is lost on the way here, because
-nobody fetched it in time, is missing in the counters of the messages; all listeners are told.
+call a client, large ones are not copied at all; escaped text for old clients is made by their outboxes. Sockets that
+are always ready never let other greenlets run, so the pump gives way after every batch. The messages' counters show
+publications that were lost on the way here, because they were not fetched in time; all listeners are told.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ log = logging.getLogger(__name__)
 BATCH_MESSAGES: Final = 64
 BATCH_BYTES: Final = 64 * 1024
 
-# How long after a time-out the pump gets to look once more: the event loop may have been blocked all the while.
+# Seconds after a time-out for one more look of the pump: the event loop may have been blocked all the while.
 _SECOND_LOOK: Final = 0.1
 
-# By event loop, endpoint and keys. Other threads look through a copy, which is made in one go.
+# By event loop, endpoint and keys. Other threads iterate over a copy, which is made in one go.
 _feeds: dict[tuple[Hub, str, ClientKeys | None], Feed] = {}
 
 
 class Listener(Protocol):
-    """Who gets publications: an outbox, and the framing it wants."""
+    """A receiver of publications: an outbox, and its framing."""
 
     outbox: Outbox
     text: bool
@@ -52,7 +52,7 @@ class Listener(Protocol):
         """Sends a notice."""
 
     def give_up(self, reason: str) -> None:
-        """Nothing will come any more."""
+        """Ends the listener: no more publications will come."""
 
 
 class Feed:
@@ -73,11 +73,11 @@ class Feed:
         """The feed of ``endpoint`` with ``listener`` added; the process's older listeners are told of the new one.
 
         Args:
-            max_message: bytes that a publication over ZeroMQ may have; that of the first listener is in force.
+            max_message: bytes that a publication over ZeroMQ may have; the first listener's number is in force.
 
         Raises:
             NoRoom: libzmq cannot be let into this process.
-            OSError, zmq.ZMQError: no descriptor is left, or the endpoint is none.
+            OSError, zmq.ZMQError: no descriptor is left, or the endpoint is wrong.
         """
         key = gevent.get_hub(), endpoint, keys
         feed = _feeds.get(key)
@@ -105,7 +105,7 @@ class Feed:
 
     @property
     def refusal(self) -> str | None:
-        """Why the publisher does not want us; None when it is only absent."""
+        """Why the publisher refused us; None when it is only absent."""
         return self._source.refusal
 
     def leave(self, listener: Listener) -> None:
@@ -134,7 +134,7 @@ class Feed:
                     give_way()
                 elif self._source.ended:
                     self._withdraw()
-                    # Where the server itself has ended the sessions hear of it by their commands, with better words.
+                    # If the server itself has ended, the sessions learn it by their commands, in better words.
                     gevent.sleep(_SECOND_LOOK)
                     self._give_up("the Rbkit server publishes no more to this worker; connect again")
                     return
@@ -142,7 +142,7 @@ class Feed:
                     self._source.wait()
             except Flooded as flooded:
                 self._withdraw()
-                self._source.close()  # now, since libzmq keeps what comes until the last listener has left
+                self._source.close()  # now, since libzmq keeps incoming messages until the last listener has left
                 if not self._connected.ready():
                     self._connected.set(False)
                 self._give_up(str(flooded))
@@ -156,10 +156,10 @@ class Feed:
             listener.give_up(reason)
 
     def _follow(self) -> None:
-        """Tells those who wait for it what became of the first attempt to connect."""
+        """Tells waiting sessions the result of the first attempt to connect."""
         if not self._connected.ready() and (up := self._source.connected()) is not None:
             if not up:
-                self._withdraw()  # whoever joins from now on tries anew
+                self._withdraw()  # a session that joins from now on tries anew
             self._connected.set(up)
 
     def _drain(self) -> list[bytes | memoryview]:

@@ -1,7 +1,7 @@
-"""What a ZeroMQ server has sent of a message that is not whole yet: libzmq keeps it and bounds neither parts nor bytes.
+"""Bytes of a ZeroMQ message that is not whole yet: libzmq keeps them and bounds neither parts nor bytes.
 
-``ZMQ_MAXMSGSIZE`` is for one part, a high-water mark counts whole messages. What is between is seen in the kernel's
-count of the bytes that a TCP connection has received. Other connections (ipc) are not counted: their servers are on
+``ZMQ_MAXMSGSIZE`` bounds one part, a high-water mark counts whole messages. Bytes in between show in the kernel's count
+of the bytes that a TCP connection has received. Other connections (ipc) are not counted: their servers are on
 this machine.
 """
 
@@ -24,7 +24,7 @@ _LOOK: Final = 0.1
 
 _LOOK_AGAIN: Final = 0.005
 
-# What may be in the kernel's buffers, and what a message's parts and heads add.
+# Bytes that may be in the kernel's buffers, and bytes of a message's parts and heads.
 _SLACK: Final = 16 * 1024 * 1024
 
 # Bytes a second that are no part of a message: ZeroMQ's heartbeats, on a connection that says nothing for months.
@@ -42,14 +42,14 @@ class Flooded(Exception):
 
 
 class GivenUp(Flooded):
-    """A server has sent more than a message may have, or what is no ZeroMQ: libzmq has given it up for good."""
+    """A server has sent too long a message, or no ZeroMQ: libzmq has given it up for good."""
 
     def __str__(self) -> str:
         return "the Rbkit server sent a longer message than max_server_message allows, or no ZeroMQ"
 
 
 class Hoard:
-    """Of one socket that connects.
+    """The count of one connecting socket.
 
     Args:
         most: bytes that a message may have.
@@ -67,22 +67,22 @@ class Hoard:
         self.patience = _LOOK
 
     def connected(self, descriptor: int | None) -> None:
-        """Has a connection now, which is libzmq's; or none."""
+        """Sets its connection, which is libzmq's; or none."""
         self._descriptor = descriptor
         self.taken()
 
     def taken(self) -> None:
-        """All whole messages have been taken."""
+        """Notes that all whole messages have been taken."""
         self._mark = self._received() or 0
         self._since = time.monotonic()
         self._suspect = False
         self.patience = _LOOK
 
     def check(self) -> None:
-        """To be called while there is nothing to be taken.
+        """Counts; called while there is no whole message.
 
         Raises:
-            Flooded: too much has come since, twice in a row (the descriptor may just have become another's).
+            Flooded: too many bytes have come since, twice in a row (the descriptor may just have become another's).
         """
         received = self._received()
         allowed = self._most + _SLACK + _HEARTBEATS * (time.monotonic() - self._since)

@@ -1,4 +1,4 @@
-"""Asks many Rbkit servers at once how they are, each with the same short deadline."""
+"""Asks many Rbkit servers at once for their status, each with the same short deadline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST: Final = 64 * 1024  # bytes of an answer, which is a few figures
 
 @dataclass
 class Status:
-    """What a server says of itself.
+    """A server's status.
 
     Attributes:
         reachable: a ZeroMQ server is there, if only its transport: it may be busy with a snapshot, or stuck for good.
@@ -42,13 +42,13 @@ class Status:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def number(self, key: str) -> int | float | None:
-        """A number of the answer; None when it has no such, or one that JSON cannot say (NaN, the infinities)."""
+        """A number of the answer; None when it has none, or one that JSON cannot express (NaN, infinities)."""
         value = self.facts.get(key)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         return value if is_number else None
 
     def text(self, key: str) -> str | None:
-        """A text of the answer, cut to 200 characters; None when it has no such."""
+        """A text of the answer, cut to 200 characters; None when it has none."""
         value = self.facts.get(key)
         return value[:200] if isinstance(value, str) else None
 
@@ -74,16 +74,16 @@ class _Question:
 
     @property
     def descriptors(self) -> Sequence[int]:
-        """What to wait for."""
+        """The descriptors to wait for."""
         return () if self._wire is None or not self._wire.events else self._wire.descriptors
 
     def look(self) -> None:
-        """Takes in what has come; the descriptors are quiet afterwards and may be waited for."""
+        """Reads news; the descriptors are quiet afterwards and may be waited for."""
         wire = self._wire
         if wire is None:
             return
         try:
-            wire.look()  # when done as well: libzmq tries again and again, and news that nobody reads end each wait
+            wire.look()  # when done as well: libzmq tries again and again, and unread news end each wait
         except Flooded as flooded:
             self._give_up(str(flooded))
             wire.close()
@@ -114,8 +114,8 @@ class _Question:
 def ask_status(servers: Sequence[tuple[str, ClientKeys | None]], timeout: float) -> list[Status]:
     """The status of each server, given by its REQ endpoint and keys, in the same order, within ``timeout`` seconds.
 
-    Others run meanwhile: greenlets where this thread has an event loop, threads in any case. Not more than 64 are asked
-    at once, since each takes descriptors that others may need more.
+    Greenlets run meanwhile where this thread has an event loop, threads in any case. Not more than 64 servers are asked
+    at once, since each takes descriptors that the application may need.
     """
     deadline = time.monotonic() + timeout
     groups = (servers[first : first + _AT_ONCE] for first in range(0, len(servers), _AT_ONCE))
@@ -144,7 +144,7 @@ def _await(questions: Sequence[_Question], deadline: float) -> None:
 
 
 def _wait(descriptors: Sequence[int], timeout: float) -> None:
-    """Until one of them is readable: greenlets go on where this thread has an event loop, other threads in any case."""
+    """Waits until one is readable: greenlets go on where this thread has an event loop, other threads in any case."""
     if _has_hub():
         readiness = Readiness(*descriptors)
         try:

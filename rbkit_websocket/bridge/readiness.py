@@ -14,9 +14,9 @@ WRITE: Final = 2
 
 
 class Readiness:
-    """Waits until something has happened on descriptors.
+    """Waits for events on descriptors.
 
-    Those of ZeroMQ are edge-triggered: look at EVENTS (or receive until EAGAIN) on every socket before each wait.
+    ZeroMQ's descriptors are edge-triggered: look at EVENTS (or receive until EAGAIN) on every socket before each wait.
 
     Args:
         descriptors: open ones, which stay open until :meth:`close`.
@@ -30,7 +30,7 @@ class Readiness:
         self._writers: list[Any] = []
 
     def wait(self, timeout: float | None = None, events: int = READ) -> None:
-        """Until a descriptor, :meth:`notify` or the timeout (seconds) wakes it.
+        """Waits until a descriptor, :meth:`notify` or the timeout (seconds) wakes it.
 
         Args:
             events: :data:`READ`, :data:`WRITE`, both, or 0: the descriptors have nothing more to say.

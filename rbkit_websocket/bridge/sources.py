@@ -1,4 +1,4 @@
-"""Where a feed's publications come from: a SUB socket, or a connection to an embedded server's Unix socket."""
+"""Sources of a feed's publications: a SUB socket, or a connection to an embedded server's Unix socket."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .zmqlink import Link, bridge_socket
 
 __all__ = ["Source", "publications"]
 
-# From which size on a message is not copied: that costs more than copying a small one, and saves a third of the CPU for
-# large ones.
+# Bytes from which on a message is not copied: sharing costs more than a copy of a small message, and saves a third of
+# the CPU for large ones.
 _LARGE: Final = 64 * 1024
 
 Publication = bytes | memoryview
@@ -28,27 +28,27 @@ class Source(Protocol):
 
     @property
     def refusal(self) -> str | None:
-        """Why the server does not want us; None when it is only absent, or there."""
+        """Why the server refused us; None when it is only absent, or there."""
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether no more messages will come."""
 
     def connected(self) -> bool | None:
-        """Whether the first attempt to reach the server has succeeded; None as long as that is open."""
+        """Whether the first attempt to reach the server has succeeded; None as long as it is under way."""
 
     def messages(self) -> Iterator[Publication]:
-        """What has come, until there is nothing more at hand."""
+        """Messages that have come in, until none is at hand."""
 
     def wait(self) -> None:
-        """Until there may be more.
+        """Waits until there may be more.
 
         Raises:
-            Flooded: the server sends without end and without a whole message, or what is given up for good.
+            Flooded: the server sends without end and without a whole message, or libzmq has given it up.
         """
 
     def close(self) -> None:
-        """Gives everything back; nobody waits any more. Closing twice is fine."""
+        """Closes the source, when no greenlet waits any more. Closing twice is fine."""
 
 
 def publications(endpoint: str, keys: ClientKeys | None, most: int) -> Source:
@@ -59,14 +59,14 @@ def publications(endpoint: str, keys: ClientKeys | None, most: int) -> Source:
 
     Raises:
         NoRoom: libzmq cannot be let into this process.
-        OSError, zmq.ZMQError: no descriptor is left, or the endpoint is none.
+        OSError, zmq.ZMQError: no descriptor is left, or the endpoint is wrong.
     """
     path = endpoint_path(endpoint)
     return _ZmqSource(endpoint, keys, most) if path is None else _LocalSource(path)
 
 
 class _ZmqSource:
-    refusal = None  # what a server refuses it refuses to commands first
+    refusal = None  # a server refuses the command wire first
     ended = False  # libzmq keeps trying
 
     def __init__(self, endpoint: str, keys: ClientKeys | None, most: int) -> None:
@@ -85,7 +85,7 @@ class _ZmqSource:
         self._taken = False
 
     def connected(self) -> bool | None:
-        """Follows the first attempt only: later losses are told by each session's own command wire."""
+        """Follows the first attempt only: each session's own command wire tells of later losses."""
         self._link.look()
         if self._connected is None and (self._link.up or self._link.unreachable):
             self._connected = self._link.up
@@ -139,7 +139,7 @@ class _LocalSource:
         return False if self._connection.over else None
 
     def messages(self) -> Iterator[Publication]:
-        # What has been read comes first: what has not been is the server's to keep, which knows a bound.
+        # Messages already read come first: unread ones stay with the server, which has a bound.
         for look in (False, True):
             if look:
                 self._connection.look()
@@ -147,7 +147,7 @@ class _LocalSource:
                 yield message
 
     def wait(self) -> None:
-        # Nothing more can come from one that has gone: the sessions are told by their command wires.
+        # No more messages come from a server that has gone: the sessions learn it by their command wires.
         self._readiness.wait(events=0 if self._connection.over else READ)
 
     def close(self) -> None:

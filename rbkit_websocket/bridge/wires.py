@@ -1,4 +1,4 @@
-"""Where a session's commands go: a REQ socket of its own, or a connection to an embedded server's Unix socket."""
+"""Wires for a session's commands: a REQ socket of its own, or a connection to an embedded server's Unix socket."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Wire(Protocol):
         up: the server is there.
         unreachable: an attempt to reach it has failed, and none has succeeded since.
         final: no other attempt will be made.
-        refusal: why the server does not want us; None when it is only absent.
-        losses: how often the server has been lost. One that came back between two looks is up, but knows nothing of
-            what the one before it was asked.
-        undecided: the server has been lost, and a look will soon tell if that is for good.
+        refusal: why the server refused us; None when it is only absent.
+        losses: how often the server has been lost. A server that came back between two looks is up, but does not know
+            the former one's commands.
+        undecided: the server has been lost, and a look will soon tell whether for good.
     """
 
     @property
@@ -47,34 +47,34 @@ class Wire(Protocol):
 
     @property
     def patience(self) -> float | None:
-        """Seconds after which to look though there are no news; None: not at all."""
+        """Seconds after which to look even without news; None: never."""
 
     @property
     def descriptors(self) -> Sequence[int]:
-        """What tells of news; the same for as long as it is open."""
+        """The descriptors that tell of news; the same while it is open."""
 
     @property
     def events(self) -> int:
-        """What the descriptors are to be waited for: READ and WRITE; 0: there will be no more news."""
+        """Events to wait for: READ and WRITE; 0: there will be no more news."""
 
     def look(self) -> None:
-        """Takes the news in; the descriptors are quiet afterwards and may be waited for.
+        """Reads the news; the descriptors are quiet afterwards and may be waited for.
 
         Raises:
-            Flooded: the server sends without end and without a whole answer, or what is given up for good.
+            Flooded: the server sends without end and without a whole answer, or libzmq has given it up.
         """
 
     def send(self, command: bytes) -> bool:
-        """Sends a command; False when there is nobody to take it."""
+        """Sends a command; False when there is no server."""
 
     def receive(self) -> bytes | None:
         """The answer, if it has come."""
 
     def close(self, goodbye: bytes | None = None) -> None:
-        """Gives everything back; nobody waits any more. Closing twice is fine.
+        """Closes the wire, when no greenlet waits any more. Closing twice is fine.
 
         Args:
-            goodbye: a last command, whose answer nobody waits for, where the server does not see the end by itself.
+            goodbye: a last command without an answer, where the server does not see the end by itself.
         """
 
 
@@ -86,7 +86,7 @@ def command_wire(endpoint: str, keys: ClientKeys | None, most: int) -> Wire:
 
     Raises:
         NoRoom: libzmq cannot be let into this process.
-        OSError, zmq.ZMQError: no descriptor is left, or the endpoint is none.
+        OSError, zmq.ZMQError: no descriptor is left, or the endpoint is wrong.
     """
     path = endpoint_path(endpoint)
     return _ZmqWire(endpoint, keys, most) if path is None else _LocalWire(path)
@@ -98,9 +98,9 @@ class _ZmqWire:
 
     def __init__(self, endpoint: str, keys: ClientKeys | None, most: int) -> None:
         self._req = bridge_socket(zmq.REQ, endpoint, keys, most)
-        # There is one answer at a time, whatever the server sends unasked.
+        # There is one answer at a time, even if the server sends more.
         self._req.rcvhwm = 1
-        # Correlated: an answer that belongs to no request of ours is dropped by libzmq instead of taken for the next.
+        # Correlated: libzmq drops an answer to no request of ours, instead of taking it for the next one.
         self._req.req_correlate = 1
         self._req.req_relaxed = 1
         self._hoard = Hoard(most)

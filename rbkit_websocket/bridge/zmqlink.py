@@ -1,4 +1,4 @@
-"""The ZeroMQ context of this process's bridge, and what becomes of a connecting socket's link."""
+"""The ZeroMQ context of this process's bridge, and the state of a connecting socket's link."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .hoard import GivenUp, Hoard
 
 __all__ = ["Link", "bridge_socket"]
 
-# By process id, since a context never crosses a fork (libzmq's rule). Those of our ancestors stay untouched.
+# By process id, since a context never crosses a fork (libzmq's rule). Contexts of parent processes stay untouched.
 _contexts: dict[int, zmq.Context[zmq.Socket[bytes]]] = {}
 
 # A dead peer of a TCP link that sends no FIN (its machine lost power) is noticed after these milliseconds.
@@ -24,8 +24,8 @@ _HEARTBEAT_TIMEOUT: Final = 3000
 _HEARTBEAT_TTL: Final = 10_000
 _RECONNECT_IVL: Final = 100
 
-# What libzmq may hold for us while the event loop is blocked: these bytes, but two messages in any case, and as many
-# messages as a publisher keeps by default.
+# Messages that libzmq may hold for us while the event loop is blocked: these bytes, but two messages in any case, and
+# as many as a publisher keeps by default.
 _KEPT: Final = 256 * 1024 * 1024
 _FEWEST: Final = 2
 _MOST_WAITING: Final = 1000
@@ -40,7 +40,7 @@ def bridge_socket(kind: int, endpoint: str, keys: ClientKeys | None, most: int) 
     The context stays for the life of the process: making one starts two threads.
 
     Args:
-        most: bytes that a part of a message may have. libzmq hangs up on whoever claims more, for good.
+        most: bytes that a part of a message may have. libzmq hangs up on a peer that announces more, for good.
 
     Raises:
         NoRoom: there is no context yet, and the process has too few descriptors or threads left for one.
@@ -60,7 +60,7 @@ def bridge_socket(kind: int, endpoint: str, keys: ClientKeys | None, most: int) 
     socket.reconnect_ivl = _RECONNECT_IVL
     socket.heartbeat_ivl = _HEARTBEAT_IVL
     socket.heartbeat_timeout = _HEARTBEAT_TIMEOUT
-    # The server gives us up as well when our machine is the one that disappears, and then stops what we asked for.
+    # The server gives us up as well when our machine is the one that disappears, and then stops our profilers.
     socket.heartbeat_ttl = _HEARTBEAT_TTL
     if "[" in endpoint:
         socket.ipv6 = True
@@ -77,8 +77,8 @@ class Link:
         up: the ZMTP handshake with the peer is done, so it really is a ZeroMQ server.
         unreachable: an attempt has failed, and none has succeeded since.
         refusal: why the ZMTP handshake failed, if the last one did; None otherwise.
-        losses: how often the peer has been lost. One that came back between two looks is up, but knows nothing of what
-            the one before it was asked.
+        losses: how often the peer has been lost. A peer that came back between two looks is up, but does not know the
+            former one's commands.
     """
 
     _EVENTS: Final = (
@@ -117,7 +117,7 @@ class Link:
         """Reads the monitor's news.
 
         Raises:
-            GivenUp: the peer has been lost and is not tried again, because of what it has sent.
+            GivenUp: the peer has been lost and is not tried again, because of a message of its own.
         """
         while True:
             try:
@@ -139,11 +139,11 @@ class Link:
         self._lost = time.monotonic() if event == zmq.EVENT_DISCONNECTED else None
         self.up = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
         told = event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH)
-        if self.up or told or event == zmq.EVENT_CLOSED:  # the last: nobody listens there
+        if self.up or told or event == zmq.EVENT_CLOSED:  # the last: no server listens there
             self._hung_up, self.refusal = 0, None
         elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
             self._hung_up += self._remote
-        # A server that ends hangs up as well: the next attempt, a moment later, shows what it was.
+        # A server that ends hangs up as well: the next attempt, a moment later, shows the reason.
         self.unreachable = not self.up and self._hung_up != 1
         if self._remote and (told or self._hung_up > 1):
             self.refusal = self._explain(event)
