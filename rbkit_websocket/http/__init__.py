@@ -1,1 +1,1 @@
-"""What one HTTP request meets: who gets in, how it becomes a session, the pages below ``mount``."""
+"""HTTP requests: the gate, the upgrade to a session, the pages below ``mount``."""

@@ -1,4 +1,4 @@
-"""Who gets in, and the generated token behind it: made once for all workers, printed once, kept while they run."""
+"""Access to an application: its gate and the generated token, made and printed once for all workers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 # Seconds between two looks at the token's file.
 _LOOK_EVERY: Final = 1.0
-# Beyond that, until a file is taken for one that nobody puts back; and between two looks meanwhile.
+# Seconds beyond that until no worker will put the file back; and between two looks meanwhile.
 _SLACK: Final = 0.5
 _POLL: Final = 0.02
 
@@ -41,11 +41,11 @@ class Access:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._gate: Gate | None = None
-        self._token: str | None = None  # the generated one
+        self._token: str | None = None  # the generated token
         self._next_look = 0.0
 
     def gate(self, environ: Mapping[str, Any] | None = None) -> Gate:
-        """Who gets in. The first call of all workers makes the token and prints it, once.
+        """The gate. The first call of all workers makes the token and prints it, once.
 
         Raises:
             RuntimeDirectoryError: the generated token cannot be kept or read.
@@ -75,15 +75,15 @@ class Access:
         return Gate(settings.name, token, settings.authorize, settings.allowed_origins)
 
     def look(self) -> None:
-        """Looks at the token's file, once a second at the most. For each request of an application where nothing of
-        ours runs beside it."""
+        """Looks at the token's file, once a second at the most. Called by each request of an application beside which
+        no thread of ours runs."""
         if self._token is not None and (now := time.monotonic()) >= self._next_look:
             self._next_look = now + _LOOK_EVERY
             self.keep()
 
     def keep(self) -> None:
-        """Puts the generated token's file back where it is gone, or takes the token of the one that is there: all
-        workers hold the same again, whatever cleans the directory. Never raises, never logs: any thread calls it.
+        """Puts the generated token's file back where it is gone, or takes the token of an existing file: all workers
+        hold the same again, even if the directory is cleaned. Never raises, never logs: any thread calls it.
         """
         held = self._token
         if held is None:
@@ -91,7 +91,7 @@ class Access:
         try:
             token, _, _ = generated_token(self._directory(), self._settings.name, held)
         except (RuntimeDirectoryError, OSError):
-            return  # what is held is as good as before
+            return  # the held token stays
         if token != held:
             self._token = token
             self._gate = self._gate_of(token)
@@ -118,7 +118,7 @@ class Access:
 
 
 def _wait_for_siblings(directory: Path, application: str) -> None:
-    """Where the token's file is gone while workers run that hold the token: until one of them has put it back.
+    """Waits until a running worker has put the token's file back, where it is gone while workers hold the token.
 
     Raises:
         RuntimeDirectoryError: the directory cannot be read.

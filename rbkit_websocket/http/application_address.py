@@ -1,4 +1,4 @@
-"""The application's own address, as far as its web server tells it."""
+"""The application's own address, if its web server tells it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLACEHOLDER: Final = "<address of this application>"
 
 
 def application_url(environ: Mapping[str, Any]) -> str:
-    """The application's address: below what it is mounted at, over TLS where this server speaks it."""
+    """The application's address with its mount, over TLS where this server speaks it."""
     # A proxy's word on the scheme is about its own connections, and the address below is not the proxy's.
     forwarded = any(key.startswith("HTTP_X_FORWARDED_") for key in environ)
     scheme = "https" if environ.get("wsgi.url_scheme") == "https" and not forwarded else "http"
@@ -22,9 +22,9 @@ def application_url(environ: Mapping[str, Any]) -> str:
 
 
 def _address(environ: Mapping[str, Any]) -> str:
-    """Where this server listens, if it knows that by itself.
+    """The address where this server listens, if the server tells it.
 
-    Never from the Host header: whoever sends the first request would choose where the printed address leads to.
+    Never from the Host header: the client of the first request would choose where the printed address leads.
     """
     name, port = environ.get("SERVER_NAME", ""), str(environ.get("SERVER_PORT", ""))
     if not port.isdecimal():
@@ -32,7 +32,7 @@ def _address(environ: Mapping[str, Any]) -> str:
     try:
         # Behind a Unix socket gunicorn makes up SERVER_NAME from the Host header, and there is no client address.
         ipaddress.ip_address(environ.get("REMOTE_ADDR", ""))
-        if name in ("localhost", socket.gethostname()):  # as some servers tell their own address
+        if name in ("localhost", socket.gethostname()):  # some servers give their own address so
             return f"localhost:{port}"
         address = ipaddress.ip_address(name)
     except ValueError:

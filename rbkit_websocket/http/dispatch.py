@@ -18,7 +18,7 @@ Answer = Callable[[dict[str, Any], StartResponse, Runtime], Iterable[bytes]]
 
 def serve_session(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> Iterable[bytes]:
     """Serves an upgrade to its end."""
-    # Late, since it imports gevent: that is for servers that get WebSockets, not for everyone who imports us.
+    # Late, since it imports gevent: only a process that gets WebSockets loads it.
     import_gevent()
     from .upgrade import serve_upgrade
 
@@ -26,7 +26,7 @@ def serve_session(environ: dict[str, Any], start_response: StartResponse, runtim
 
 
 def find_answer(environ: dict[str, Any], ours: frozenset[str]) -> Answer | None:
-    """What serves a request for us, to its end: :func:`serve_session` or a page; None where it is not for us.
+    """The function that serves a request of ours: :func:`serve_session` or a page; None for the application's.
 
     Args:
         environ: of the request.

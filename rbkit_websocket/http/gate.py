@@ -1,4 +1,4 @@
-"""Who gets in: the token, the page's origin and the application's own ``authorize`` callable. Closed by default."""
+"""The gate: the token, the page's origin and the application's own ``authorize`` callable. Closed by default."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Gate:
     Args:
         name: the application's name; the cookie is named after it, so that two applications of one host do not
             overwrite each other's.
-        token: what a request must bring, or None where no token is asked for.
+        token: the token that a request must bring, or None where none is needed.
         authorize: called with the environ of a request that brought the token; its word is final.
         allowed_origins: origins besides the Host's own, lower case; ``"*"`` is any.
     """
@@ -53,7 +53,7 @@ class Gate:
 
         Raises:
             Refused: 403 for a foreign origin, 401 for a missing or wrong token, 403 where ``authorize`` says no
-                (or fails: a door that cannot be checked stays shut).
+                (or fails: a gate that cannot be checked stays shut).
         """
         self._check_origin(environ)
         if self._token is not None and not self._has_token(environ):
@@ -95,7 +95,7 @@ class Gate:
         scheme, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() == "bearer" and self.is_token(credentials.strip()):
             return True
-        # By hand: http.cookies stops at the first pair it does not like, and the application's may be of any kind.
+        # By hand: http.cookies stops at the first malformed pair, and the application's cookies may be of any kind.
         pairs = (pair.strip().partition("=") for pair in environ.get("HTTP_COOKIE", "").split(";"))
         return any(name == self.cookie_name and _same(value, self.cookie_value) for name, _, value in pairs)
 

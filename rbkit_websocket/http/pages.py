@@ -18,13 +18,13 @@ _MAX_BODY: Final = 4096
 
 
 def pages(mount: str) -> frozenset[str]:
-    """The paths that are answered here; every other one is the application's."""
-    # Exact names: that is all the middleware compares, and nothing but the bundle's files can be asked for.
+    """The paths of our pages; all others are the application's."""
+    # Exact names: the middleware compares nothing else, and only the bundle's files can be asked for.
     return frozenset(mount + path for path in (*_PAGES, *(f"/{name}" for name in bundle.names())))
 
 
 def respond_at_mount(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
-    """Answers a request for one of :func:`pages`; nothing of it reaches the application."""
+    """Answers a request for one of :func:`pages`; the application does not see it."""
     request = dict(environ)
     # First: uvicorn logs a request as soon as its answer begins.
     redact(environ, start_response)
@@ -58,7 +58,7 @@ def _file(environ: dict[str, Any], start_response: StartResponse, runtime: Runti
 
 def _servers(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> list[bytes]:
     runtime.access.gate(environ).check(environ)
-    # Late, as it imports gevent; a browser is not told why its WebSocket was refused.
+    # Late, as it imports gevent. A browser does not learn why its WebSocket was refused: the list says it.
     import_gevent()
     from ..takeover.registry import refusal
 

@@ -16,7 +16,7 @@ def _spelling(word: str) -> str:
     return "".join(letters)
 
 
-# In a URL, in one that is a parameter of another (%3Ftoken%3D), in a header, in the cookie that stands for the token.
+# In a URL, in a URL that is another's parameter (%3Ftoken%3D), in a header, in the cookie that proves the token.
 _SECRET: Final = re.compile(
     rf"((?:^|[^\w.~%-]|%[0-9a-f]{{2}}){_spelling('token')}(?:=|%3d))[^&\s]+"
     r"|(\bbearer\s+)\S+"
@@ -26,12 +26,12 @@ _SECRET: Final = re.compile(
 
 
 def redact(environ: dict[str, Any], start_response: Any = None) -> None:
-    """Hides the token wherever the web server finds it when it logs the request: the URL, the referring page, headers.
+    """Hides the token in all texts that the web server may log: the URL, the referring page, headers.
 
-    For requests of our own, whose environ nobody else gets to see; a copy of it is what the token is looked for in.
+    For requests of our own, whose environ reaches no other code; the token is then read from a copy of it.
 
     Args:
-        environ: changed in place; the server's own as well, if that is another one.
+        environ: changed in place; the server's own as well, if that is another object.
         start_response: a method of the handler that logs, where the server is not found on the stack.
     """
     hide_in(environ, hide)

@@ -24,9 +24,9 @@ def send(
     body: bytes,
     headers: Iterable[tuple[str, str]],
 ) -> list[bytes]:
-    """Every answer of ours: with its length, and without its body where HTTP has none (RFC 9110 section 6.4.1).
+    """Sends an answer of ours: with its length, and without its body where HTTP has none (RFC 9110 section 6.4.1).
 
-    Some servers send what they are given, and the client of a connection that is kept reads it as the next answer.
+    Some servers would send such a body, and the client of a kept connection would read it as the next answer.
     """
     length = [] if status.startswith(_WITHOUT_BODY) else [("Content-Length", str(len(body)))]
     start_response(status, [*headers, *length])
@@ -42,7 +42,7 @@ def respond(
     content_type: str = "text/plain; charset=utf-8",
     headers: Iterable[tuple[str, str]] = (),
 ) -> list[bytes]:
-    """A complete answer that nobody caches."""
+    """A complete answer that is not cached."""
     fixed = [
         ("Content-Type", content_type),
         ("Cache-Control", "no-store"),
@@ -69,7 +69,7 @@ def as_json(environ: Mapping[str, Any], start_response: StartResponse, value: An
 
 
 def _strict(value: Any) -> Any:
-    """``value`` with null for the numbers that JSON does not know: one NaN makes the whole unreadable for browsers."""
+    """``value`` with null for numbers that JSON does not know: one NaN makes the whole unreadable for browsers."""
     if isinstance(value, dict):
         return {key: _strict(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""What one application's middleware needs once it serves: who gets in, and the Rbkit servers that are reached."""
+"""State of one application's middleware: its gate, and the Rbkit servers that it reaches."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Runtime:
 
     Args:
         settings: the middleware's.
-        servers: which servers there are; those that the settings name unless others are given.
+        servers: the Rbkit servers; by default those that the settings name.
 
     Attributes:
         settings, servers: the same.
-        access: who gets in.
+        access: the gate.
     """
 
     def __init__(self, settings: Settings, servers: Servers | None = None) -> None:
@@ -36,10 +36,10 @@ class Runtime:
         self._pid: int | None = None
 
     def start(self, environ: Mapping[str, Any] | None = None) -> None:
-        """Starts what serves this application. Failures are logged: the application goes on without us.
+        """Starts gate and server of this application. Failures are logged: the application goes on without us.
 
         Args:
-            environ: of the request that came first, to name the address in what is printed.
+            environ: of the first request, for the printed address.
         """
         if self._pid == os.getpid():
             return
@@ -47,7 +47,7 @@ class Runtime:
         try:
             self._start(environ)
         except ValueError:
-            pass  # logging itself fails: it has a standard error that is closed, and nobody is there to be told
+            pass  # logging itself fails: standard error is closed
 
     def _start(self, environ: Mapping[str, Any] | None) -> None:
         try:
@@ -62,6 +62,6 @@ class Runtime:
 
     @property
     def looks_after_itself(self) -> bool:
-        """Whether something of ours runs in this process that looks at the token's file now and then."""
+        """Whether a thread of ours in this process looks at the token's file now and then."""
         settings = self.settings
         return settings.embedded or settings.token is not None or settings.authorize is not None

@@ -1,4 +1,4 @@
-"""Which Rbkit servers a session may be bridged to: those of this application's workers, or the configured one."""
+"""Rbkit servers that a session may be bridged to: those of this application's workers, or the configured one."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _PATIENCE: Final = 0.5
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where one Rbkit server is reached: ZeroMQ endpoints, and the keys of one that speaks CURVE; or, for an embedded
-    one, ``unix://`` and the path of its socket, twice."""
+    """Endpoints of one Rbkit server: ZeroMQ's, with keys if it speaks CURVE; or, for an embedded server, ``unix://``
+    and the path of its socket, twice."""
 
     pub: str
     req: str
@@ -38,7 +38,7 @@ class Servers(Protocol):
     """
 
     def own(self) -> Endpoints:
-        """The server of whoever names none."""
+        """The server for a client that names none."""
         ...
 
     def find(self, server_id: str) -> Endpoints:
@@ -50,11 +50,11 @@ class Servers(Protocol):
         ...
 
     def listing(self) -> list[dict[str, Any]]:
-        """What ``GET servers`` answers: each server with how it is; None for what it does not tell in time."""
+        """The answer of ``GET servers``: each server with its status; None for facts that it does not tell in time."""
         ...
 
     def using(self, endpoints: Endpoints, session: Any) -> AbstractContextManager[None]:
-        """While a session is bridged to a server."""
+        """A context for the time of a session's bridge to a server."""
         ...
 
 
@@ -73,7 +73,7 @@ class EmbeddedServers:
 
     Args:
         settings: of the application.
-        keep: called every second in the own server's thread, to look after what else is in the runtime directory.
+        keep: called every second in the own server's thread, to look after other files of the runtime directory.
     """
 
     def __init__(self, settings: Settings, keep: Callable[[], None]) -> None:
@@ -81,7 +81,7 @@ class EmbeddedServers:
         self._keep = keep
 
     def own(self) -> Endpoints:
-        # Late, since it brings ZeroMQ along: an application that is never watched does not pay for it at import.
+        # Late, since it loads ZeroMQ: an application that is never watched does not pay for that at import.
         from ..server import ensure_embedded
 
         return _local(ensure_embedded(self._settings, self._keep).endpoint)
@@ -95,7 +95,7 @@ class EmbeddedServers:
     def listing(self) -> list[dict[str, Any]]:
         self.own()
         found = records.listing(self._directory(), self._settings.name)
-        # Late, since it imports gevent: that is for those who are watched, not for everyone who imports us.
+        # Late, since it imports gevent: an application that is never watched does not load it.
         import_gevent()
         from ..bridge.probe import ask_status
 
@@ -124,7 +124,7 @@ class EmbeddedServers:
 
 
 class ConfiguredServer:
-    """One server of any make, at the endpoints that the settings name. It is in no list: its id is not known."""
+    """One server of any make, at the endpoints that the settings name. It is in no list, as its id is unknown."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

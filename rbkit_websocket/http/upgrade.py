@@ -1,4 +1,4 @@
-"""From an upgrade request that names ``rbkit`` to the end of its session."""
+"""Upgrade requests that name ``rbkit``: judged, and served to the end of the session."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class AcceptedUpgrade:
 
     Attributes:
         takeover: of the connection, not begun.
-        text: whether frames are those of old browser clients.
-        server: which server is asked for, as in the list of servers; None: the own one.
+        text: whether frames are text, for old browser clients.
+        server: the id of the server asked for; None: the worker's own.
         headers: of the 101.
         client: its address, for the log.
     """
@@ -49,11 +49,11 @@ class AcceptedUpgrade:
 
 @dataclass(frozen=True)
 class RefusedUpgrade:
-    """An upgrade request that becomes none.
+    """An upgrade request that is refused.
 
     Attributes:
         refusal: status and words.
-        takeover: of the connection, if it can be had: some servers have to have it ended under them.
+        takeover: of the connection, if there is one: under some servers it has to end the connection.
         client: its address, for the log.
     """
 
@@ -63,7 +63,7 @@ class RefusedUpgrade:
 
 
 class _LastAnswer:
-    """A body after which the connection is over, whatever the server makes of ``Connection: close``.
+    """A body after which the connection is over, even if the server ignores ``Connection: close``.
 
     gunicorn drops that header, and would read the frames that an eager client has sent behind its request as requests.
     """
@@ -84,7 +84,7 @@ class _LastAnswer:
 
 
 def serve_upgrade(environ: dict[str, Any], start_response: StartResponse, runtime: Runtime) -> Iterable[bytes]:
-    """Judges the request and, if it passes, talks until the session ends; returns what the server is to be given."""
+    """Judges the request and, if it passes, serves its session to the end; returns the body for the server."""
     request = dict(environ)
     # First: uvicorn logs a request as soon as its answer begins.
     redact(environ, start_response)
@@ -106,14 +106,14 @@ def serve_upgrade(environ: dict[str, Any], start_response: StartResponse, runtim
 
 
 def judge(request: dict[str, Any], takeover: Takeover | None, runtime: Runtime) -> AcceptedUpgrade | RefusedUpgrade:
-    """What becomes of an upgrade request.
+    """Judges an upgrade request.
 
-    The order of judgement: malformed (405, 400, 426), origin and token (403, 401), a server whose sockets cannot be
-    had (501), too many sessions or no room for one (503).
+    The order of judgement: malformed (405, 400, 426), origin and token (403, 401), a server that hands no socket over
+    (501), too many sessions or no room for one (503).
 
     Args:
         request: the environ as the client sent it, the token included.
-        takeover: of its connection; None when it cannot be had.
+        takeover: of its connection; None when the server hands none over.
         runtime: of the application.
     """
     client = request.get("REMOTE_ADDR") or "a client"
@@ -168,7 +168,7 @@ def _talk(accepted: AcceptedUpgrade, runtime: Runtime) -> None:
         max_message=settings.max_message,
         backlog=settings.backlog,
         ping_interval=settings.ping_interval,
-        # The old browser clients know no such notice.
+        # Old browser clients do not know this notice.
         notice=None if accepted.text else _notice,
     )
     log.info("rbkit: session opened by %s", client)
@@ -191,7 +191,7 @@ def _talk(accepted: AcceptedUpgrade, runtime: Runtime) -> None:
         session.close(1011, "internal error of the bridge; see the server's log")
         orderly = True
     finally:
-        # Not orderly: this greenlet is being killed (the server stops), there is no time to wait.
+        # Killed: the server stops, and there is no time for an orderly end.
         if not orderly:
             session.close(1001, "the web server is going away")
         session.finish(wait=orderly)

@@ -1,1 +1,1 @@
-"""The dashboard: its page and the files that it is made of."""
+"""The dashboard: its page and its files."""

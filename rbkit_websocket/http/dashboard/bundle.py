@@ -43,17 +43,17 @@ class Asset:
 
 
 def names() -> tuple[str, ...]:
-    """The files there are; empty where the package was installed without its dashboard."""
+    """Names of the files; empty where the package was installed without its dashboard."""
     if not (FOLDER / INDEX).is_file():
         return ()
     return tuple(sorted(path.name for path in FOLDER.iterdir() if _suffix(path.name) in _TYPES and path.is_file()))
 
 
 def asset(name: str) -> Asset:
-    """One of :func:`names`; read again only when the file has changed, as it does while somebody works on it.
+    """One of :func:`names`; read again only when the file has changed, as during development.
 
     Raises:
-        OSError: it is gone.
+        OSError: the file is gone.
     """
     path = FOLDER / name
     if isinstance(path, Path):

@@ -9,8 +9,8 @@ from . import bundle
 
 __all__ = ["redirect", "serve_file"]
 
-# Everything the page needs comes from here; 'self' covers the WebSocket of the same origin (CSP 3). No inline script or
-# style: what a server sends can never become one.
+# All parts of the page come from this origin; 'self' covers its WebSocket too (CSP 3). No inline script or style: text
+# of a server can never become one.
 _POLICY: Final = "; ".join(
     (
         "default-src 'none'",
@@ -30,7 +30,7 @@ _HEADERS: Final = (
     ("Referrer-Policy", "no-referrer"),
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
-    # Kept, and asked for every time: after an upgrade nobody runs yesterday's page against today's server.
+    # Kept, and asked for every time: after an upgrade no browser runs an old page against a new server.
     ("Cache-Control", "no-cache"),
     ("Vary", "Accept-Encoding"),
 )
@@ -73,10 +73,10 @@ def serve_file(environ: dict[str, Any], start_response: StartResponse, name: str
 
 
 def redirect(environ: dict[str, Any], start_response: StartResponse, mount: str) -> list[bytes]:
-    """From the mount to the mount with a slash, which the page's relative addresses count on.
+    """Redirects from the mount to the mount with a slash, which the page's relative addresses need.
 
-    Relative itself: a proxy may have put a prefix before it that the application does not know of. The browser keeps
-    the fragment, and with it the token.
+    The target is relative: a proxy may have put a prefix before it that the application does not know. The browser
+    keeps the fragment, and with it the token.
     """
     headers = [("Location", f"{mount.rpartition('/')[2]}/"), ("Cache-Control", "no-store")]
     return send(environ, start_response, "307 Temporary Redirect", b"", headers)
@@ -90,7 +90,7 @@ def _send(
 
 
 def _accepts_gzip(accepted: str) -> bool:
-    """RFC 9110 section 12.5.3, as far as gzip goes."""
+    """Whether gzip may be sent (RFC 9110 section 12.5.3)."""
     for entry in accepted.lower().split(","):
         coding, _, parameters = entry.partition(";")
         if coding.strip() in ("gzip", "*"):
