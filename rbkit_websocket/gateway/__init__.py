@@ -1,1 +1,1 @@
-"""The bridge by itself, in front of any Rbkit servers: what ``rbkit-websocket gateway`` runs."""
+"""The gateway: the bridge by itself, in front of any Rbkit servers."""

@@ -1,4 +1,4 @@
-"""Connections of a gateway: those that are no sessions are bounded in time and number, whoever opens them."""
+"""Connections of a gateway: all that are no sessions are bounded in time and number."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _STAY: Final = "rbkit.gateway.stay"
 
 
 class Crowd:
-    """Who is connected without being a session, and who has to leave when there are too many. Pure.
+    """Connections that are no sessions; when there are too many it chooses one to end. Pure.
 
     Args:
-        most: so many may be here.
+        most: the greatest number of them.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._here: dict[Hashable, str] = {}  # those that moved last at the end
+        self._here: dict[Hashable, str] = {}  # the latest to send or read at the end
 
     def __len__(self) -> int:
         return len(self._here)
 
     def enter(self, who: Hashable, address: str) -> Hashable | None:
-        """Somebody comes from ``address``, or moves; returns who has to leave for that, if anybody.
+        """Notes a connection from ``address``, new or active again; returns the one that has to end for it, or None.
 
-        It is whoever has not moved for the longest time of the address that has the most: a crowd from one place makes
-        room for its own, and through a proxy, where all addresses are one, the idle make room for those that come.
+        That is the longest idle one of the address with the most connections: a crowd from one address makes room for
+        its own, and through a proxy, where all addresses are one, idle connections make room for new ones.
         """
         self._here.pop(who, None)
         self._here[who] = address
@@ -52,7 +52,7 @@ class Crowd:
         return leaves
 
     def leave(self, who: Hashable) -> None:
-        """Somebody has gone, or has become a session."""
+        """Forgets a connection that has ended, or has become a session."""
         self._here.pop(who, None)
 
 
@@ -67,7 +67,7 @@ class _Handler(pywsgi.WSGIHandler):
         try:
             super().handle()
         except OSError:
-            pass  # it has gone in the middle of a refusal
+            pass  # the client has gone in the middle of a refusal
         finally:
             self.stay()
             self._clock.close()
@@ -83,12 +83,12 @@ class _Handler(pywsgi.WSGIHandler):
         try:
             answer = super().read_request(raw_requestline)
         except OSError:
-            return False  # pywsgi would print a traceback for each that goes in the middle of its head
+            return False  # pywsgi would print a traceback for each client that goes in the middle of its head
         self._within(_ANSWER)
         return answer
 
     def handle_error(self, t: Any, v: Any, tb: Any) -> None:
-        # A client that has gone, or had to, is no news: a crowd of them would fill the log.
+        # A client that has gone, or was cut off, is not logged: a crowd of them would fill the log.
         if self._ended or (isinstance(v, OSError) and v.errno is None):
             self.close_connection = True
         else:
@@ -98,12 +98,12 @@ class _Handler(pywsgi.WSGIHandler):
         return {**super().get_environ(), _STAY: self.stay}
 
     def stay(self) -> None:
-        """Neither time nor number counts for this connection from now on."""
+        """Lifts the bounds of time and number from this connection."""
         self._clock.stop()
         self.server.crowd.leave(self)
 
     def end(self) -> None:
-        """Whatever reads or writes gets an error, so that the connection's greenlet ends by the usual way."""
+        """Makes reads and writes fail, so that the connection's greenlet ends in the usual way."""
         self._ended = True
         try:
             self.socket.shutdown(socket.SHUT_RDWR)
@@ -129,7 +129,7 @@ class GatewayServer(pywsgi.WSGIServer):
     """
 
     handler_class = _Handler
-    # At a time: those that have been accepted make room for more before these are.
+    # Accepted in one go: these make room for each other before more are accepted.
     max_accept = 8
 
     def __init__(self, address: tuple[str, int], application: Callable[..., Any]) -> None:
@@ -137,10 +137,10 @@ class GatewayServer(pywsgi.WSGIServer):
         # A fourth of the descriptors: sessions and their links to the servers need the rest.
         most = _MOST if soft == resource.RLIM_INFINITY else max(8, min(_MOST, soft // 4))
         self.crowd = Crowd(most)
-        # Nothing is logged of requests that are none: whoever wants to could fill the log.
+        # Malformed requests are not logged: any client could fill the log.
         super().__init__(address, application, log=None, error_log=None)
 
     @staticmethod
     def stay(environ: dict[str, Any]) -> None:
-        """The request of ``environ`` becomes a session, which has bounds of its own."""
+        """Notes that the request of ``environ`` becomes a session, which has bounds of its own."""
         environ[_STAY]()

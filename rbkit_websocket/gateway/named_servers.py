@@ -1,4 +1,4 @@
-"""The servers behind a gateway: chosen by name, listed with what they say of themselves, changed while it runs."""
+"""The servers behind a gateway: chosen by name, listed with their status, changed while it runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PATIENCE: Final = 1.0
 
 
 class NamedServers:
-    """The servers that a gateway has been told of; see :class:`~..http.servers.Servers`.
+    """The servers of a gateway's configuration; see :class:`~..http.servers.Servers`.
 
     Args:
         servers: at least one; names are unique.
@@ -35,7 +35,7 @@ class NamedServers:
         self._sessions: dict[Session, Endpoints] = {}
 
     def replace(self, servers: Sequence[NamedServer]) -> None:
-        """Other servers from now on. Sessions of those that have left or changed are closed with 1001."""
+        """Replaces the servers. Sessions of servers that have left or changed are closed with 1001."""
         before = self.named
         self.named = tuple(servers)
         names = {_endpoints(server): server.name for server in before}
@@ -49,12 +49,12 @@ class NamedServers:
                 session.close(1001, f"server {name!r} {verb} the gateway's list{'' if left else '; connect again'}")
 
     def own(self) -> Endpoints:
-        """Of whoever names no server: the first that answers, or else is there."""
+        """The server for a client that names none: the first that answers, else the first that is there."""
         if len(self.named) > 1:
             asked = list(zip(self.named, self._ask(), strict=True))
             for found in ("answered", "reachable"):
                 for server, status in asked:
-                    if getattr(status, found) and server in self.named:  # there may be others by now
+                    if getattr(status, found) and server in self.named:  # the list may have changed by now
                         return _endpoints(server)
         return _endpoints(self.named[0])
 
@@ -70,7 +70,7 @@ class NamedServers:
         raise NoSuchServer(server_id, self._mount)
 
     def listing(self) -> list[dict[str, Any]]:
-        """All of them, in the order given. ``alive`` is whether it answered within a second, ``problem`` why not."""
+        """All servers, in the order given. ``alive``: whether one answered within a second; ``problem``: why not."""
         return [
             {
                 "id": server.name,
@@ -92,7 +92,7 @@ class NamedServers:
 
     @contextmanager
     def using(self, endpoints: Endpoints, session: Session) -> Iterator[None]:
-        """Knows which session is whose, so that :meth:`replace` can end it."""
+        """Notes a session's server, so that :meth:`replace` can end the session."""
         self._sessions[session] = endpoints
         try:
             yield

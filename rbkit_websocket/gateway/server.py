@@ -1,4 +1,4 @@
-"""What ``rbkit-websocket gateway`` serves, once its process is patched."""
+"""The server of ``rbkit-websocket gateway``, loaded once its process is patched."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class GatewayError(RbkitError):
 def application(
     runtime: Runtime, ours: frozenset[str], environ: dict[str, Any], start_response: Any
 ) -> Iterable[bytes]:
-    """What the middleware answers, without an application behind it; ``ours`` are the paths of pages."""
+    """Answers like the middleware, without an application behind it; ``ours`` are the paths of pages."""
     serve = dispatch.find_answer(environ, ours)
     if serve is None:
         return not_found(environ, start_response)
@@ -56,7 +56,7 @@ def application(
 
 
 def not_found(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """For every other request."""
+    """Answers every other request."""
     body = b"This is the gateway of an Rbkit server: connect with a WebSocket of subprotocol rbkit.\n"
     return respond(environ, start_response, "404 Not Found", body)
 
@@ -68,7 +68,7 @@ def run_gateway(address: tuple[str, int], servers: Sequence[str], servers_file: 
         address: host (name or IP address) and port.
         servers: named servers as on the command line.
         servers_file: a file of them, read again on SIGHUP.
-        options: of :class:`RbkitWebsocket`; None means the environment's. Without servers of either kind they name one.
+        options: of :class:`RbkitWebsocket`; None means the environment's. Without named servers they give the only one.
 
     Raises:
         ConfigurationError: an option cannot work.
@@ -80,7 +80,7 @@ def run_gateway(address: tuple[str, int], servers: Sequence[str], servers_file: 
     runtime = Runtime(settings, named)
     token = settings.token
     if token is None and settings.authorize is None:
-        # Made here, so that it is no news to the gate, which would print an address without a port.
+        # Made here: the gate would print a new token with an address without a port.
         directory = records.runtime_directory(settings.runtime_dir)
         token, _, _ = generated_token(directory, settings.name)
     runtime.access.gate()
@@ -126,12 +126,12 @@ def _tell(servers: NamedServers) -> None:
 def _settings(
     options: dict[str, Any], servers: Sequence[str], servers_file: Path | None
 ) -> tuple[Settings, Callable[[], list[NamedServer]]]:
-    """The settings, and what gives the servers, now and later."""
+    """The settings, and a function that reads the servers, now and later."""
     if not is_enabled():
         raise ConfigurationError("RBKIT_ENABLED is off in the environment: a gateway would serve nothing")
     environ = dict(os.environ)
     if servers or servers_file is not None:
-        # Those of the one server that is bridged to without any: not of these.
+        # They are of the only server where none is named: not of these.
         for variable in ("RBKIT_PUB_ENDPOINT", "RBKIT_REQ_ENDPOINT"):
             environ.pop(variable, None)
     settings = Settings.from_options(environ, Taker.GATEWAY, **options)
@@ -168,6 +168,6 @@ def _resolved(address: tuple[str, int]) -> tuple[str, int]:
 
 
 def _location(host: str, port: int) -> str:
-    # Every interface: this machine's own is one to show.
+    # For every interface, show this machine's own.
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"

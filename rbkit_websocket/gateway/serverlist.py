@@ -1,8 +1,8 @@
-"""The servers that a gateway is told of: on the command line, or in a file.
+"""Servers of a gateway's configuration: on the command line, or in a file.
 
 A server is ``NAME=ENDPOINTS`` or ``NAME=ENDPOINTS KEY``. ENDPOINTS is ``tcp://HOST:PUB_PORT,REQ_PORT`` or two whole
 endpoints with a comma between; KEY is the file with the server's public CURVE key. In a file each has a line, there may
-be spaces around ``=``, and what follows ``#`` is left out; a KEY is found from the file's directory.
+be spaces around ``=``, and ``#`` begins a comment; a KEY's path is relative to the file's directory.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class NamedServer:
     """One server.
 
     Attributes:
-        name: what ``server=`` on the URL says.
+        name: the value of ``server=`` on the URL.
         pub, req: its ZeroMQ endpoints.
-        keys: for one that speaks CURVE.
+        keys: for a server that speaks CURVE.
     """
 
     name: str
@@ -59,12 +59,12 @@ def parse_servers(texts: Sequence[str], own: str | None, server_key: str | None)
     """Servers as on the command line.
 
     Args:
-        texts: each as this module's docstring tells.
+        texts: each in the form of this module's docstring.
         own: file with the gateway's secret key.
-        server_key: file with the public key of those that name none.
+        server_key: file with the public key of servers that name none.
 
     Raises:
-        ConfigurationError: one of them is none, a name occurs twice, or a key cannot be read.
+        ConfigurationError: a text is wrong, a name occurs twice, or a key cannot be read.
     """
     return _parse(((f"--server {text!r}", text) for text in texts), Path(), own, server_key)
 
@@ -79,7 +79,7 @@ def read_file(path: Path, own: str | None, server_key: str | None) -> list[Named
     numbered = ((f"{path}, line {number}", line.partition("#")[0]) for number, line in enumerate(lines, 1))
     found = _parse(((where, line) for where, line in numbered if line.strip()), path.parent, own, server_key)
     if not found:
-        # Rather than a gateway to nowhere: whoever writes the file anew may just have emptied it.
+        # An error, not a gateway to nowhere: an editor may just have emptied the file.
         raise ConfigurationError(f"{path}: names no server; a line reads web1 = tcp://10.0.0.5:5555,5556")
     return found
 
