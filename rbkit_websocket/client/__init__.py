@@ -1,4 +1,4 @@
-"""The blocking client of a profiled application: :func:`connect` and what it returns."""
+"""The blocking client of a profiled application: :func:`connect` and its result."""
 
 from __future__ import annotations
 

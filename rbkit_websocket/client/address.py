@@ -1,4 +1,4 @@
-"""From the URL a person gives to what the upgrade request needs. No I/O."""
+"""Parses a person's URL into the parts of an upgrade request. No I/O."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
 @dataclass(frozen=True)
 class Address:
-    """Where to connect.
+    """An address to connect to.
 
     Attributes:
         url: ``ws://`` or ``wss://`` URL for the upgrade request; it holds no token.
         host: host name or IP address, without brackets.
         port: TCP port.
         secure: whether TLS is spoken.
-        token: what goes into the ``Authorization`` header, or None.
+        token: for the ``Authorization`` header, or None.
     """
 
     url: str
@@ -70,7 +70,7 @@ def parse_url(url: str, *, token: str | None = None, server: str | None = None) 
             found.append(unquote_plus(value))
         elif piece and name != "frames" and not (name == "server" and server is not None):
             kept.append(piece)
-    # No form: a + is a +, and all of it is the token. What no % has escaped may stand there as it is.
+    # No form: a + is a +, and all of it is the token. Unescaped characters stand for themselves.
     if behind := re.search(r"(?:^|&)token=(.*)", parts.fragment):
         found.append(unquote(behind[1]))
     if server is not None:

@@ -1,4 +1,4 @@
-"""Frames of a server that may be hostile: bounded before they are read, and kept in the bytes that they have."""
+"""Frames of a server that may be hostile: bounded before they are read, and kept in one object."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_CONTROL: Final = 125  # RFC 6455 section 5.5
 
 
 class TooLong(Exception):
-    """A frame claims more bytes than there is room for."""
+    """A frame announces more bytes than there is room for."""
 
 
 class BoundedFrames(frame_buffer):
@@ -44,9 +44,9 @@ class BoundedFrames(frame_buffer):
             raise TooLong
 
     def recv_strict(self, size: int) -> bytes:
-        """Exactly ``size`` bytes. What has come stays when it raises.
+        """Exactly ``size`` bytes. Bytes already read stay when it raises.
 
-        The library keeps what each call brought as an object of its own, which of single bytes is 50 times as much.
+        The library keeps each call's bytes as an object of their own: for single bytes 50 times as much memory.
         """
         while len(self._data) < size:
             self._data += self.recv(min(65536, size - len(self._data)))

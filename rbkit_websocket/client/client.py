@@ -49,10 +49,10 @@ def connect(
         url: ``ws://``, ``wss://``, ``http://`` or ``https://``, any path of the application; its own query is kept, and
             the dashboard's address with ``#token=...`` works as it is.
         token: the application's token, sent in the ``Authorization`` header; default: the one in ``url``, if any.
-        server: the id of the worker's server to reach; default: that of the worker that takes the connection.
-        timeout: seconds for connecting, all of it, and for a command that names no other.
-        ssl: how TLS is spoken, such as ``ssl.create_default_context(cafile="ca.pem")`` for a certificate of one's own
-            authority; default: what the system trusts, or the file that the environment names in ``SSL_CERT_FILE``.
+        server: the id of the worker's server to reach; default: the server of the worker that takes the connection.
+        timeout: seconds for connecting in all, and for a command without a time-out of its own.
+        ssl: the TLS context, such as ``ssl.create_default_context(cafile="ca.pem")`` for a certificate of one's own
+            authority; default: the system's trust, or the file that the environment names in ``SSL_CERT_FILE``.
         max_message: bytes that one message of the server may have; a longer one ends the connection (1009) unread.
 
     Raises:
@@ -82,7 +82,7 @@ class Client:
     or use it as a context manager.
 
     Attributes:
-        timeout: seconds that a command may take unless told otherwise.
+        timeout: seconds that a command may take by default.
         client_count: clients of this server's WebSockets as last told by the server, or None.
         dropped: publications that the bridge has lost, most often because this client was slow, as last told by it.
     """
@@ -96,7 +96,7 @@ class Client:
         self._events: deque[Event] = deque()
         self._pending: deque[_Pending] = deque()
         self._sending = threading.Lock()  # commands leave in the order in which their answers are awaited
-        self._changed = threading.Condition()  # guards everything that the reader writes
+        self._changed = threading.Condition()  # guards the reader's state
         self._end: ClientError | None = None
         self._closing = False
         self._reader = threading.Thread(target=self._read, name="rbkit-client", daemon=True)
@@ -124,7 +124,7 @@ class Client:
 
         Raises:
             CommandFailed: the answer is an error.
-            CommandTimeout: none came in time. The connection goes on; an answer that comes later is left out.
+            CommandTimeout: no answer came in time. The connection goes on; a late answer is left out.
             ConnectionClosed: the connection has ended.
             ProtocolError: the answer cannot be read.
         """
@@ -138,7 +138,7 @@ class Client:
             try:
                 self._connection.send(text)
             except ConnectionClosed:
-                # The reader knows better why: the server's close code came before our message failed.
+                # The reader knows the reason: the server's close code came before our message failed.
                 self._reader.join(_CLOSE_WAIT)
                 self._raise_if_ended()
                 raise
@@ -155,10 +155,10 @@ class Client:
         return answer
 
     def handshake(self) -> dict[str, Any]:
-        """What the server says of itself: version, process name, pid, clock, what is switched on, ...
+        """Facts about the server: version, process name, pid, clock, profilers that are on, ...
 
         Raises:
-            ClientError: the answer is no handshake; and whatever :meth:`command` raises.
+            ClientError: the answer is no handshake; and errors of :meth:`command`.
         """
         answer = self.command("handshake")
         payload = answer.get("payload") if isinstance(answer, dict) else None
@@ -172,12 +172,12 @@ class Client:
         """A snapshot of the heap, pulled chunk by chunk: lists of at most 1000 objects, their fields by name.
 
         Args:
-            progress: called with the objects there are so far and those to come (None: not known yet), first while
+            progress: called with the number of objects so far and of all (None: not known yet), first while
                 the server makes the snapshot, then while it is pulled.
 
         Raises:
-            CommandFailed: the server refuses one, or it failed.
-            ClientError: the server does not know how; and whatever :meth:`command` raises.
+            CommandFailed: the server refuses the snapshot, or it failed.
+            ClientError: the server does not know snapshots; and errors of :meth:`command`.
         """
         facts = self._snapshot_facts("snapshot_start")
         while facts.get("state") == "running":
@@ -212,11 +212,11 @@ class Client:
         return self.events()
 
     def events(self, timeout: float | None = None, kinds: Collection[int] | None = None) -> Iterator[Event]:
-        """Events as they come; like iteration for the rest.
+        """Events as they come; otherwise like iteration.
 
         Args:
             timeout: seconds, after which the message at hand is the last; None for no end.
-            kinds: event types to give; others that come meanwhile are thrown away undecoded. None for all.
+            kinds: event types to give; others are thrown away undecoded. None for all.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         message: bytes | None = b""
@@ -225,7 +225,7 @@ class Client:
                 event = self._events.popleft()
                 if kinds is None or event.type in kinds:
                     yield event
-            # Looked at for each message, not only when none waits: they may come faster than they are taken.
+            # Checked for each message, not only when none waits: messages may come faster than they are taken.
             if message and deadline is not None and time.monotonic() >= deadline:
                 return
             message = self._next_publication(deadline)
@@ -261,7 +261,7 @@ class Client:
             ended = self._end
         if ended is None or self._closing or (isinstance(ended, ConnectionClosed) and ended.code in _NORMAL):
             return None
-        # One exception object serves every caller: without this its traceback would grow with each of them.
+        # All callers get one exception object: without this its traceback would grow with each of them.
         raise ended.with_traceback(None)
 
     def _raise_if_ended(self) -> None:
@@ -269,7 +269,7 @@ class Client:
             raise self._end.with_traceback(None)
 
     def _read(self) -> None:
-        """The reader thread: sorts what comes until the connection ends, and then wakes whoever waits."""
+        """The reader thread: sorts messages until the connection ends, and then wakes waiting threads."""
         end: ClientError = ClientError("the reading thread failed; its traceback says why")
         try:
             while True:

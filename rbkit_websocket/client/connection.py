@@ -1,6 +1,6 @@
 """One WebSocket to an Rbkit server: opening it, whole messages in, text out, close codes both ways.
 
-Built on the library websocket-client. Of it this module uses single frames, because its message functions lose the
+Built on the library websocket-client. This module uses its single frames, because its message functions lose the
 close code and answer a close frame twice.
 """
 
@@ -38,11 +38,11 @@ Message = bytes | str
 def open_connection(
     address: Address, timeout: float, context: ssl.SSLContext | None = None, *, max_message: int
 ) -> Connection:
-    """Connects, asks for the upgrade and checks what came of it.
+    """Connects, asks for the upgrade and checks the answer.
 
     Args:
         timeout: seconds for all of that, and later for a send.
-        context: how TLS is spoken; default: with what the system trusts.
+        context: the TLS context; default: the system's trust.
         max_message: bytes that a message of the server may have.
 
     Raises:
@@ -54,7 +54,7 @@ def open_connection(
         "subprotocols": [SUBPROTOCOL],
         # A program has no origin; a wrong one would be refused as a foreign page's.
         "suppress_origin": True,
-        # The library would repeat the token to whatever host a redirect names.
+        # The library would send the token to any host that a redirect names.
         "redirect_limit": 0,
         "header": [f"Authorization: Bearer {address.token}"] if address.token else [],
     }
@@ -136,7 +136,7 @@ class Connection:
         """Sends one text message.
 
         Raises:
-            ConnectionClosed: it cannot be sent any more.
+            ConnectionClosed: the connection cannot send any more.
         """
         self._send(text.encode(), ABNF.OPCODE_TEXT)
 
@@ -167,11 +167,11 @@ class Connection:
             pass  # it is gone already, and the receiver sees that too
 
     def abort(self) -> None:
-        """Wakes a receiver up: the connection ends at once, without a word."""
+        """Ends the connection at once, without a close frame, which wakes a receiver."""
         self._ws.abort()  # type: ignore[no-untyped-call]
 
     def release(self) -> None:
-        """Gives the socket back. Only once nobody receives any more."""
+        """Gives the socket back, once no thread receives any more."""
         self._ws.shutdown()  # type: ignore[no-untyped-call]
 
     def _send(self, data: bytes, opcode: int) -> None:
@@ -183,12 +183,12 @@ class Connection:
                     self._close_sent.set()
                 self._ws.send(data, opcode)
         except (OSError, websocket.WebSocketException) as error:
-            # Part of a frame may be out: nothing that follows would make sense to the peer.
+            # Part of a frame may be out: later bytes would make no sense to the peer.
             self.abort()
             raise ConnectionClosed(1006, f"cannot send: {error}") from error
 
     def _frame(self) -> Any:
-        """The next frame, or None after a while without one (what has come of it is kept by the library)."""
+        """The next frame, or None after a while without one (the library keeps a part that has come)."""
         try:
             if self._tls is None:
                 return self._ws.recv_frame()  # type: ignore[no-untyped-call]

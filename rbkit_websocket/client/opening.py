@@ -1,4 +1,4 @@
-"""How a connection to a server is made: all of it within one time-out, whatever takes long on the way."""
+"""Makes the connection to a server: all steps within one time-out."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .address import Address
 __all__ = ["Opening", "reach"]
 
 _MOST: Final = 1024 * 1024
-"""Bytes of an HTTP answer; a page of the application may come instead of ours, but no more than that is read of it."""
+"""Bytes of an HTTP answer; a page of the application may come instead of ours, and no more of it is read."""
 
 
 def reach(address: Address, deadline: float, context: ssl.SSLContext | None) -> socket.socket:
-    """A socket that is connected to the address, over TLS where that is spoken.
+    """A socket that is connected to the address, over TLS if the address says so.
 
     Raises:
-        TimeoutError: it is not by ``deadline`` (monotonic). Nothing ends the look-up of a name: a thread goes on with
-            it, and gives back what comes of it.
-        OSError, websocket.WebSocketException, ValueError: it cannot be.
+        TimeoutError: not connected by ``deadline`` (monotonic). The look-up of a name cannot be ended: a thread goes on
+            with it, and closes the socket that comes of it.
+        OSError, websocket.WebSocketException, ValueError: it cannot be connected.
     """
     outcome: list[socket.socket | Exception] = []
     changed = threading.Condition()
@@ -78,9 +78,9 @@ def _attempt(address: Address, timeout: float, context: ssl.SSLContext | None) -
 
 
 class Opening:
-    """What the library gets for a socket while it asks for the upgrade: bounded in time and in bytes altogether.
+    """The library's socket while it asks for the upgrade: bounded in time and in bytes altogether.
 
-    A server that sends a byte now and then, or headers without end, would keep it for ever.
+    A server that sends a byte now and then, or headers without end, would hold the library up for ever.
     """
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:

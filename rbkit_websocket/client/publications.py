@@ -1,4 +1,4 @@
-"""What a client keeps of the publications until somebody reads them: bounded, and every loss counted. No I/O."""
+"""Publications that wait in a client for their reader: bounded, and every loss counted. No I/O."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..protocol.counter import Gaps
 __all__ = ["Publications", "thinned"]
 
 
-_PLACE: Final = 16  # bytes of a message's place in the queue, and of what the allocator rounds up
+_PLACE: Final = 16  # bytes of a message's place in the queue, and of the allocator's rounding
 
 
 def _unpacker(message: bytes) -> Any:
@@ -28,7 +28,7 @@ def _unpacker(message: bytes) -> Any:
 def thinned(message: bytes, kinds: Collection[int]) -> bytes:
     """An ``event_collection`` with its events of these types only; anything else as it is.
 
-    Nothing is decoded on the way: CPU samples come by the thousand a second, and most programs want the rest.
+    Events are not decoded: CPU samples come by the thousand a second, and most programs want the others.
     """
     if is_too_much(message):
         return message  # its reader refuses it
@@ -49,12 +49,12 @@ def thinned(message: bytes, kinds: Collection[int]) -> bytes:
             header: bytes = msgpack.Packer().pack_array_header(len(kept))
             return b"".join([message[:before], header, *kept, message[unpacker.tell() :]])
     except (ValueError, TypeError, msgpack.UnpackException):
-        pass  # no collection, or a broken one: whoever decodes it says so
+        pass  # no collection, or a broken one: decoding reports it
     return message
 
 
 def _kind(unpacker: Any) -> Any:
-    """The type of the event at which ``unpacker`` stands, which is behind the event afterwards."""
+    """The type of the event at which ``unpacker`` stands; afterwards it stands behind the event."""
     kind = None
     for _ in range(unpacker.read_map_header()):
         if unpacker.unpack() == Field.EVENT_TYPE:
