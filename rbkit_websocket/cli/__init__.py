@@ -1,7 +1,7 @@
 """The command line ``rbkit-websocket``: one file a subcommand.
 
-Importing this package imports neither gevent nor the client: subcommands are loaded when they are asked for, so that
-those that serve can patch first.
+Importing this package imports neither gevent nor the client: subcommands are loaded when they are used, so that
+subcommands that serve can patch first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .text import clean
 __all__ = ["main"]
 
 _COMMANDS: Final = ("demo", "gateway", "keygen")
-"""Each is a module of this package with a click command named ``command``."""
+"""Subcommands: each is a module of this package with a click command named ``command``."""
 
 # A full disk behind a redirection, a terminal that is gone.
 _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -53,7 +53,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except RbkitError as error:
-            # What this package raises on purpose is for people; anything else is a bug and stays a traceback.
+            # This package's own errors are for people; any other exception is a bug and stays a traceback.
             raise click.ClickException(clean(str(error))) from error
 
 

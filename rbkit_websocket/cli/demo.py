@@ -1,4 +1,4 @@
-"""``rbkit-websocket demo``: a real application under load, and what a profile of it looks like."""
+"""``rbkit-websocket demo``: a real application under load, and its profile."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ LOOK: Final = 0.1
 
 @click.command("demo")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="TCP port of 127.0.0.1; default: a free one.")
-@click.option("--seconds", type=click.FloatRange(min=0), default=None, help="End by itself after so long.")
-@click.option("--no-load", is_flag=True, help="Start no load: the application is yours to ask.")
+@click.option("--seconds", type=click.FloatRange(min=0), default=None, help="End after this time.")
+@click.option("--no-load", is_flag=True, help="Start no load: send requests to the application yourself.")
 def command(port: int, seconds: float | None, no_load: bool) -> None:
     """Profile a small Flask application live, in this terminal.
 
-    The application runs in a process of its own under gevent, wrapped in RbkitWebsocket. This process asks for its
-    pages and shows what comes through the WebSocket: once a second, in place on a terminal and as lines of key=value
+    The application runs in a process of its own under gevent, wrapped in RbkitWebsocket. This process requests its
+    pages and shows the profile from the WebSocket: once a second, in place on a terminal and as lines of key=value
     pairs elsewhere. Ctrl-C ends both.
     """
     token = secrets.token_urlsafe(18)
@@ -43,7 +43,7 @@ def command(port: int, seconds: float | None, no_load: bool) -> None:
             return
         url = f"ws://127.0.0.1:{server.port}/?token={quote(token, safe='')}"
         click.echo(f"application http://127.0.0.1:{server.port}/")
-        from ..http.dashboard import bundle  # with what serves it, which the other subcommands do not need
+        from ..http.dashboard import bundle  # late: other subcommands do not need its modules
 
         missing = "" if bundle.names() else "  (not in this installation: open it to see how to get it)"
         click.echo(f"dashboard   http://127.0.0.1:{server.port}/__rbkit__/#token={quote(token, safe='')}{missing}")
@@ -56,7 +56,7 @@ def command(port: int, seconds: float | None, no_load: bool) -> None:
 
 
 def _watch(stack: ExitStack, server: DemoProcess, url: str, seconds: float | None, stop: _Stop, *, load: bool) -> None:
-    # Here, not above: whoever only lists the commands, or serves, does not load the client's network modules.
+    # Late: a list of the commands, or a server, does not need the client's network modules.
     from ..client import connect
     from .demo_load import Load, RequestCounter
     from .monitor import Monitor
@@ -73,7 +73,7 @@ def _watch(stack: ExitStack, server: DemoProcess, url: str, seconds: float | Non
     due = time.monotonic()
     end = math.inf if seconds is None else due + seconds
     while due < end:
-        # When a second was missed the next one begins now: nothing is caught up with in a hurry.
+        # After a missed second the next one begins now: missed ones are skipped.
         due = min(max(due + 1.0, time.monotonic()), end)
         while (left := due - time.monotonic()) > 0:
             monitor.listen(min(left, LOOK))
@@ -85,7 +85,7 @@ def _watch(stack: ExitStack, server: DemoProcess, url: str, seconds: float | Non
 class _Stop:
     """A context manager: inside, Ctrl-C and SIGTERM only set :attr:`asked`; a second one interrupts.
 
-    An exception out of a signal handler can come anywhere, and leave locked for good what some library had just locked.
+    An exception out of a signal handler can come anywhere, and leave a library's lock locked for good.
     """
 
     def __init__(self) -> None:

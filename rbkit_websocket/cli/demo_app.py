@@ -12,7 +12,7 @@ import jinja2
 
 __all__ = ["create_app"]
 
-# Enough to be seen growing for hours under the demo's load, and an end to it.
+# Enough to grow for hours under the demo's load, with an end.
 _LEAK_LIMIT: Final = 2_000_000
 
 _REPORT: Final = """<!doctype html><title>Report</title>
@@ -28,7 +28,7 @@ _INDEX: Final = """<!doctype html><title>rbkit demo</title>
 
 
 class CartItem:
-    """What the leaking view leaks."""
+    """An object that the leaking view leaks."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -99,7 +99,7 @@ def sleep() -> dict[str, float]:
 
 
 def index() -> str:
-    """What there is."""
+    """Lists the pages."""
     app = flask.current_app
     pages = [
         (rule.rule, (app.view_functions[rule.endpoint].__doc__ or "").partition("\n")[0])
@@ -109,7 +109,7 @@ def index() -> str:
 
 
 def create_app() -> flask.Flask:
-    """A new application; ``/stats`` (JSON) counts what was asked of all other pages."""
+    """A new application; ``/stats`` (JSON) counts the requests of all other pages."""
     app = flask.Flask("rbkit_demo", static_folder=None)
     app.jinja_loader = _templates()
     app.jinja_env.filters["euro"] = euro
@@ -126,14 +126,14 @@ def create_app() -> flask.Flask:
 
     @app.get("/leak")
     def leak() -> dict[str, int]:
-        """Keeps a hundred objects more with each request."""
+        """Leaks a hundred objects with each request."""
         if len(leaked) < _LEAK_LIMIT:
             leaked.extend(CartItem(number) for number in range(100))
         return {"leaked": len(leaked)}
 
     @app.get("/stats")
     def stats() -> dict[str, Any]:
-        """How often each page was asked for."""
+        """The number of requests of each page."""
         return {"requests": sum(counts.values()), "pages": dict(counts)}
 
     return app

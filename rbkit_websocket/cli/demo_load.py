@@ -1,4 +1,4 @@
-"""The demo's own load, a few threads that ask for pages at a steady pace, and the count of what was asked."""
+"""The demo's own load, a few threads that request pages at a steady pace, and the count of requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..system.clock import time
 __all__ = ["Load", "RequestCounter"]
 
 PATHS: Final = ("/primes", "/distance", "/report", "/primes", "/leak", "/distance", "/report", "/primes", "/sleep", "/")
-"""Asked for one after the other, again and again: a third of one CPU or so."""
+"""Pages requested one after the other, again and again: a third of one CPU or so."""
 THREADS: Final = 4
 REQUESTS_PER_SECOND: Final = 20.0
 REQUEST_TIMEOUT: Final = 5.0
@@ -49,7 +49,7 @@ class Load:
         self._stop.set()
         deadline = time.monotonic() + JOIN_TIMEOUT
         for thread in self._threads:
-            # One that waits for an answer is a daemon: it ends with the server or with us.
+            # A thread that waits for an answer is a daemon: it ends with the server or with us.
             thread.join(max(deadline - time.monotonic(), 0.0))
 
     def _ask(self, index: int) -> None:
@@ -77,7 +77,7 @@ class RequestCounter:
         self._last = (time.monotonic(), 0)
 
     def per_second(self) -> float | None:
-        """Since the last call; None when the application did not answer."""
+        """The rate since the last call; None when the application did not answer."""
         try:
             self._connection.request("GET", "/stats")
             count = int(json.loads(self._connection.getresponse().read())["requests"])
@@ -89,5 +89,5 @@ class RequestCounter:
         return (count - counted) / max(now - before, 1e-6)
 
     def close(self) -> None:
-        """Gives the connection back."""
+        """Closes the connection."""
         self._connection.close()

@@ -23,8 +23,8 @@ __all__ = ["DemoError", "DemoProcess", "DemoStopped"]
 START_TIMEOUT: Final = 30.0
 STOP_TIMEOUT: Final = 3.0
 _LOOK: Final = 0.1
-# Not by -m: that looks in the working directory first, which is a checkout for whoever follows its README, and the
-# sources there have no extensions.
+# Not by -m: that looks in the working directory first, which for a reader of the README is a checkout, whose sources
+# have no extensions.
 _SERVER: Final = (
     "import sys; sys.path[:] = filter(None, sys.path); sys.argv[0] = 'rbkit-demo'; "
     "from rbkit_websocket.cli.demo_server import main; sys.exit(main())"
@@ -40,15 +40,15 @@ class DemoStopped(RbkitError):
 
 
 def _environment() -> dict[str, str]:
-    """Ours without the options of the middleware: the demo is the same for everyone, whatever is set for other use."""
+    """Our environment without the middleware's options: the demo is the same with any settings for other use."""
     kept = "RBKIT_RUNTIME_DIR"
     return {name: value for name, value in os.environ.items() if name == kept or not name.startswith("RBKIT_")}
 
 
 class DemoProcess:
-    """The serving process as a context manager: entered it serves, left it is gone.
+    """The serving process as a context manager: it serves while the context is entered.
 
-    Its standard input is a pipe that we hold: should we be killed, it reads the end of it and ends by itself.
+    Its standard input is a pipe from this process: if this process is killed, the server reads the pipe's end and ends.
 
     Args:
         port: TCP port of 127.0.0.1, or 0 for a free one; after entering, the real one.
@@ -57,7 +57,7 @@ class DemoProcess:
         unwanted: whether to end instead of waiting for it to serve.
 
     Raises:
-        DemoStopped: it has not been waited for.
+        DemoStopped: the demo was told to end before.
         DemoError: Flask is missing, the port is taken, or the process ended early.
     """
 
@@ -116,7 +116,7 @@ class DemoProcess:
             stdin.write(json.dumps(self._wishes) + "\n")
             stdin.flush()
         except BrokenPipeError:
-            pass  # it has failed already: its log says how
+            pass  # it has failed already: its log says why
         with selectors.DefaultSelector() as selector:
             selector.register(stdout, selectors.EVENT_READ)
             deadline = time.monotonic() + START_TIMEOUT
@@ -156,7 +156,7 @@ class DemoProcess:
                 continue
         self._log.close()
         try:
-            # Listing removes what a server that was killed could not: nobody else asks for an application of this name.
+            # A listing removes files of a killed server: no other process lists an application of this name.
             records.listing(records.runtime_directory(), self._wishes["name"])
         except RbkitError:
             pass  # then the server could not use the directory either

@@ -5,7 +5,7 @@ It reads one JSON line from standard input (``{"token": ..., "name": ...}``), an
 leaves no server behind.
 """
 
-# ruff: noqa: E402 - what is imported before the patch keeps the blocking originals
+# ruff: noqa: E402 - modules imported before the patch keep the blocking originals
 from __future__ import annotations
 
 from gevent import monkey
@@ -35,7 +35,7 @@ _FILE = "rbkit_demo/app.py"
 
 
 def _application() -> Any:
-    """The demo's, as somebody's own code: in a profile it is no part of this package, wherever that is installed."""
+    """The demo's application, as code of its own: in a profile it is no part of this package."""
     spec = find_spec("rbkit_websocket.cli.demo_app")
     source = spec.loader.get_source(spec.name) if spec is not None and isinstance(spec.loader, InspectLoader) else None
     assert source is not None
@@ -46,7 +46,7 @@ def _application() -> Any:
 
 
 def main() -> int:
-    """Serves; the exit code."""
+    """Serves, and returns the exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     port = parser.parse_args().port
@@ -65,7 +65,7 @@ def main() -> int:
     ensure_started()
     _report(port=server.server_port)
     finished.wait()
-    # First the sessions, with their close code; then the listener and requests; the Rbkit server has nobody left then.
+    # First the sessions, with their close code; then the listener and requests; then the Rbkit server has no clients.
     close_sessions()
     server.stop(timeout=0.5)
     stop_server()

@@ -36,7 +36,7 @@ _BIND: Final = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[^\s:\[\]]+)
 @click.option("--bind", metavar="HOST:PORT", default="127.0.0.1:8000", show_default=True, help="Port 0: a free one.")
 @click.option("--token", help="What clients must show; better set RBKIT_TOKEN, which other users cannot see.")
 @click.option("--no-token", is_flag=True, help="Let everyone in who can reach the port.")
-@click.option("--name", help="Whose generated token this is; default: one for each Rbkit server.")
+@click.option("--name", help="Application whose generated token is used; default: one for each Rbkit server.")
 @click.option("--frames", type=click.Choice(["binary", "text"]), help="text: for old browser clients.")
 @click.option("--allowed-origin", "origins", multiple=True, metavar="ORIGIN", help="A foreign page that may connect.")
 def command(
@@ -66,7 +66,7 @@ def command(
     if sum(given) > 1:
         raise ConfigurationError("give one of --server, --servers-file, and --pub-endpoint with --req-endpoint")
     address = parse_bind(bind)
-    # This process serves: from here on everything is to be imported patched.
+    # This process serves: from here on all imports have to be patched.
     from gevent import monkey
 
     monkey.patch_all()
@@ -96,7 +96,7 @@ def parse_bind(text: str) -> tuple[str, int]:
     """Host and port of ``127.0.0.1:8000``, ``[::1]:8000`` or ``example.com:0``.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: the text is wrong.
     """
     match = _BIND.fullmatch(text)
     if match is None or int(match["port"]) > 65535:

@@ -1,4 +1,4 @@
-"""From profiles to the table of the hottest functions. Pure."""
+"""Makes the table of the hottest functions from profiles. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Row(NamedTuple):
         file: path of its source.
         line: where it begins.
         self_us: microseconds in its own code.
-        total_us: microseconds in it and in what it called; recursion counts once.
+        total_us: microseconds in it and in its callees; recursion counts once.
     """
 
     label: str
@@ -42,14 +42,14 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """What a span of time was spent on.
+    """The functions on which a span of time was spent.
 
     Attributes:
         rows: the functions with the most self time, hottest first.
         busy_us: microseconds in all functions.
         idle_us: microseconds in which an event loop waited; in no row.
         parked_us: microseconds that other threads spent waiting for a lock or for work; in no row either.
-        samples: how many samples this rests on.
+        samples: the number of samples.
         lost_us: microseconds without a sample.
     """
 

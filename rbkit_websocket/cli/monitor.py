@@ -1,4 +1,4 @@
-"""Follows one server through a client: what it says each second becomes a :class:`~.view.View`."""
+"""Follows one server through a client: each second's state becomes a :class:`~.view.View`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Collector:
     """Garbage collection and memory out of events. Pure."""
 
     KINDS: Final = frozenset({EventType.GC_START, EventType.GC_END_MARK, EventType.GC_STATS})
-    """What it looks at; CPU samples are polled as a profile instead."""
+    """Event types that it reads; CPU samples are polled as a profile instead."""
 
     def __init__(self) -> None:
         self._started: float | None = None
@@ -34,10 +34,10 @@ class Collector:
         self._stats: Mapping[str, Any] = {}
 
     def take(self, event: Event) -> None:
-        """Looks at one event; those of other kinds are ignored."""
+        """Reads one event; events of other types are ignored."""
         if event.type == EventType.GC_START:
             self._started = event.timestamp
-        # What is swept after the mark is swept beside the program, for seconds perhaps.
+        # The sweep after the mark goes on beside the program, perhaps for seconds.
         elif event.type == EventType.GC_END_MARK and self._started is not None:
             pause = max(event.timestamp - self._started, 0.0)
             self._started = None
@@ -69,11 +69,11 @@ class Collector:
 
 
 class Monitor:
-    """Switches the profilers on, then polls; whoever uses it calls :meth:`second` each second.
+    """Switches the profilers on, then polls; the caller calls :meth:`second` each second.
 
     Args:
         client: an open connection.
-        title: what is watched, for people.
+        title: the application's name for people.
         url: its address, for people.
     """
 
@@ -87,12 +87,12 @@ class Monitor:
         self._began = time.monotonic()
 
     def start(self) -> None:
-        """CPU sampling, gc events and statistics."""
+        """Switches CPU sampling, gc events and statistics on."""
         self._client.command("start_memory_profile")
-        if self._client.command("start_cpu_polling") == b"ok":  # what a server says that does not know it
+        if self._client.command("start_cpu_polling") == b"ok":  # servers that do not know the command say ok too
             self._client.command("use_wall_time")
             self._client.command("start_cpu_profiling")
-        # What was sampled before is somebody else's.
+        # Earlier samples belong to other clients.
         self._cursor = profile_from_answer(self._client.command("cpu_profile")).cursor
         self._began = time.monotonic()
 

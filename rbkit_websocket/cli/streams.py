@@ -12,19 +12,19 @@ _STREAMS: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
 
 def open_closed() -> None:
-    """Opens the null device in their place: the next socket would get the number, and what is printed into it."""
+    """Opens the null device in their place: the next socket would get the number, and the printed text."""
     for number, (name, mode) in enumerate(_STREAMS):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number that is free, which is this one.
+            # Opened at the lowest free number, which is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", errors="replace", closefd=False))
 
 
 def give_up_output() -> None:
-    """What is buffered for standard output, and cannot be written, is not tried again when the interpreter ends."""
+    """Drops text for standard output that cannot be written, so that the interpreter's end does not try again."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

@@ -1,4 +1,4 @@
-"""Where a viewer writes: redrawn in place on a terminal, line after line anywhere else."""
+"""A viewer's output: redrawn in place on a terminal, line after line elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SCREEN_END: Final = "\x1b[J"
 
 
 class Output:
-    """A context manager: on a terminal it takes the alternate screen, and gives it back whatever happens."""
+    """A context manager: on a terminal it takes the alternate screen, and always gives it back."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream
@@ -44,7 +44,7 @@ class Output:
         if self.interactive:
             self._write(_LEAVE)
             if self._last is not None:
-                # What was seen last stays in the scrollback.
+                # The last state stays in the scrollback.
                 self._write("\n".join(draw(self._last, *self._size())) + "\n")
 
     def show(self, view: View) -> None:

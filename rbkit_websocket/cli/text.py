@@ -1,4 +1,4 @@
-"""Strings for the terminal: whatever a server or an application sent is hostile until it has been through here."""
+"""Strings for the terminal: text of a server or an application is hostile until it is cleaned here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LIBRARY: Final = re.compile(r".*/(?:site-packages|dist-packages|lib/python\d+\.
 
 
 def clean(text: str) -> str:
-    """``text`` in one line without anything that a terminal would obey.
+    """``text`` in one line without characters that a terminal would obey.
 
     Control characters, escape sequences, characters that turn the writing direction and lone surrogates become ``?``
     (str.isprintable: none of the categories "Other" and "Separator" but the space); line breaks become spaces.
@@ -43,7 +43,7 @@ def fit(text: str, columns: int) -> str:
 
 
 def short_path(path: str) -> str:
-    """A source path as people know it: ``gevent/hub.py`` for a library, the last two parts for the rest."""
+    """A short source path for people: ``gevent/hub.py`` for a library, the last two parts for the rest."""
     path = path.replace("\\", "/")
     library = _LIBRARY.match(path)
     return path[library.end() :] if library else "/".join(path.split("/")[-2:])

@@ -1,4 +1,4 @@
-"""What the viewers show: one state, drawn for a terminal or as plain lines. Pure."""
+"""The state that viewers show, drawn for a terminal or as plain lines. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class HeapFigures:
     Attributes:
         collections: since the process started.
         pauses: collections seen since the view began.
-        pause_ms: milliseconds that these took together.
+        pause_ms: milliseconds that they took together.
         longest_ms: the longest of them.
         rss: bytes of memory that the process holds.
         blocks: memory blocks that Python has allocated.
@@ -38,10 +38,10 @@ class View:
     """One second's state.
 
     Attributes:
-        title: what is watched.
+        title: the application's name.
         url: its WebSocket.
         seconds: since the view began.
-        requests: requests a second, or None when nobody counts.
+        requests: requests a second, or None when they are not counted.
         clock: ``wall`` or ``cpu``.
         interval_us: microseconds between samples, as they are taken.
         table: the hottest functions.
@@ -96,7 +96,7 @@ def _row(row: Row, table: Table) -> str:
 def plain_lines(view: View) -> list[str]:
     """The state as lines of ``key=value`` pairs for a program to read.
 
-    One line ``second ...``, then up to five lines ``hot ...``. ``-`` stands for what is not known yet; a function's
+    One line ``second ...``, then up to five lines ``hot ...``. ``-`` stands for an unknown figure; a function's
     name and place are the last two fields of its line, as ``where=`` and ``function=`` (which may hold spaces).
     """
     table, heap = view.table, view.heap
