@@ -7,22 +7,15 @@ from collections.abc import Collection
 from sys import getsizeof
 from typing import Any, Final
 
-import msgpack
-
-from ..protocol.codec import is_too_much
+from ..protocol.codec import UNREADABLE, is_too_much, reader
 from ..protocol.constants import Field
 from ..protocol.counter import Gaps
+from ..protocol.packing import packed_list
 
 __all__ = ["Publications", "thinned"]
 
 
 _PLACE: Final = 16  # bytes of a message's place in the queue, and of the allocator's rounding
-
-
-def _unpacker(message: bytes) -> Any:
-    unpacker = msgpack.Unpacker(raw=True, strict_map_key=False, max_buffer_size=max(len(message), 1))
-    unpacker.feed(message)
-    return unpacker
 
 
 def thinned(message: bytes, kinds: Collection[int]) -> bytes:
@@ -32,7 +25,7 @@ def thinned(message: bytes, kinds: Collection[int]) -> bytes:
     """
     if is_too_much(message):
         return message  # its reader refuses it
-    unpacker = _unpacker(message)
+    unpacker = reader(message)
     kept: list[bytes] = []
     try:
         for _ in range(unpacker.read_map_header()):
@@ -46,9 +39,8 @@ def thinned(message: bytes, kinds: Collection[int]) -> bytes:
                 kind = _kind(unpacker)
                 if kind in kinds:
                     kept.append(message[start : unpacker.tell()])
-            header: bytes = msgpack.Packer().pack_array_header(len(kept))
-            return b"".join([message[:before], header, *kept, message[unpacker.tell() :]])
-    except (ValueError, TypeError, msgpack.UnpackException):
+            return b"".join([message[:before], packed_list(kept), message[unpacker.tell() :]])
+    except UNREADABLE:
         pass  # no collection, or a broken one: decoding reports it
     return message
 

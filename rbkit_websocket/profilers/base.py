@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import struct
 import sys
 import threading
 import types
@@ -14,8 +13,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
-from ..protocol.codec import pack
-from ..protocol.constants import EventType
 from ..system.clock import time
 
 __all__ = [
@@ -23,12 +20,10 @@ __all__ = [
     "Host",
     "Profiler",
     "ThreadFacts",
-    "array_header",
     "class_name",
     "code_label",
     "code_line",
     "cpu_clock",
-    "event",
     "module_name",
     "named_code",
     "thread_facts",
@@ -86,25 +81,7 @@ class Profiler(ABC):
         """The packed events since the last call; without an audience they are dropped before they cost anything."""
 
 
-_DOUBLE: Final = struct.Struct(">d")
 _CPUCLOCK_THREAD: Final = 6  # CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED, linux/posix-timers.h
-
-
-def event(kind: EventType, milliseconds: float, payload: Any = None) -> bytes:
-    """One event as packed bytes: ``{0: kind, 1: milliseconds, 2: payload}``, without 2 when there is no payload."""
-    head = b"\x00" + bytes((kind,)) + b"\x01\xcb" + _DOUBLE.pack(milliseconds)
-    if payload is None:
-        return b"\x82" + head
-    return b"\x83" + head + b"\x02" + pack(payload)
-
-
-def array_header(length: int) -> bytes:
-    """The MessagePack bytes that open an array of ``length`` values."""
-    if length < 16:
-        return bytes((0x90 | length,))
-    if length < 0x10000:
-        return b"\xdc" + length.to_bytes(2, "big")
-    return b"\xdd" + length.to_bytes(4, "big")
 
 
 # Descriptors of ``type`` itself: reading an attribute of a class through them runs neither a metaclass's

@@ -8,13 +8,38 @@ that is not UTF-8: such bytes become surrogate escapes.
 from __future__ import annotations
 
 import math
+import struct
 from typing import Any, Final
 
 import msgpack
 
 from ..errors import ProtocolError
 
-__all__ = ["Packer", "figure", "is_too_much", "memory", "pack", "pack_map", "unpack"]
+__all__ = [
+    "DOUBLE",
+    "UINT64",
+    "UNREADABLE",
+    "Packer",
+    "array_header",
+    "double",
+    "figure",
+    "is_too_much",
+    "map_header",
+    "memory",
+    "pack",
+    "pack_map",
+    "reader",
+    "unpack",
+]
+
+DOUBLE: Final = b"\xcb"
+"""What a double of 8 bytes stands behind."""
+UINT64: Final = b"\xcf"
+"""What an integer of 8 bytes stands behind."""
+UNREADABLE: Final = (ValueError, TypeError, msgpack.UnpackException)
+"""What :func:`reader` raises for what is no MessagePack; TypeError: a list or map as key."""
+
+_DOUBLE: Final = struct.Struct(">cd")
 
 _MOST_MEMORY: Final = 512 * 1024 * 1024
 """Bytes that the values of one message may take: 64 MiB of a heap's objects and references take less."""
@@ -119,15 +144,45 @@ def figure(value: int | float) -> int | float | None:
     return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
 
 
+def double(value: float) -> bytes:
+    """A number as a double, whatever it is."""
+    return _DOUBLE.pack(DOUBLE, value)
+
+
+def array_header(length: int) -> bytes:
+    """What opens an array of ``length`` values."""
+    return _header(length, 0x90, 0xDC)
+
+
+def map_header(length: int) -> bytes:
+    """What opens a map of ``length`` entries."""
+    return _header(length, 0x80, 0xDE)
+
+
+def _header(length: int, short: int, long: int) -> bytes:
+    if length < 16:
+        return bytes((short | length,))
+    if length < 0x10000:
+        return bytes((long,)) + length.to_bytes(2, "big")
+    return bytes((long + 1,)) + length.to_bytes(4, "big")
+
+
 def pack_map(values: dict[str, Any], **packed: bytes) -> bytes:
     """``values`` as MessagePack, and behind them entries whose values are packed already."""
-    packer = msgpack.Packer()
-    parts = [packer.pack_map_header(len(values) + len(packed))]
+    parts = [map_header(len(values) + len(packed))]
     for key, value in values.items():
         parts += (pack(key), pack(value))
     for key, value in packed.items():
         parts += (pack(key), value)
     return b"".join(parts)
+
+
+def reader(message: bytes | memoryview) -> Any:
+    """A ``msgpack.Unpacker`` that stands at the beginning of a message, for whoever wants but a part of it. Texts are
+    bytes. It raises :data:`UNREADABLE`."""
+    found = msgpack.Unpacker(raw=True, strict_map_key=False, max_buffer_size=max(len(message), 1))
+    found.feed(message)
+    return found
 
 
 def unpack(data: bytes) -> Any:
@@ -140,5 +195,5 @@ def unpack(data: bytes) -> Any:
         raise ProtocolError(f"a message of {len(data)} bytes whose values take more than {_MOST_MEMORY >> 20} MiB")
     try:
         return msgpack.unpackb(data, raw=False, strict_map_key=False, unicode_errors="surrogateescape")
-    except (ValueError, TypeError, msgpack.UnpackException) as error:  # TypeError: a list or map as key
+    except UNREADABLE as error:
         raise ProtocolError(f"not a MessagePack message ({len(data)} bytes): {error}") from error

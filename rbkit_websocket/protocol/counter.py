@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-import msgpack
-
-from .codec import pack
-from .constants import Field
+from .codec import DOUBLE, UNREADABLE, pack, reader
+from .constants import EventType, Field
 
 __all__ = ["Gaps", "message_counter"]
 
@@ -16,7 +14,7 @@ _MOST_LOST: Final = 10**9
 
 _KEY: Final = bytes((Field.MESSAGE_COUNTER,))
 # {event_type: event_collection, timestamp: a double, message_counter: ...}, as the embedded server begins a message.
-_HEAD: Final = b"\x00\x07\x01\xcb"
+_HEAD: Final = bytes((Field.EVENT_TYPE, EventType.EVENT_COLLECTION, Field.TIMESTAMP)) + DOUBLE
 _AT: Final = 14
 _WIDTHS: Final = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
 
@@ -35,15 +33,14 @@ def message_counter(message: bytes | memoryview) -> int | None:
 
 
 def _search(message: bytes | memoryview) -> int | None:
-    unpacker: Any = msgpack.Unpacker(raw=True, strict_map_key=False, max_buffer_size=max(len(message), 1))
-    unpacker.feed(message)
+    unpacker = reader(message)
     try:
         for _ in range(unpacker.read_map_header()):
             if unpacker.unpack() == Field.MESSAGE_COUNTER:
                 counter = unpacker.unpack()
                 return counter if isinstance(counter, int) else None
             unpacker.skip()
-    except (ValueError, msgpack.UnpackException):
+    except UNREADABLE:
         return None  # whoever decodes the message says what is wrong with it
     return None
 

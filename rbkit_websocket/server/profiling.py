@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Literal
 
-from ..profilers.base import Host, Profiler, event
+from ..profilers.base import Host, Profiler
 from ..profilers.cpu.aggregate import CpuProfiler
 from ..profilers.greenlets.registry import GreenletRegistry
 from ..profilers.memory.census import Census
@@ -19,6 +19,7 @@ from ..protocol.answers.cpu import CpuIntervalAnswer, WaitProfileAnswer
 from ..protocol.answers.memory import MemoryProfileAnswer, TraceObjectsAnswer
 from ..protocol.codec import figure
 from ..protocol.constants import GC_STATS_INTERVAL, EventType
+from ..protocol.packing import event
 from ..system.clock import time
 from .publisher import Publisher
 from .wishes import Wishes

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable
-from typing import Final
 
-from ..profilers.base import array_header
-from ..protocol.codec import pack
-from ..protocol.constants import COLLECTION_INTERVAL, COLLECTION_SIZE, EventType
+from ..protocol.constants import COLLECTION_INTERVAL, COLLECTION_SIZE
+from ..protocol.packing import event_collection
 from ..system.clock import time
 
 __all__ = ["Pace", "Publisher"]
-
-_DOUBLE: Final = struct.Struct(">d")
 
 
 class Publisher:
@@ -59,19 +54,7 @@ class Publisher:
 
     def publish(self, events: list[bytes]) -> int:
         """Sends one collection of packed events at once; returns the size of the message in bytes."""
-        message = b"".join(
-            (
-                b"\x84\x00",
-                pack(int(EventType.EVENT_COLLECTION)),
-                b"\x01\xcb",
-                _DOUBLE.pack(time.time() * 1000),
-                b"\x09",
-                pack(self.counter),
-                b"\x02",
-                array_header(len(events)),
-                *events,
-            )
-        )
+        message = event_collection(time.time() * 1000, self.counter, events)
         self.counter += 1
         self._send(message)
         return len(message)

@@ -128,6 +128,21 @@ def test_the_environment_is_read_in_one_place_only(path: Path) -> None:
     assert not found or path.relative_to(ROOT).as_posix() in ("system/environment.py", *whole)
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_messages_are_packed_and_read_in_one_place_only(path: Path) -> None:
+    where = path.relative_to(ROOT).as_posix()
+    if where == "protocol/codec.py":
+        return
+    found = {name for name in imported(path) if name.split(".")[0] == "msgpack"}
+    # Codes of MessagePack that somebody has written out.
+    found |= {
+        repr(node.value)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, bytes) and not node.value.isascii()
+    }
+    assert not found, f"{where} has {found}: protocol/codec.py and protocol/packing.py have what packs and reads"
+
+
 def test_no_module_imports_itself_through_others() -> None:
     """Within rooms too, and with what only type checkers see."""
     modules = {module_name(path): path for path in SOURCES}

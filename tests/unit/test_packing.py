@@ -10,14 +10,13 @@ from typing import Any
 import msgpack
 import pytest
 
-from rbkit_websocket.profilers.base import event
 from rbkit_websocket.profilers.cpu.events import SampleEvents
 from rbkit_websocket.profilers.cpu.fold import PlainStack, fold_plainly
 from rbkit_websocket.profilers.cpu.sampler import Sample
-from rbkit_websocket.profilers.heap.python_walk import dump_event
 from rbkit_websocket.protocol import codec
 from rbkit_websocket.protocol.codec import pack_map
 from rbkit_websocket.protocol.constants import EventType
+from rbkit_websocket.protocol.packing import created_event, destroyed_event, dump_event, event
 from rbkit_websocket.server.publisher import Publisher
 from rbkit_websocket.system.clock import time
 
@@ -46,10 +45,17 @@ def test_an_event(kind: EventType, milliseconds: float) -> None:
     assert event(kind, milliseconds, payload) == whole({0: int(kind), 1: milliseconds, 2: payload})
 
 
+def test_objects_that_come_and_go() -> None:
+    identity = 1 << 45
+    assert created_event(5.5, identity, whole("app.User")) == whole({0: 0, 1: 5.5, 2: {3: identity, 4: "app.User"}})
+    assert created_event(5.5, identity, whole(None)) == whole({0: 0, 1: 5.5, 2: {3: identity, 4: None}})
+    assert destroyed_event(5.5, identity) == whole({0: 1, 1: 5.5, 2: {3: identity}})
+
+
 @pytest.mark.parametrize("count", SIZES)
 def test_a_dump(count: int) -> None:
     objects = [{3: 1 << 40, 4: "dict", 5: [], 8: 64}] * count
-    found = dump_event(3, 70_000, count, b"".join(map(whole, objects)))
+    found = dump_event(NOW * 1000, 3, 70_000, count, b"".join(map(whole, objects)))
     assert found == whole({0: 5, 1: NOW * 1000, 10: 3, 11: 70_000, 2: objects})
 
 

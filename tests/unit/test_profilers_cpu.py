@@ -17,7 +17,7 @@ from support.waiting import scaled, wait_until
 
 import rbkit_websocket
 from rbkit_websocket.http.pages import respond_at_mount
-from rbkit_websocket.profilers.base import Host, array_header, code_line
+from rbkit_websocket.profilers.base import Host, code_line
 from rbkit_websocket.profilers.cpu import aggregate
 from rbkit_websocket.profilers.cpu.aggregate import CpuProfiler
 from rbkit_websocket.profilers.cpu.events import SampleEvents
@@ -26,6 +26,7 @@ from rbkit_websocket.profilers.cpu.sampler import CpuSampler, Sample
 from rbkit_websocket.profilers.cpu.watching import Watching
 from rbkit_websocket.profilers.process.gcstats import GcWatch
 from rbkit_websocket.profilers.requests.tracker import track
+from rbkit_websocket.protocol.codec import array_header
 from rbkit_websocket.server.originals import AppThread, make_host
 
 

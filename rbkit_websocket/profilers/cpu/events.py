@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 from types import CodeType
 from typing import Any, Final
 
-from ...protocol.codec import pack
-from ...protocol.constants import Field
-from ..base import array_header, code_label
+from ...protocol.packing import frame_head, sample_event, sample_frames
+from ..base import code_label
 from .owners import called_on_owner
 from .sampler import Clock, Sample
 
@@ -21,8 +19,6 @@ _MAX_REPEATS: Final = 5000
 # Of codes and threads, a few hundred bytes each; of native stacks as packed bytes, some KiB each.
 _MAX_HEADS: Final = 10_000
 _MAX_BODIES: Final = 1000
-
-_DOUBLE: Final = struct.Struct(">d")
 
 
 class SampleEvents:
@@ -52,23 +48,22 @@ class SampleEvents:
                 body = self._body(sample)
                 spread = worth / 1000
                 events.extend(
-                    b"\x83\x00\x09\x01\xcb" + _DOUBLE.pack(sample.milliseconds - spread * back) + body
-                    for back in range(repeats - 1, -1, -1)
+                    sample_event(sample.milliseconds - spread * back, body) for back in range(repeats - 1, -1, -1)
                 )
         return events
 
     def _body(self, sample: Sample) -> bytes:
-        """The payload's key and value."""
+        """The payload, packed."""
         name = sample.request.name if sample.request is not None else None
         if isinstance(sample.stack, tuple):
-            return b"\x02" + self._frames(sample.thread, sample.stack[0::2], name)
+            return self._frames(sample.thread, sample.stack[0::2], name)
         # A native stack is one object for all its samples.
         key = (sample.stack, name)
         body = self._bodies.get(key)
         if body is None:
             if len(self._bodies) >= _MAX_BODIES:
                 self._bodies.clear()
-            body = b"\x02" + self._frames(sample.thread, sample.stack.codes, name)
+            body = self._frames(sample.thread, sample.stack.codes, name)
             self._bodies[key] = body
         return body
 
@@ -83,23 +78,16 @@ class SampleEvents:
         if request is not None:
             # The outermost frame, so that every client shows a flame for each endpoint.
             heads.append(self._request_head(request))
-        # Each of them ends with the thread: they are joined by it.
-        return array_header(len(heads)) + pack(ident).join((*heads, b""))
+        return sample_frames(heads, ident)
 
     def _request_head(self, name: str) -> bytes:
         head = self._requests.get(name)
         if head is None:
-            head = self._requests[name] = _packed_head(name, name, "", 0)
+            head = self._requests[name] = frame_head(name, name, "", 0)
         return head
 
 
 def _frame_head(code: CodeType) -> bytes:
     """All of a protocol frame but its last value, the thread."""
     label = code_label(code)
-    return _packed_head(code.co_name, label, code.co_filename, code.co_firstlineno, int(called_on_owner(code, label)))
-
-
-def _packed_head(name: str, label: str, file: str, line: int, singleton: int = 0) -> bytes:
-    keys = (Field.METHOD_NAME, Field.LABEL, Field.FILE, Field.LINE, Field.SINGLETON_METHOD)
-    pairs = zip(keys, (name, label, file, line, singleton), strict=True)
-    return b"\x86" + b"".join(pack(int(key)) + pack(value) for key, value in pairs) + pack(int(Field.THREAD_ID))
+    return frame_head(code.co_name, label, code.co_filename, code.co_firstlineno, int(called_on_owner(code, label)))

@@ -18,8 +18,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from ...protocol.answers.stacks import GreenletState, StackFrame, ThreadState, WaitingOn
 from ...protocol.codec import pack, pack_map
+from ...protocol.packing import packed_list
 from ...system.clock import time
-from ..base import Host, array_header, class_name, code_label, code_line, thread_facts
+from ..base import Host, class_name, code_label, code_line, thread_facts
 from ..requests.tracker import REQUESTS
 from ..thread_frames import current_frames, unseen
 from .registry import GreenletRegistry, begun, hub_thread, is_gevents, is_hub, runs
@@ -134,8 +135,8 @@ def stacks(host: Host, registry: GreenletRegistry) -> Generator[float, None, byt
             "greenlets_left_out": left_out,
             "unseen": unseen(),
         },
-        threads=array_header(len(threads)) + b"".join(threads),
-        greenlets=array_header(len(greenlets)) + b"".join(greenlets),
+        threads=packed_list(threads),
+        greenlets=packed_list(greenlets),
     )
 
 

@@ -22,13 +22,14 @@ import types
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ...protocol.codec import Packer, pack
-from ...protocol.constants import OBJECTS_PER_MESSAGE, EventType, Field
+from ...protocol.codec import Packer
+from ...protocol.constants import OBJECTS_PER_MESSAGE
+from ...protocol.packing import dump_event
 from ...system.clock import time
-from ..base import Host, array_header, class_name
+from ..base import Host, class_name
 from ..memory.fallback_tracer import Followed
 
-__all__ = ["HeapDump", "dump_event"]
+__all__ = ["HeapDump"]
 
 _CHUNK: Final = 100
 _HEAPTYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: not one of C's static types
@@ -41,25 +42,6 @@ _namespace = type.__dict__["__dict__"].__get__
 _flags = type.__dict__["__flags__"].__get__
 _type_module = type.__dict__["__module__"].__get__
 _module_namespace = vars(types.ModuleType)["__dict__"].__get__
-
-
-def dump_event(correlation_id: int, total: int, count: int, objects: bytes) -> bytes:
-    """An ``object_space_dump`` event of ``count`` packed objects out of ``total``."""
-    return b"".join(
-        (
-            b"\x85\x00",
-            pack(int(EventType.OBJECT_SPACE_DUMP)),
-            b"\x01",
-            pack(time.time() * 1000),
-            pack(int(Field.CORRELATION_ID)),
-            pack(correlation_id),
-            pack(int(Field.COMPLETE_MESSAGE_COUNT)),
-            pack(total),
-            b"\x02",
-            array_header(count),
-            objects,
-        )
-    )
 
 
 class HeapDump:
@@ -86,7 +68,7 @@ class HeapDump:
     def events(self) -> Iterator[bytes | None]:
         """Packed events, with None in between as :meth:`chunks` yields it."""
         for chunk in self.chunks():
-            yield None if chunk is None else dump_event(self._correlation_id, self.total, *chunk)
+            yield None if chunk is None else dump_event(time.time() * 1000, self._correlation_id, self.total, *chunk)
 
     def chunks(self) -> Iterator[tuple[int, bytes] | None]:
         """At most 1000 packed objects each, with their number; None in between, after each millisecond or so, to let

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 import platform
-import struct
 from collections.abc import Iterator
 from functools import cache
 from heapq import nlargest
@@ -29,6 +28,7 @@ from typing import Any, Final, Literal
 
 from ...native.loader import NativeUnavailable, extension
 from ...protocol.codec import pack
+from ...protocol.packing import created_event, destroyed_event
 from ...system.clock import time
 from ..base import Host, code_line
 
@@ -40,10 +40,6 @@ _AT_A_TIME: Final = 2048
 _MOST_PORTIONS: Final = 8  # what is left is there the next time
 _CLASSES_AT_A_TIME: Final = 200
 _LOOK_FOR_CLASSES: Final = 5.0
-
-# {0: 0, 1: ms, 2: {3: id, 4: name}} and {0: 1, 1: ms, 2: {3: id}}, as base.event() packs them.
-_CREATED: Final = struct.Struct(">5sd4sQs")
-_DESTROYED: Final = struct.Struct(">5sd4sQ")
 
 
 def untested(native: Any) -> str:
@@ -229,9 +225,7 @@ class NativeTracer:
             self._learn()  # afterwards: their classes may have come just now
             if audience:
                 events += [
-                    _CREATED.pack(b"\x83\x00\x00\x01\xcb", at, b"\x02\x82\x03\xcf", identity, b"\x04") + packed[number]
-                    if created
-                    else _DESTROYED.pack(b"\x83\x00\x01\x01\xcb", at, b"\x02\x81\x03\xcf", identity)
+                    created_event(at, identity, packed[number]) if created else destroyed_event(at, identity)
                     for created, identity, at, number in rows
                 ]
         return events

@@ -24,8 +24,9 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from ...protocol.constants import EventType, Field
+from ...protocol.packing import event
 from ...system.clock import time
-from ..base import Host, Profiler, class_name, event, module_name
+from ..base import Host, Profiler, class_name, module_name
 
 __all__ = ["Followed", "ObjectWatch"]
 

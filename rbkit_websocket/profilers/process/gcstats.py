@@ -18,8 +18,9 @@ from typing import Final
 
 from ...protocol.answers.memory import CollectionFigures
 from ...protocol.constants import EventType
+from ...protocol.packing import event
 from ...system.clock import time
-from ..base import CALLBACKS, Host, Profiler, event
+from ..base import CALLBACKS, Host, Profiler
 from ..greenlets.registry import GreenletRegistry
 from ..thread_frames import current_frames
 from .procfs import SELF_STATUS, fields

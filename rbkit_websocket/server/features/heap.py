@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Final
 
-from ...profilers.base import Host, array_header
+from ...profilers.base import Host
 from ...profilers.heap.dumpfile import directories
-from ...profilers.heap.python_walk import dump_event
 from ...profilers.heap.snapshot import Snapshot, SnapshotRefused
 from ...protocol.answers.memory import SnapshotAnswer, SnapshotMakingAnswer
-from ...protocol.codec import pack, pack_map
+from ...protocol.codec import array_header, pack, pack_map
 from ...protocol.commands import CommandError
 from ...protocol.constants import OK
+from ...protocol.packing import dump_event
 from ...system.clock import time
 from ..commands import Call, Handler
 from ..publisher import Pace, Publisher
@@ -177,7 +177,7 @@ class Dumps:
                         yield wait
                     if not self._audience():
                         break  # the last subscriber has gone
-                    event = dump_event(correlation_id, total, *taken.chunk(number))
+                    event = dump_event(time.time() * 1000, correlation_id, total, *taken.chunk(number))
                     pace.spend(self._publisher.publish([event]))
                     yield None
             finally:
