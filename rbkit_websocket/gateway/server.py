@@ -113,7 +113,7 @@ def _reload(servers: NamedServers, read: Callable[[], list[NamedServer]]) -> Non
     try:
         servers.replace(read())
     except ConfigurationError as error:
-        log.error("rbkit: %s. The servers are those of before.", error)
+        log.error("rbkit: %s. The servers stay as they were.", error)
     else:
         _tell(servers)
 

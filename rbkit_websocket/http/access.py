@@ -55,7 +55,7 @@ class Access:
             settings = self._settings
             token = settings.token
             if token is False and settings.authorize is None:
-                log.warning("rbkit: token=False, so whoever reaches this application can profile it and read its heap")
+                log.warning("rbkit: token=False, so every client of this application can profile it and read its heap")
             elif token is None and settings.authorize is None:
                 directory = self._directory()
                 _wait_for_siblings(directory, settings.name)

@@ -106,8 +106,8 @@ class Ports:
         self._shut_until = time.monotonic() + _PAUSE
         self._warn(
             f"{len(self._connections)} connections to the ports, and {descriptors_left()} descriptors left for the "
-            f"application: all are ended, and the ports shut for {_PAUSE:g} s or more. Let only those reach them who "
-            "should, or raise the limit of descriptors (ulimit -n)"
+            f"application: all are ended, and the ports shut for {_PAUSE:g} s or more. Let only trusted clients "
+            "reach them, or raise the limit of descriptors (ulimit -n)"
         )
 
     def _open(self) -> None:

@@ -253,7 +253,7 @@ def test_a_bad_file_leaves_the_servers_as_they_were(
         code, errors = process.end()
     assert code == 0
     assert words in errors
-    assert errors.count("The servers are those of before.") == 1
+    assert errors.count("The servers stay as they were.") == 1
 
 
 def test_a_bad_file_at_the_start_is_one_line(tmp_path: Path) -> None:
