@@ -18,7 +18,7 @@ from .answers.memory import (
     SnapshotMakingAnswer,
     TraceObjectsAnswer,
 )
-from .answers.process import HandshakeAnswer, StatusAnswer
+from .answers.process import ErrorAnswer, ErrorCode, HandshakeAnswer, StatusAnswer
 from .answers.stacks import BlockedAnswer, StacksAnswer
 
 __all__ = ["COMMANDS", "EXTENSIONS", "INTERVAL_RANGE", "Argument", "Command", "CommandError", "find"]
@@ -33,12 +33,16 @@ _PATTERN: Final = re.compile(r"[\w.*<>-]{1,200}")
 
 
 class CommandError(Exception):
-    """A command cannot be done; the answer is ``{"error": code, "message": text}`` (docs/protocol.rst, Extensions)."""
+    """A command cannot be done; :meth:`answer` is what its client gets."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
+
+    def answer(self) -> ErrorAnswer:
+        """The answer to the command."""
+        return {"error": self.code, "message": self.message}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ..protocol.commands import COMMANDS, CommandError, find
 from ..protocol.constants import OK
 from .scheduler import Job
 
-__all__ = ["Call", "Commands", "Handler"]
+__all__ = ["Call", "Commands", "Handler", "failure"]
 
 
 class Call:
@@ -73,5 +73,20 @@ class Commands:
         try:
             answer = self._handlers[command.name](Call(command.check(texts), client))
         except CommandError as error:
-            answer = {"error": error.code, "message": error.message}
-        return pack(answer) if isinstance(answer, Mapping) else answer
+            answer = error.answer()
+        if isinstance(answer, Mapping):
+            return pack(answer)
+        return answer if isinstance(answer, bytes) else _ended(answer)
+
+
+def _ended(job: Job) -> Job:
+    """The job, or the error that it ends with as the answer."""
+    try:
+        return (yield from job)
+    except CommandError as error:
+        return pack(error.answer())
+
+
+def failure(error: Exception) -> bytes:
+    """The answer to a command that failed for a reason that nobody foresaw."""
+    return pack(CommandError("failed", f"{type(error).__name__}: {error}").answer())

@@ -20,12 +20,11 @@ from ..errors import NoRoom, ServerStartError
 from ..profilers.base import Host, QuietCollector
 from ..profilers.greenlets.blocked import LoopWatch
 from ..protocol.answers.process import HandshakeAnswer
-from ..protocol.codec import pack
 from ..system.clock import time
 from ..system.headroom import require_descriptors, require_threads
 from ..transport.curve import ServerKeys
 from .channels import Channels, Sender
-from .commands import Commands
+from .commands import Commands, failure
 from .features import cpu, greenlets, heap, memory, process
 from .originals import AppThread, make_host, tell
 from .profiling import Profiling, StartOptions
@@ -353,7 +352,7 @@ class Server:
 
         def failed(error: Exception) -> None:
             self._log_exception(f"the command {command[:80]!r} failed", error)
-            answered(pack({"error": "failed", "message": f"{type(error).__name__}: {error}"}))
+            answered(failure(error))
 
         try:
             answer = self._commands.answer(command, sender.client if sender is not None else "")

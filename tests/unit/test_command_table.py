@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.shapes import check_answer
 
 from rbkit_websocket.protocol.codec import unpack
 from rbkit_websocket.protocol.commands import COMMANDS, EXTENSIONS, Command, CommandError, find
-from rbkit_websocket.server.commands import Call, Commands
+from rbkit_websocket.server.commands import Call, Commands, failure
+from rbkit_websocket.server.scheduler import Job
 from rbkit_websocket.server.server import Server
 
 
@@ -112,3 +114,26 @@ def test_who_sent_a_command_and_whether_it_polls_is_known_before_it_is_done() ->
     assert unpack(commands.answer("cpu_profile x", "b"))["error"] == "bad_argument"
     assert commands.answer("anything else", "c") == b"ok"
     assert signs == [("a", True), ("", True), ("b", True), ("c", False)]
+
+
+def test_an_error_has_one_form_wherever_it_comes_from() -> None:
+    def refuse(call: Call) -> dict[str, Any]:
+        raise CommandError("not_applicable", "no loop")
+
+    def refuse_later(call: Call) -> Job:
+        yield None
+        raise CommandError("refused", "no room")
+
+    commands = Commands(lambda client, polls: None)
+    commands.register({"blocked": refuse, "snapshot_start": refuse_later})
+    at_once = commands.answer("blocked")
+    job = commands.answer("snapshot_start")
+    assert not isinstance(job, bytes)
+    assert next(job) is None
+    with pytest.raises(StopIteration) as ended:
+        next(job)
+    answers = [at_once, commands.answer("blocked now"), ended.value.value, failure(ValueError("odd"))]
+    for answer in answers:
+        check_answer("error", answer)
+    assert [unpack(answer)["error"] for answer in answers] == ["not_applicable", "bad_argument", "refused", "failed"]
+    assert unpack(answers[-1])["message"] == "ValueError: odd"

@@ -404,10 +404,13 @@ export interface SnapshotChunkAnswer {
   readonly objects: readonly PackedObject[];
 }
 
+/** Why a command cannot be done, for programs. */
+export type ErrorCode = "bad_argument" | "not_applicable" | "failed" | "refused" | "unknown_snapshot";
+
 /** A command that cannot be done, whichever it is. */
 export interface ErrorAnswer {
   /** For programs. */
-  readonly error: "bad_argument" | "not_applicable" | "failed" | "refused" | "unknown_snapshot";
+  readonly error: ErrorCode;
   /** For people. */
   readonly message: string;
 }

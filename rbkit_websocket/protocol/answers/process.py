@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-__all__ = ["ErrorAnswer", "HandshakeAnswer", "StatusAnswer"]
+__all__ = ["ErrorAnswer", "ErrorCode", "HandshakeAnswer", "StatusAnswer"]
+
+ErrorCode = Literal["bad_argument", "not_applicable", "failed", "refused", "unknown_snapshot"]
+"""Why a command cannot be done, for programs."""
 
 
 class ErrorAnswer(TypedDict):
     """A command that cannot be done, whichever it is."""
 
-    error: Literal["bad_argument", "not_applicable", "failed", "refused", "unknown_snapshot"]
+    error: ErrorCode
     """For programs."""
     message: str
     """For people."""

@@ -16,7 +16,7 @@ from ...profilers.base import Host
 from ...profilers.heap.dumpfile import directories
 from ...profilers.heap.snapshot import Snapshot, SnapshotRefused
 from ...protocol.answers.memory import SnapshotAnswer, SnapshotMakingAnswer
-from ...protocol.codec import array_header, pack, pack_map
+from ...protocol.codec import array_header, pack_map
 from ...protocol.commands import CommandError
 from ...protocol.constants import OK
 from ...protocol.packing import dump_event
@@ -170,7 +170,7 @@ class Dumps:
                 while taken.state == "running":
                     yield _LOOK_AGAIN
                 if taken.state == "failed":
-                    return pack({"error": "failed", "message": taken.message})
+                    raise CommandError("failed", taken.message)
                 chunks, total = taken.chunks or 0, taken.objects or 0
                 for number in range(chunks):
                     while (wait := pace.wait) > 0:
@@ -183,7 +183,7 @@ class Dumps:
             finally:
                 taken.holders -= 1
         except SnapshotRefused as error:
-            return pack({"error": "refused", "message": str(error)})
+            raise CommandError("refused", str(error)) from error
         finally:
             self.running -= 1
         return OK
