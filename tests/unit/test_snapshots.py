@@ -91,6 +91,7 @@ def pull(peer: Peer, facts: dict[str, Any]) -> dict[int, dict[int, Any]]:
 def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, Any]]:
     if request.param == "python":
         monkeypatch.setattr(snapshot, "native", None)
+        monkeypatch.setattr(snapshot, "_without", "a test does without it")
     return request.param, {"snapshot_fork": request.param == "fork"}
 
 
