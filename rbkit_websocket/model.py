@@ -171,7 +171,7 @@ class ClassTotal:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How a class has changed from one heap to another.
+    """The change of a class from one heap to another.
 
     Attributes:
         class_name: ``app.models.User``; ``?`` where a class hides its name.
@@ -271,7 +271,7 @@ class Heap:
         return list(dict.fromkeys(found))
 
     def path(self, identity: int) -> list[HeapObject]:
-        """What keeps an object alive: the shortest way from a module to it, both included.
+        """The path that keeps an object alive: the shortest one from a module to it, both included.
 
         Empty where no module leads to it: a running function or an object written in C holds it.
 

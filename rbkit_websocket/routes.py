@@ -41,7 +41,7 @@ def _tell(environ: dict[str, Any], route: str) -> None:
 
 
 def flask_route() -> None:
-    """For ``app.before_request``: the rule of the request, if one matched."""
+    """A function for ``app.before_request``: sets the rule of the request, if one matched."""
     from flask import request
 
     if request.url_rule is not None:

@@ -105,7 +105,7 @@ class Feed:
 
     @property
     def refusal(self) -> str | None:
-        """Why the publisher refused us; None when it is only absent."""
+        """The publisher's reason for refusing us; None when it is only absent."""
         return self._source.refusal
 
     def leave(self, listener: Listener) -> None:

@@ -28,7 +28,7 @@ class Source(Protocol):
 
     @property
     def refusal(self) -> str | None:
-        """Why the server refused us; None when it is only absent, or there."""
+        """The server's reason for refusing us; None when it is only absent, or there."""
 
     @property
     def ended(self) -> bool:

@@ -109,7 +109,7 @@ class Client:
 
     @property
     def closed(self) -> ClientError | None:
-        """Why the connection has ended (a :class:`ConnectionClosed` with code and reason, mostly); None while open."""
+        """The error that ended the connection, mostly a :class:`ConnectionClosed`; None while open."""
         return self._end
 
     def command(self, text: str, timeout: float | None = None) -> bytes | dict[Any, Any]:

@@ -36,7 +36,7 @@ def reach(address: Address, deadline: float, context: ssl.SSLContext | None) -> 
     def attempt() -> None:
         try:
             result: socket.socket | Exception = _attempt(address, _left(deadline), context)
-        except Exception as error:  # noqa: BLE001 (whoever waits raises it)
+        except Exception as error:  # noqa: BLE001 (the waiting thread raises it)
             result = error
         with changed:
             outcome.append(result)

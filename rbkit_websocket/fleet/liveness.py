@@ -71,7 +71,7 @@ def pid_namespace() -> str | None:
 
 
 def socket_answers(path: str) -> bool:
-    """Whether a process listens at a Unix socket, in whatever namespace and however busy.
+    """Whether a process listens at a Unix socket, in any namespace and however busy.
 
     The kernel answers for the listener, so this takes microseconds.
 

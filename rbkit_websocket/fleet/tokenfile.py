@@ -18,7 +18,7 @@ _MAX_TOKEN: Final = 1024  # bytes; ours have 32
 
 
 def has_token(directory: Path, application: str) -> bool:
-    """Whether the application's token file is there, whatever is in it."""
+    """Whether the application's token file is there, with any content."""
     return os.path.lexists(_path(directory, application))
 
 

@@ -148,12 +148,12 @@ class ThreadFacts:
 
 
 def thread_facts(host: Host) -> dict[int, ThreadFacts]:
-    """What ``threading`` knows of the native threads, by identity, without taking any of its locks.
+    """Names and kernel ids of the native threads, by identity, from ``threading`` without taking any of its locks.
 
     Under monkey patching ``threading`` lists greenlets under identities of their own; only the main thread is native
     then, and is entered under its real identity.
     """
-    # A copy in one bytecode: nobody else runs in between. Both names have been there since Python 3.3.
+    # A copy in one bytecode: no other thread runs in between. Both names have been there since Python 3.3.
     active = list(threading._active.items())  # type: ignore[attr-defined]
     facts = {
         ident: ThreadFacts(str(thread._name), thread._native_id if type(thread._native_id) is int else None)
@@ -182,7 +182,7 @@ def cpu_clock(native_id: int | None) -> float | None:
 class QuietCollector:
     """A context in which no automatic collection starts. Several threads may be in it; it never stays off for good.
 
-    Should the application switch the collector off meanwhile, it is on again at the end: nobody is told of that.
+    If the application switches the collector off meanwhile, it is on again at the end: Python tells nothing of that.
     """
 
     _held: ClassVar[bool] = False  # by the one of us that has found it on
@@ -200,7 +200,7 @@ class QuietCollector:
 
     @classmethod
     def after_in_child(cls) -> None:
-        """In a forked child, where the thread that held it off is not: it is on again."""
+        """Switches it on again in a forked child, where the thread that held it off does not exist."""
         if cls._held:
             cls._held = False
             gc.enable()

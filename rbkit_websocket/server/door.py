@@ -198,7 +198,7 @@ class Door:
 
     @property
     def deadline(self) -> float | None:
-        """When to look again (monotonic) without being woken; None: never."""
+        """The monotonic time of the next look without news; None: never."""
         return self._again
 
     @property

@@ -160,7 +160,7 @@ def _compare(process: _Process, settings: Settings) -> None:
     if ignored:
         log.warning(
             "rbkit: %s: no effect, since the embedded server of this process runs already with other options. Give "
-            "them to whatever starts it: the middleware that serves first, or start_server()",
+            "them where it is started: to the middleware that serves first, or to start_server()",
             ", ".join(ignored),
         )
 

@@ -107,7 +107,7 @@ class AppThread:
 
     @property
     def deadline(self) -> float | None:
-        """When :meth:`rescue` is due (monotonic); None when no call waits, or only the hub may make it."""
+        """The monotonic time when :meth:`rescue` is due; None when no call waits, or only the hub may make it."""
         return self._since + _PATIENCE if self._calls and not self._draining and not _patched() else None
 
     def rescue(self, now: float) -> None:
@@ -134,7 +134,7 @@ class AppThread:
         self._calls.append(function)
         try:
             send()
-        except Exception:  # noqa: BLE001 - the loop has been destroyed under us; there is nobody left to tell
+        except Exception:  # noqa: BLE001 - the loop has been destroyed under us; no call can reach it
             self._send = None
             return False
         return True

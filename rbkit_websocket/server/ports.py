@@ -24,7 +24,7 @@ _HANDSHAKE: Final = 5000
 _BACKLOG: Final = 16
 # Of all ports together; a client has two. No more than an eighth of the descriptors.
 _MOST: Final = 256
-# Descriptors left to the application, whatever else takes some; and the number for opening the ports again.
+# Descriptors left to the application at any time; and the number for opening the ports again.
 _KEPT: Final = 32
 _ENOUGH: Final = 64
 # Seconds between two looks at that.
@@ -67,7 +67,7 @@ class Ports:
 
     @property
     def deadline(self) -> float | None:
-        """When :meth:`turn` has work though no socket has news; None for never."""
+        """The monotonic time of work without news of a socket; None for never."""
         return (self._shut_until or self._next_look) if self._bound else None
 
     @property

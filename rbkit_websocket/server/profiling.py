@@ -105,7 +105,7 @@ class Profiling:
         if options.cpu:
             self.publish_cpu(True)
             self.cpu.start()
-        # The clock of start_cpu_profiling is the CPU's until a command says otherwise, whatever this start used.
+        # The clock of start_cpu_profiling is the CPU's until a command says otherwise, also after this start.
         self.cpu.next_clock = "cpu"
 
     def start_memory(self) -> None:
@@ -255,7 +255,7 @@ class Profiling:
         return _DRAIN_INTERVAL if fetched or (self.cpu_events and self._audience()) else _LAZY_INTERVAL
 
     def deadline(self) -> float | None:
-        """When :meth:`tick` is due next (monotonic); None when everything is off."""
+        """The monotonic time of the next :meth:`tick`; None when everything is off."""
         times = [self._drained + self._drain_interval] if self.on else []
         if self._stacks_asked is not None:
             times.append(self._stacks_asked + self._linger)

@@ -39,7 +39,7 @@ class Publisher:
 
     @property
     def deadline(self) -> float | None:
-        """When waiting events are due; None when none wait."""
+        """The time when waiting events are due; None when none wait."""
         return self._since + COLLECTION_INTERVAL if self._waiting else None
 
     def flush(self, now: float) -> None:

@@ -43,7 +43,7 @@ class Scheduler:
         self._jobs.append(_Scheduled(job, ended, failed))
 
     def deadline(self) -> float | None:
-        """When the next job is due (by the clock); None when there is none."""
+        """The clock's time when the next job is due; None when there is none."""
         return min((entry.due for entry in self._jobs), default=None)
 
     def work(self, now: float) -> None:

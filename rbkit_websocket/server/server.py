@@ -282,7 +282,7 @@ class Server:
                     channels.wait(self._time_out())
                     with self.host.quiet():
                         self._turn(channels)
-                except Exception:  # noqa: BLE001 - the thread survives whatever fails in it
+                except Exception:  # noqa: BLE001 - the thread survives every failure
                     self._log_exception("a turn of the server failed")
                     if not self._stopping:
                         self._pause()  # a failure in each turn must not burn a processor

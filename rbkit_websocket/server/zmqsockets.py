@@ -141,7 +141,7 @@ class ZmqSockets:
 
     @property
     def deadline(self) -> float | None:
-        """When there is work though no socket has news; None for never."""
+        """The monotonic time of work without news of a socket; None for never."""
         return self._ports.deadline
 
     def turn(self) -> None:

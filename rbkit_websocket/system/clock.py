@@ -1,4 +1,4 @@
-"""The module ``time`` as it was made, whatever the application has done to it.
+"""The module ``time`` in its original state, even if the application has changed it.
 
 A test suite or a program that simulates stops the clocks of its process: freezegun and mocks put functions of their own
 into every loaded module, time_machine into the C functions themselves. Measurements and time-outs of ours must not

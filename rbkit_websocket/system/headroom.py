@@ -120,7 +120,7 @@ def require_threads(wanted: int) -> None:
 
 
 def _try(count: int) -> int:
-    """How many of ``count`` threads could be started; they have ended, or are about to."""
+    """The number of ``count`` threads that could be started; they have ended, or are about to."""
     start, gate = original("_thread", "start_new_thread"), original("_thread", "allocate_lock")()
     gate.acquire()
     started = 0

@@ -49,7 +49,7 @@ class Takeover(ABC):
         """An instance when this adapter knows the server behind ``environ``, else None. Touches nothing."""
 
     def refusal(self) -> str | None:
-        """Why the connection cannot be taken although the server is known, and what to do; None when it can."""
+        """The reason why a known server's connection cannot be taken, and what to do; None when it can."""
         return None
 
     def make_room(self) -> None:  # noqa: B027 - most need nothing

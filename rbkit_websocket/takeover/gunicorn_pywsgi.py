@@ -14,7 +14,7 @@ __all__ = ["GunicornPywsgi"]
 
 
 class GunicornPywsgi(Pywsgi):
-    """As :class:`~.pywsgi.Pywsgi`, for gunicorn's subclass of it."""
+    """A :class:`~.pywsgi.Pywsgi` for gunicorn's subclass of the server."""
 
     name = "gunicorn -k gevent_pywsgi"
 

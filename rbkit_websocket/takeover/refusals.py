@@ -30,7 +30,7 @@ _OF_SERVERS: Final = ("_io", "cheroot.", "django.core.", "gevent.", "gunicorn.",
 
 
 def refusal_by_middleware(environ: dict[str, Any]) -> str | None:
-    """Why a middleware hides the connection of a server that would hand it over; None: it does not."""
+    """The way in which a middleware hides the connection of a server that would hand it over; None: it does not."""
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1.") or "asgi.scope" in environ:
         return None
     serving = find_serving()
@@ -54,7 +54,7 @@ def _is_sync() -> bool:
 
 
 def refusal_by_server(environ: dict[str, Any]) -> str:
-    """Why the server behind ``environ`` cannot serve a session."""
+    """The reason why the server behind ``environ`` cannot serve a session."""
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
         return "over HTTP/2 many streams share one connection: connect with HTTP/1.1"
     if "waitress.client_disconnected" in environ or "waitress" in environ.get("SERVER_SOFTWARE", ""):

@@ -45,7 +45,7 @@ def claim(environ: dict[str, Any]) -> Takeover | None:
 
 
 def refusal(environ: dict[str, Any]) -> str | None:
-    """Why the web server of this request, which may be any request, cannot serve sessions; None: it can, or unknown.
+    """The reason why the web server of this request (any request) cannot serve sessions; None: it can, or unknown.
 
     Some requests do not show what an upgrade would find: over HTTP/2, where a WebSocket gets a connection of its own;
     with a body in chunks, whose reader hides the parser's; and a WebSocket of the application's.
@@ -59,12 +59,12 @@ def refusal(environ: dict[str, Any]) -> str | None:
 
 
 def refusal_of(takeover: Takeover | None, environ: dict[str, Any]) -> str | None:
-    """Why the result of :func:`claim` for this request cannot carry a session; None: it can."""
+    """The reason why the result of :func:`claim` for this request cannot carry a session; None: it can."""
     return _unclaimed(environ) if takeover is None else takeover.refusal()
 
 
 def _unclaimed(environ: dict[str, Any]) -> str:
-    """Why no adapter claims the request, and which servers to use, for the 501."""
+    """The reason why no adapter claims the request, and servers to use instead, for the 501."""
     if (why := refusal_by_middleware(environ)) is not None:
         return why
     names = "; ".join(adapter.name for adapter in reversed(_ADAPTERS))

@@ -37,7 +37,7 @@ def install() -> None:
 
 
 class PywsgiWebSocketHandler(Pywsgi):
-    """As :class:`~.pywsgi.Pywsgi`, for connections that the wrapped handler has let pass."""
+    """A :class:`~.pywsgi.Pywsgi` for connections that the wrapped handler has let pass."""
 
     name = "GeventWebSocketWorker, WebSocketHandler"
 

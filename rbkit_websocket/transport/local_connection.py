@@ -114,7 +114,7 @@ class LocalConnection:
         return self._messages.popleft() if self._messages else None
 
     def sever(self) -> None:
-        """In a forked child: takes the parent's connection away from this copy.
+        """Takes the parent's connection away from this copy in a forked child.
 
         A fork copies greenlets, and an event loop still watches the number: it finds a connection that has hung up.
         """

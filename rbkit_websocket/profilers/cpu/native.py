@@ -36,7 +36,7 @@ class Drained(NamedTuple):
     """Single samples, for subscribers; their ``stack`` is a native one, and both weights are the one asked
     for."""
     lost_usec: int
-    """Of time, not of CPU time."""
+    """Lost microseconds of time, not of CPU time."""
 
 
 def default_signal() -> int:
@@ -84,7 +84,7 @@ class NativeSampler:
 
     @property
     def refusal(self) -> str | None:
-        """Why the main thread cannot be interrupted, as far as is known now; None where it can."""
+        """The reason why the main thread cannot be interrupted, as far as is known now; None where it can."""
         if not self._native.needs_signal():
             return None
         word = self._native.status()["refusal"] if self.running else None

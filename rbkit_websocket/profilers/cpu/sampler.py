@@ -53,7 +53,7 @@ class Sample(NamedTuple):
     cpu: float
     """Microseconds of CPU that it has used since."""
     threads: int
-    """How many threads this look found."""
+    """The number of threads that this look found."""
     request: Request | Streamed | None = None
     """The request that the stack belongs to."""
     waiting: bool = False
@@ -153,7 +153,7 @@ class CpuSampler:
                     self._put(run.looker.look())
                 self._spent += time.thread_time() - spent
                 spent = time.thread_time()
-        except Exception as error:  # noqa: BLE001 - nobody is above us; the server's thread logs it
+        except Exception as error:  # noqa: BLE001 - the thread's end; the server's thread logs it
             self.failure = error
         finally:
             self._host.own.discard(ident)

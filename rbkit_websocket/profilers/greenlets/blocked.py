@@ -70,7 +70,7 @@ class _Block:
     free_at: float | None = None
 
     def seconds(self, now: float) -> float:
-        """How long it has taken, until ``now`` if it is not known to have ended."""
+        """Seconds that it has taken, until ``now`` if it is not known to have ended."""
         end = self.ended if self.ended is not None else self.free_at
         return max((now if end is None else end) - self.since, 0.0)
 
@@ -85,7 +85,7 @@ class LoopWatch:
         tell: writes a text to stderr at once.
         log: logs a warning in the application's thread, when that gets to it.
         on_free: has a function called in the application's thread, when that gets to it.
-        held: the last time that the main thread let nobody in for long, as far as it is known.
+        held: gives the last long time in which the main thread let no other thread run, if known.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class LoopWatch:
     # -- the server's loop
 
     def deadline(self, audience: bool) -> float | None:
-        """When :meth:`tick` has to look next (monotonic); None: nothing is watched."""
+        """The monotonic time of the next :meth:`tick`; None: nothing is watched."""
         if not self._set_limit(audience):
             return None
         return self._next if self._next is not None else 0.0
@@ -181,7 +181,7 @@ class LoopWatch:
             self._free(now)
             self._turn, self._seen, self._culprit = turn, None, None
             self._used = now, cpu_clock(self._native_id)
-            # It cannot have begun before a look that saw another one, whatever the clock says that was set meanwhile.
+            # It cannot have begun before a look that saw another one, even if the clock was set meanwhile.
             self._began = None if idle else min(max(now - age, self._looked), now)
         self._looked = now
         if self._began is None:
@@ -215,7 +215,7 @@ class LoopWatch:
         """Whether the thread's own program, no greenlet of the loop, waits for an event outside of the loop.
 
         The master of a web server does that for good when it has loaded an application that patches, and never goes to
-        the loop: nobody's requests are in there.
+        the loop: it holds no requests up.
         """
         since, before = self._used
         used = cpu_clock(self._native_id)

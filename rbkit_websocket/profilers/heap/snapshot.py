@@ -111,12 +111,12 @@ class Snapshot:
 
     @property
     def objects(self) -> int | None:
-        """How many objects; None until known."""
+        """The number of objects; None until known."""
         return self._file.objects if self.state == "done" and self._file is not None else None
 
     @property
     def chunks(self) -> int | None:
-        """How many chunks; None until known."""
+        """The number of chunks; None until known."""
         return self._file.chunks if self.state == "done" and self._file is not None else None
 
     def facts(self) -> SnapshotAnswer:

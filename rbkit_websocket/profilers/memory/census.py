@@ -96,7 +96,7 @@ class Census:
         self.on = on
 
     def deadline(self) -> float | None:
-        """When :meth:`tick` has something to do (monotonic); None when it is off."""
+        """The monotonic time of the next :meth:`tick`; None when it is off."""
         return self._due if self.on else None
 
     def tick(self, now: float) -> None:

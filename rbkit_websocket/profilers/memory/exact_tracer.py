@@ -43,7 +43,7 @@ _LOOK_FOR_CLASSES: Final = 5.0
 
 
 def untested(native: Any) -> str:
-    """Why the extension uses no private ways in this interpreter, for people."""
+    """The reason why the extension uses no private ways in this interpreter, for people."""
     running = platform.python_version()
     if not native.TESTED:
         return f"tested on {native.TESTED_VERSIONS}, and this is {running}"
@@ -74,7 +74,7 @@ def _tells_the_truth(native: Any) -> bool:
 
 
 def _references_fail(native: Any) -> str:
-    """Why the reference tracer cannot be used; empty where it can. Nothing may be traced meanwhile."""
+    """The reason why the reference tracer cannot be used; empty where it can. Nothing may be traced meanwhile."""
     if not native.CAN_REFTRACE:
         return "this Python has no reference tracer"
     try:
@@ -197,12 +197,12 @@ class NativeTracer:
 
     @property
     def followed(self) -> int:
-        """How many objects are followed now."""
+        """The number of objects followed now."""
         return int(self._native.status()["live"]) if self.running else 0
 
     @property
     def skipped(self) -> int:
-        """How many new ones have been counted but not followed since the start."""
+        """The number of new objects counted but not followed since the start."""
         return int(self._native.status()["skipped"]) if self.running else 0
 
     def drain(self, audience: bool) -> list[bytes]:

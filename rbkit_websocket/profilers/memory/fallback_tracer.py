@@ -67,7 +67,7 @@ class ObjectWatch(Profiler):
 
     @property
     def followed(self) -> int:
-        """How many objects are followed now."""
+        """The number of objects followed now."""
         return len(self._followed)
 
     def start(self) -> None:
@@ -83,7 +83,7 @@ class ObjectWatch(Profiler):
             self.running = False
             if self._callback in gc.callbacks:
                 gc.callbacks.remove(self._callback)
-            # Without its reference an object is not followed: its end calls nobody.
+            # Without its reference an object is not followed: its end is not seen.
             self._followed = {}
             self._names = {}
 

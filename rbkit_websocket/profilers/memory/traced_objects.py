@@ -109,7 +109,7 @@ class ObjectTracer(Profiler):
 
     @property
     def note(self) -> str:
-        """Which objects are not seen, for people."""
+        """A note for people on objects that are not seen."""
         native = self.counting
         if native is None:
             seen = "objects that take weak references, at collections, within a budget"

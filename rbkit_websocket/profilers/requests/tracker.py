@@ -252,7 +252,7 @@ class Requests:
         return code is self.tracked_code or (self.marker is not None and code is self.marker.code)
 
     def count(self, stacks: Iterable[FrameType]) -> int:
-        """How many of these stacks, given by their innermost frames, are requests of the application.
+        """The number of these stacks, given by their innermost frames, that are requests of the application.
 
         A request whose body is on its way counts too.
         """
@@ -266,7 +266,7 @@ class Requests:
         return number
 
     def _streamed(self, server: FrameType | None) -> Served | None:
-        """What a server's frame tells of a body of the application's that is on its way."""
+        """A server's facts of an application's body that is on its way."""
         if self.marker is None:
             return None  # no middleware wants names
         served = self.servers.read(server) if server is not None else None
