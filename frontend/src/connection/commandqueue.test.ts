@@ -36,9 +36,12 @@ describe("the queue of commands", () => {
     const refused = commands.ask("stacks");
     answer({ error: "refused", message: "not now" });
     await expect(refused).rejects.toThrow("not now");
-    const unknown = commands.ask("stacks now");
+    const unknown = commands.ask("memory_profile", 7);
     answer("ok");
-    await expect(unknown).rejects.toEqual(new CommandError("unknown_command", "This server does not know stacks."));
+    await expect(unknown).rejects.toEqual(
+      new CommandError("unknown_command", "This server does not know memory_profile."),
+    );
+    expect(sent.at(-1)).toBe("memory_profile 7");
   });
 
   it("gives a refusal as it came to whoever decodes it", async () => {

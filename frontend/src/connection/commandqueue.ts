@@ -1,5 +1,5 @@
-import type { Packed } from "../protocol/codec.ts";
-import { isMap, text } from "../protocol/codec.ts";
+import type { Answers } from "../protocol/answers.ts";
+import { isMap, text, type Unchecked, uncheckedMap } from "../protocol/codec.ts";
 import { type Answer, readAnswer } from "../protocol/frames.ts";
 
 /** A server's refusal of a command, `{"error": code, "message": text}`. */
@@ -48,14 +48,17 @@ export class CommandQueue {
   }
 
   /**
-   * Sends a command whose answer is a map.
+   * Sends a command of ours, whose answer is a map.
    *
    * @throws as command(), and CommandError "unknown_command" if the server answers `ok`, not knowing it.
    */
-  async ask(command: string): Promise<Packed> {
-    const answer = await this.command(command);
-    if (isMap(answer)) return answer;
-    throw new CommandError("unknown_command", `This server does not know ${command.split(" ", 1)[0]}.`);
+  async ask<Name extends keyof Answers>(
+    name: Name,
+    ...args: readonly (string | number)[]
+  ): Promise<Unchecked<Answers[Name]>> {
+    const answer = uncheckedMap<Answers[Name]>(await this.command([name, ...args].join(" ")));
+    if (answer) return answer;
+    throw new CommandError("unknown_command", `This server does not know ${name}.`);
   }
 
   /**

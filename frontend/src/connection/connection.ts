@@ -1,5 +1,6 @@
 import { batch, type Signal, signal } from "@preact/signals";
 import type { Handshake } from "../protocol/handshake.ts";
+import type { EpochMs, Ms } from "../time.ts";
 import { Backoff } from "./backoff.ts";
 import { closeWords } from "./closecodes.ts";
 import { type Access, type Server, socketAddress } from "./http.ts";
@@ -13,15 +14,15 @@ export type ConnectionState =
   | { kind: "forbidden"; why: string }
   /** The web server does not hand its sockets over, so there is no use in trying again. */
   | { kind: "impossible"; why: string }
-  /** Let go on purpose, since nobody sees the page; `since`: milliseconds since the epoch. */
-  | { kind: "resting"; since: number }
-  /** `retryAt`: milliseconds since the epoch of the next attempt. */
-  | { kind: "waiting"; why: string; retryAt: number };
+  /** Let go on purpose, since nobody sees the page. */
+  | { kind: "resting"; since: EpochMs }
+  /** `retryAt`: when the next attempt is made. */
+  | { kind: "waiting"; why: string; retryAt: EpochMs };
 
-/** A stretch of time in milliseconds since the epoch. */
+/** When the page was not connected. */
 export interface Absence {
-  readonly from: number;
-  readonly to: number;
+  readonly from: EpochMs;
+  readonly to: EpochMs;
 }
 
 /** A step that takes longer is told. */
@@ -43,8 +44,8 @@ export interface World {
   readonly page: string;
   open(address: string): WebSocket;
   servers(): Promise<Access>;
-  now(): number;
-  later(run: () => void, ms: number): number;
+  now(): EpochMs;
+  later(run: () => void, delay: Ms): number;
   never(timer: number): void;
 }
 

@@ -1,13 +1,13 @@
 /** The pages beside the dashboard; every address is relative, since the application may be mounted under a prefix. */
 
 import { number, text } from "../protocol/codec.ts";
+import { type EpochMs, fromSeconds } from "../time.ts";
 
 export interface Server {
   readonly id: string;
   readonly pid: number | null;
   readonly application: string;
-  /** Seconds since the epoch. */
-  readonly started: number | null;
+  readonly started: EpochMs | null;
   /** Whether it answered; those that have ended are not in the list. */
   readonly alive: boolean;
   /** Why it did not; null where it did, or nothing is said. */
@@ -63,7 +63,7 @@ function readServer(entry: { [key: string]: unknown }): Server {
     id: entry.id as string,
     pid: number(entry.pid),
     application: text(entry.application) ?? "",
-    started: number(entry.started),
+    started: fromSeconds(number(entry.started)),
     alive: entry.alive !== false,
     problem: text(entry.problem),
     rss: number(entry.rss),

@@ -1,5 +1,6 @@
 import { type Signal, signal } from "@preact/signals";
-import type { Packed } from "../protocol/codec.ts";
+import type { Answers } from "../protocol/answers.ts";
+import type { Unchecked } from "../protocol/codec.ts";
 import { type Answer, readBinary, readText } from "../protocol/frames.ts";
 import { type Handshake, readHandshake } from "../protocol/handshake.ts";
 import { Backoff } from "./backoff.ts";
@@ -54,8 +55,8 @@ export class Link {
   }
 
   /** As CommandQueue.ask(). */
-  ask(command: string): Promise<Packed> {
-    return this.#commands.ask(command);
+  ask<Name extends keyof Answers>(name: Name, ...args: (string | number)[]): Promise<Unchecked<Answers[Name]>> {
+    return this.#commands.ask(name, ...args);
   }
 
   /** As CommandQueue.bytes(). */

@@ -1,3 +1,4 @@
+import type { Ms } from "../time.ts";
 import { Disconnected } from "./commandqueue.ts";
 import type { Link } from "./link.ts";
 
@@ -7,12 +8,12 @@ export interface Poll {
 }
 
 /**
- * Calls `turn` now and then `periodMs` after each one has ended, while connected; a turn that fails with anything but
+ * Calls `turn` now and then `period` after each one has ended, while connected; a turn that fails with anything but
  * Disconnected is told to `failed` and the next one comes nevertheless.
  */
 export function poll(
   link: Link,
-  periodMs: () => number,
+  period: () => Ms,
   turn: () => Promise<void>,
   failed: (error: Error) => void = () => {},
 ): Poll {
@@ -27,7 +28,7 @@ export function poll(
         if (!(error instanceof Disconnected)) failed(error as Error);
       }
     }
-    if (!stopped) timer = window.setTimeout(run, periodMs());
+    if (!stopped) timer = window.setTimeout(run, period());
   };
   void run();
   return {

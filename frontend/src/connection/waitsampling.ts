@@ -1,6 +1,4 @@
 import { type Signal, signal } from "@preact/signals";
-import type { WaitProfileAnswer } from "../protocol/answers.ts";
-import type { Unchecked } from "../protocol/codec.ts";
 import type { Link } from "./link.ts";
 
 /**
@@ -25,7 +23,7 @@ export class WaitWish {
   /** @throws what Link.ask throws. */
   async set(on: boolean): Promise<void> {
     this.wanted.value = on;
-    const answer: Unchecked<WaitProfileAnswer> = await this.#link.ask(`wait_profile ${on ? "on" : "off"}`);
+    const answer = await this.#link.ask("wait_profile", on ? "on" : "off");
     this.active.value = answer.active === true;
   }
 }

@@ -3,9 +3,6 @@ import { Decoder } from "@msgpack/msgpack";
 /** A decoded MessagePack map; integer keys are strings here, as with every JavaScript object. */
 export type Packed = { readonly [key: string | number]: unknown };
 
-/** A map that should be a `T`, and whose keys are written as there; what the server has put under them is not known. */
-export type Unchecked<T> = { readonly [Key in keyof T]?: unknown };
-
 /** One event: `{0: type, 1: timestamp, 2: payload, ...}` (see Field). */
 export type RbkitEvent = Packed;
 
@@ -23,6 +20,22 @@ export function decode(bytes: Uint8Array): unknown {
 
 export function isMap(value: unknown): value is Packed {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
+}
+
+/**
+ * Where a server should have sent a T: the keys of one, and whatever stands there. Servers are not believed, so each value
+ * is read by text(), number() or another of these; but a key that no answer has is an error of the compiler.
+ */
+export type Unchecked<T> = { readonly [Key in keyof T]?: unknown };
+
+/** `value` where a T should be; null if it is no map. */
+export function uncheckedMap<T>(value: unknown): Unchecked<T> | null {
+  return isMap(value) ? (value as Unchecked<T>) : null;
+}
+
+/** The maps in a list where each should be a T; what is no map is left out. */
+export function uncheckedMaps<T>(value: unknown): Unchecked<T>[] {
+  return (Array.isArray(value) ? value : []).filter(isMap) as Unchecked<T>[];
 }
 
 /** `value` as text; null for what is no text. Old servers send raw bytes for text. */

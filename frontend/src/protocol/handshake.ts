@@ -1,3 +1,4 @@
+import { fromMicroseconds, fromSeconds, type Ms } from "../time.ts";
 import type { HandshakeAnswer } from "./answers.ts";
 import { isMap, number, text } from "./codec.ts";
 import { Field } from "./constants.ts";
@@ -18,10 +19,10 @@ export interface Handshake {
   readonly extensions: ReadonlySet<string>;
   /** Empty where not said, as by every server that is not ours. */
   readonly language: string;
-  /** Microseconds between CPU samples; null where not said. */
-  readonly intervalUs: number | null;
-  /** Seconds that profilers go on after the last client has left; null where not said: perhaps for ever. */
-  readonly lingerSeconds: number | null;
+  /** Between CPU samples; null where not said. */
+  readonly interval: Ms | null;
+  /** For how long profilers go on after the last client has left; null where not said: perhaps for ever. */
+  readonly linger: Ms | null;
   /** Every key as text, for display. */
   readonly facts: ReadonlyMap<string, string>;
 }
@@ -47,8 +48,8 @@ export function readHandshake(answer: Answer): Handshake | null {
     clock: fact("clock_type"),
     extensions: new Set(extensions.map((name) => name.trim()).filter(Boolean)),
     language: fact("language"),
-    intervalUs: figure("cpu_interval_us"),
-    lingerSeconds: figure("linger"),
+    interval: fromMicroseconds(figure("cpu_interval_us")),
+    linger: fromSeconds(figure("linger")),
     facts,
   };
 }

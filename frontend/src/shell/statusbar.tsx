@@ -4,6 +4,7 @@ import type { ConnectionState } from "../connection/connection.ts";
 import type { Server } from "../connection/http.ts";
 import type { Link } from "../connection/link.ts";
 import { theme, toggleTheme } from "../theme.ts";
+import type { EpochMs } from "../time.ts";
 import { brief, bytes, clean, count, counted } from "../ui/format.ts";
 
 const SERVERS_PERIOD_MS = 5000;
@@ -121,7 +122,7 @@ function words({ kind }: ConnectionState): string {
 }
 
 // Not read out: a screen reader that counted down would say nothing else.
-function Countdown({ until }: { until: number }) {
+function Countdown({ until }: { until: EpochMs }) {
   const left = useSignal(0);
   useEffect(() => {
     const tell = () => {

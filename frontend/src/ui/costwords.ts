@@ -5,9 +5,9 @@ import { duration } from "./format.ts";
 
 /** How long what is switched on goes on when everybody has left: the end of a sentence. */
 export function lingering(handshake: Handshake | null): string {
-  const seconds = handshake?.lingerSeconds ?? null;
-  if (seconds === null) return "goes on until somebody switches it off, even when this page is closed";
-  return `ends by itself ${duration(seconds * 1e6)} after the last one who watches has left`;
+  const linger = handshake?.linger ?? null;
+  if (linger === null) return "goes on until somebody switches it off, even when this page is closed";
+  return `ends by itself ${duration(linger)} after the last one who watches has left`;
 }
 
 /**

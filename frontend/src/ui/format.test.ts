@@ -17,12 +17,12 @@ describe("figures", () => {
   ])("%i bytes: %s", (value, words) => expect(bytes(value)).toBe(words));
 
   it.each([
-    [5, "5 µs"],
-    [1500, "1.5 ms"],
-    [2_500_000, "2.50 s"],
-    [65_000_000, "1 min 5 s"],
-    [3_720_000_000, "1 h 2 min"],
-  ])("%i us: %s", (value, words) => expect(duration(value)).toBe(words));
+    [0.005, "5 µs"],
+    [1.5, "1.5 ms"],
+    [2500, "2.50 s"],
+    [65000, "1 min 5 s"],
+    [3720000, "1 h 2 min"],
+  ])("%d ms: %s", (value, words) => expect(duration(value)).toBe(words));
 
   it.each([
     [0, "0.0%"],

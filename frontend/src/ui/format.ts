@@ -1,5 +1,7 @@
 /** Figures and words as people read them. Everything a server sends goes through `clean` before it is drawn. */
 
+import type { EpochMs, Ms } from "../time.ts";
+
 // Control characters, those that turn the writing direction, and those that take no room (two names that differ in
 // nothing else look alike): a name must not rearrange what stands around it. Halves of a pair as well.
 const UNSEEN =
@@ -57,19 +59,19 @@ export function percent(share: number): string {
   return `${Math.abs(value) >= 99.95 ? Math.round(value) : value.toFixed(1)}%`;
 }
 
-/** A span of time given in microseconds. */
-export function duration(us: number): string {
-  const size = Math.abs(us);
-  if (size < 1000) return `${Math.round(us)} µs`;
-  if (size < 1e6) return `${(us / 1e3).toFixed(size < 1e4 ? 1 : 0)} ms`;
-  if (size < 60e6) return `${(us / 1e6).toFixed(size < 1e7 ? 2 : 1)} s`;
-  const minutes = Math.floor(us / 60e6);
-  if (minutes < 60) return `${minutes} min ${Math.floor((us % 60e6) / 1e6)} s`;
+/** A span of time in the unit that suits its length. */
+export function duration(ms: Ms): string {
+  const size = Math.abs(ms);
+  if (size < 1) return `${Math.round(ms * 1000)} µs`;
+  if (size < 1000) return `${ms.toFixed(size < 10 ? 1 : 0)} ms`;
+  if (size < 60_000) return `${(ms / 1000).toFixed(size < 10_000 ? 2 : 1)} s`;
+  const minutes = Math.floor(ms / 60_000);
+  if (minutes < 60) return `${minutes} min ${Math.floor((ms % 60_000) / 1000)} s`;
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Wall-clock time of milliseconds since the epoch, HH:MM:SS. */
-export function clock(ms: number): string {
+/** Wall-clock time, HH:MM:SS. */
+export function clock(ms: EpochMs): string {
   return new Date(ms).toTimeString().slice(0, 8);
 }
 

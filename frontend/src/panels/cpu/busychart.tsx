@@ -1,22 +1,22 @@
-import { Chart } from "../../ui/chart.tsx";
+import { type EpochMs, fromSeconds } from "../../time.ts";
+import { Chart, STRIP } from "../../ui/chart.tsx";
 import { count, percent } from "../../ui/format.ts";
 import type { Clock } from "./model/history.ts";
-import { type CpuStore, ONE_SAMPLE_US } from "./store.ts";
+import { type CpuStore, ONE_SAMPLE_MS } from "./store.ts";
 
 interface Props {
   readonly store: CpuStore;
   readonly clock: Clock;
-  /** Seconds since the epoch. */
-  readonly at: readonly number[];
+  readonly at: readonly EpochMs[];
   /** Weight by time: 1 is one core, or one thread or request at a time. */
   readonly busy: readonly number[];
   readonly height: number;
-  readonly onSelect?: (from: number, to: number) => void;
+  readonly onSelect?: (from: EpochMs, to: EpochMs) => void;
 }
 
 /** CPU time as a share of one core, time as how many spent it at once; where neither is known the number of samples. */
 export function BusyChart({ store, clock, at, busy, ...rest }: Props) {
-  const samples = (share: number) => count(Math.round((share * 1e6) / ONE_SAMPLE_US));
+  const samples = (share: number) => count(Math.round(fromSeconds(share) / ONE_SAMPLE_MS));
   const cpu = clock === "cpu";
   const format = !store.timed.value ? samples : cpu ? wholePercent : atOnce;
   const now = busy.at(-1) ?? 0;
@@ -28,13 +28,19 @@ export function BusyChart({ store, clock, at, busy, ...rest }: Props) {
   return (
     <Chart
       label={words}
-      lines={[{ label: cpu ? "CPU" : "at once", color: cpu ? "--chart-2" : "--chart-1", area: true }]}
-      data={[at, busy]}
+      look={STRIP}
+      times={at}
+      lines={[{ label: cpu ? "CPU" : "at once", color: cpu ? "--chart-2" : "--chart-1", values: busy, shape: "area" }]}
       format={format}
-      range={[0, 1]}
+      scale={scaleToOne}
       {...rest}
     />
   );
+}
+
+/** Up to 1 at least, which is one core or one thread. */
+function scaleToOne(_least: number | null, most: number | null): [number, number] {
+  return [0, Math.max((most ?? 0) * 1.05, 1)];
 }
 
 function wholePercent(share: number): string {

@@ -1,10 +1,11 @@
+import { fromSeconds, type Ms } from "../../time.ts";
 import { clean, clock, count, duration, percent } from "../../ui/format.ts";
 import { BusyChart } from "./busychart.tsx";
 import { busyOver, graphOf, rowsOf, weigh } from "./model/graph.ts";
 import { requestOf } from "./model/history.ts";
-import { type CpuStore, ONE_SAMPLE_US } from "./store.ts";
+import { type CpuStore, ONE_SAMPLE_MS } from "./store.ts";
 
-const RECENT_MS = 60_000;
+const RECENT: Ms = 60_000;
 // So that the whole overview fits on a laptop's screen.
 const SHOWN = 5;
 
@@ -12,7 +13,7 @@ const SHOWN = 5;
 function recent(store: CpuStore) {
   const { fine, since } = store.history.value;
   const to = fine.at(-1)?.until ?? 0;
-  return { from: Math.max(to - RECENT_MS, since ?? 0), to };
+  return { from: Math.max(to - RECENT, since ?? 0), to };
 }
 
 const CPU = { thread: null, request: null, busyOnly: false, clock: "cpu", waits: false } as const;
@@ -62,7 +63,7 @@ export function BusyCard({ store }: { store: CpuStore }) {
   return (
     <>
       <p class="figure-large">
-        {store.timed.value ? percent(now) : count(Math.round((now * 1e6) / ONE_SAMPLE_US))}{" "}
+        {store.timed.value ? percent(now) : count(Math.round(fromSeconds(now) / ONE_SAMPLE_MS))}{" "}
         <span class="soft">{store.timed.value ? "of one core" : "samples a second"}, last 5 s</span>
       </p>
       {store.unseen.value && <p class="soft">Without what is not seen: {clean(store.unseen.value)}.</p>}

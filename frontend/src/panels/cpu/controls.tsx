@@ -1,13 +1,14 @@
+import { type Ms, toSeconds } from "../../time.ts";
 import { duration, percent } from "../../ui/format.ts";
 import type { CpuStore } from "./store.ts";
 
-const INTERVALS = [1000, 2000, 5000, 10_000, 100_000];
+const INTERVALS: readonly Ms[] = [1, 2, 5, 10, 100];
 
 /** On and off and the interval, for everybody who watches this process; the clock that is looked at, for this page. */
 export function Controls({ store }: { store: CpuStore }) {
   const running = store.running.value;
   const disabled = store.busy.value || !store.link.open;
-  const real = store.effectiveIntervalUs.value;
+  const real = store.effectiveIntervalMs.value;
   const alone = store.both.value === false;
   return (
     <div class="toolbar">
@@ -41,12 +42,12 @@ export function Controls({ store }: { store: CpuStore }) {
           <select
             class="field"
             disabled={disabled}
-            value={store.wishUs.value}
-            onChange={(event) => void store.setInterval(Number(event.currentTarget.value) || 1000)}
+            value={store.wishMs.value}
+            onChange={(event) => void store.setInterval(Number(event.currentTarget.value) || 1)}
           >
-            {INTERVALS.map((us) => (
-              <option key={us} value={us}>
-                {duration(us)}
+            {INTERVALS.map((interval) => (
+              <option key={interval} value={interval}>
+                {duration(interval)}
               </option>
             ))}
           </select>
@@ -55,7 +56,7 @@ export function Controls({ store }: { store: CpuStore }) {
       <span class="soft">
         {running
           ? real > 0
-            ? `${real > store.intervalUs.value * 1.5 ? "really " : ""}every ${duration(real)}`
+            ? `${real > store.intervalMs.value * 1.5 ? "really " : ""}every ${duration(real)}`
             : "on"
           : "off"}
       </span>
@@ -69,7 +70,7 @@ function Watching({ store }: { store: CpuStore }) {
   const cost = store.cost;
   if (!cost) return null;
   const parts =
-    `Of one core, over ${cost.seconds.toFixed(0)} s: the server's thread ${percent(cost.server)}, the sampler's ` +
+    `Of one core, over ${toSeconds(cost.over).toFixed(0)} s: the server's thread ${percent(cost.server)}, the sampler's ` +
     `${percent(cost.sampler)}, the application's threads for the sampler ${percent(cost.application)}`;
   return (
     <span class="soft" title={parts}>

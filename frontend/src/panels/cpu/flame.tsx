@@ -1,6 +1,7 @@
 import { type Signal, useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { theme } from "../../theme.ts";
+import type { Ms } from "../../time.ts";
 import { clean, percent } from "../../ui/format.ts";
 import { usePixelRatio } from "../../ui/pixelratio.ts";
 import type { Graph } from "./model/graph.ts";
@@ -20,7 +21,7 @@ interface FlameProps {
   search: string;
   focus: Signal<Path>;
   /** A weight in words. */
-  amount: (us: number) => string;
+  amount: (weight: Ms) => string;
 }
 
 /** A flame graph on a canvas as high as what is seen of it; callers above, callees below. */

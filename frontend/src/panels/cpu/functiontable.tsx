@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import type { Ms } from "../../time.ts";
 import { clean, count, percent, shortPath } from "../../ui/format.ts";
 import type { Row } from "./model/graph.ts";
 import { matches } from "./paint.ts";
@@ -14,7 +15,7 @@ interface TableProps {
   allBefore: number | null;
   search: string;
   /** A weight in words. */
-  amount: (us: number) => string;
+  amount: (weight: Ms) => string;
   onPick: (label: string) => void;
 }
 

@@ -5,7 +5,7 @@ import { collapsed, speedscope } from "./model/export.ts";
 import { layOut, rowsIn } from "./model/layout.ts";
 import { hitsBelow, paint, palette, ROW, svgOf } from "./paint.ts";
 import type { CpuView } from "./selection.ts";
-import { ONE_SAMPLE_US } from "./store.ts";
+import { ONE_SAMPLE_MS } from "./store.ts";
 
 const WIDTH = 1600;
 /** Browsers draw on no canvas that is higher; an SVG has all rows. */
@@ -43,18 +43,18 @@ function save(view: CpuView, kind: string): void {
   const title = `${view.unit.value}, ${clock(from)} to ${clock(to)}`;
   const search = view.search.value.trim().toLowerCase();
   const graph = view.graph.value;
-  const sampleUs = view.store.timed.value ? null : ONE_SAMPLE_US;
+  const sampleMs = view.store.timed.value ? null : ONE_SAMPLE_MS;
   const bars = layOut(graph, { node: 0, others: [] }, WIDTH, 1);
   const picture = { graph, bars, search, hits: search ? hitsBelow(graph, search) : null };
   if (kind === "svg") download(name(".svg"), svgOf(picture, WIDTH, palette()), "image/svg+xml");
   if (kind === "speedscope") {
     download(
       name(".speedscope.json"),
-      speedscope(view.upright.value, `${process}: ${title}`, sampleUs),
+      speedscope(view.upright.value, `${process}: ${title}`, sampleMs),
       "application/json",
     );
   }
-  if (kind === "collapsed") download(name(".collapsed.txt"), collapsed(view.upright.value, sampleUs));
+  if (kind === "collapsed") download(name(".collapsed.txt"), collapsed(view.upright.value, sampleMs));
   if (kind === "png") {
     const canvas = document.createElement("canvas");
     canvas.width = WIDTH;

@@ -21,7 +21,7 @@ function filled() {
     waits: signal(false),
     timed: signal(true),
   };
-  const add = (second: number, stack: string, weightUs: number) => {
+  const add = (second: number, stack: string, weightMs: number) => {
     const frames = stack.split(";").map((name) => history.table.number(name, "/app.py", 1));
     const { tree } = history;
     observed.change(() =>
@@ -29,7 +29,7 @@ function filled() {
         since: second * 1000,
         until: second * 1000 + 1000,
         samples: 1,
-        stacks: [{ frames, wallUs: weightUs, cpuUs: weightUs, waiting: false, thread: 1, request: null }],
+        stacks: [{ frames, wallMs: weightMs, cpuMs: weightMs, waiting: false, thread: 1, request: null }],
       }),
     );
     if (history.tree !== tree) parts.numbered.value = { history };
@@ -42,7 +42,7 @@ describe("a held picture", () => {
     const { view, add } = filled();
     for (let at = 0; at < 20; at++) add(at, `main;cold${at}`, 1);
     add(20, "main;hot", 1000);
-    view.window.value = { kind: "last", seconds: 1 };
+    view.window.value = { kind: "last", length: 1000 };
     view.hold(true);
     const shown = () => view.rows.value.map((row) => [row.frame.label, row.self]);
     expect(shown()).toEqual([
@@ -70,44 +70,39 @@ describe("the clock that is looked at", () => {
     const { view, history: observed, clock, waits } = filled();
     const history = observed.peek();
     const wait = [history.table.number("Condition.wait", "/usr/lib/python3.11/threading.py", 1)];
-    const stack = (label: string, wallUs: number, cpuUs: number, waiting = false) => ({
+    const stack = (label: string, wallMs: number, cpuMs: number, waiting = false) => ({
       frames: [history.table.number(label, "/app.py", 1)],
-      wallUs,
-      cpuUs,
+      wallMs,
+      cpuMs,
       waiting,
       thread: 1,
       request: waiting ? "GET /slow" : null,
     });
-    const idle = { ...stack("", 800, 1), frames: wait };
+    const idle = { ...stack("", 0.5, 0.25), frames: wait };
     observed.change(() =>
       history.add({
         since: 0,
         until: 1000,
         samples: 4,
-        stacks: [
-          stack("computes", 100_000, 90_000),
-          stack("sleeps", 100_000, 0),
-          idle,
-          stack("parked", 6_500_000, 0, true),
-        ],
+        stacks: [stack("computes", 100, 90), stack("sleeps", 100, 0), idle, stack("parked", 6500, 0, true)],
       }),
     );
     const shown = () => Object.fromEntries(view.rows.value.map((row) => [row.frame.label, row.self]));
-    const cpu = { computes: 90_000, "Condition.wait": 1 };
+    const cpu = { computes: 90, "Condition.wait": 0.25 };
     expect(shown()).toEqual(cpu);
     expect(view.timeline.value.busy[0]).toBeCloseTo(0.09);
     expect(view.unit.value).toBe("CPU time");
     view.pin("before");
-    expect(view.graph.value.totalBefore?.[0]).toBeCloseTo(90_001);
+    expect(view.graph.value.totalBefore?.[0]).toBeCloseTo(90.25);
 
     clock.value = "wall";
-    expect(shown()).toEqual({ computes: 100_000, sleeps: 100_000 });
-    expect(view.graph.value.totalBefore?.[0]).toBeCloseTo(200_000);
+    expect(shown()).toEqual({ computes: 100, sleeps: 100 });
+    expect(view.graph.value.totalBefore?.[0]).toBeCloseTo(200);
     waits.value = true;
-    expect(shown()).toEqual({ computes: 100_000, sleeps: 100_000, parked: 6_500_000 });
+    expect(shown()).toEqual({ computes: 100, sleeps: 100, parked: 6500 });
     expect(view.timeline.value.busy[0]).toBeCloseTo(6.7);
     view.filter.value = { ...view.filter.value, busyOnly: false };
-    expect(shown()).toEqual({ computes: 100_000, sleeps: 100_000, "Condition.wait": 800, parked: 6_500_000 });
+    expect(shown()).toEqual({ computes: 100, sleeps: 100, "Condition.wait": 0.5, parked: 6500 });
 
     clock.value = "cpu";
     expect(shown()).toEqual(cpu);

@@ -1,4 +1,5 @@
 import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import type { EpochMs, Ms } from "../../time.ts";
 import {
   busyOver,
   differenceOf,
@@ -19,15 +20,18 @@ import type { History } from "./model/history.ts";
 import type { Path } from "./model/path.ts";
 import type { CpuStore } from "./store.ts";
 
-/** Seconds back from now, everything, or a stretch marked on the chart. */
-export type Window = { kind: "last"; seconds: number } | { kind: "all" } | { kind: "marked"; from: number; to: number };
+/** So long back from now, everything, or a stretch marked on the chart. */
+export type ShownStretch =
+  | { kind: "last"; length: Ms }
+  | { kind: "all" }
+  | { kind: "marked"; from: EpochMs; to: EpochMs };
 
 /** What the shown window is compared with. */
 export type Comparison = { kind: "none" } | { kind: "previous" } | { kind: "pinned" };
 
 /** What is chosen in the panel, and what follows from that and the samples. */
 export class CpuView {
-  readonly window: Signal<Window> = signal({ kind: "last", seconds: 60 });
+  readonly window: Signal<ShownStretch> = signal({ kind: "last", length: 60_000 });
   readonly filter: Signal<Omit<Filter, "clock" | "waits">> = signal({ thread: null, request: null, busyOnly: true });
   /** With the clock that is looked at, and whether waiting requests are. */
   readonly chosen: ReadonlySignal<Filter>;
@@ -37,14 +41,14 @@ export class CpuView {
   readonly search = signal("");
   readonly comparison: Signal<Comparison> = signal({ kind: "none" });
   readonly focus: Signal<Path> = signal([]);
-  /** Up to when is shown while the picture is held, in wall-clock milliseconds; null: the newest. */
-  readonly held: Signal<number | null> = signal(null);
+  /** Up to when is shown while the picture is held; null: the newest. */
+  readonly held: Signal<EpochMs | null> = signal(null);
   /** What the pinned window was, in words; null where none is. */
   readonly pinned: Signal<string | null> = signal(null);
 
   readonly span: ReadonlySignal<Span>;
-  /** From when to when something is shown, in wall-clock milliseconds: the span, as far as there are samples. */
-  readonly stretch: ReadonlySignal<{ from: number; to: number }>;
+  /** From when to when something is shown: the span, as far as there are samples. */
+  readonly stretch: ReadonlySignal<{ from: EpochMs; to: EpochMs }>;
   /** What the weights are, in words. */
   readonly unit: ReadonlySignal<string>;
   readonly weights: ReadonlySignal<Weights>;
@@ -53,7 +57,7 @@ export class CpuView {
   /** Callers on top and no groups, whatever is shown: for the table and the files. */
   readonly upright: ReadonlySignal<Graph>;
   readonly rows: ReadonlySignal<readonly Row[]>;
-  readonly timeline: ReadonlySignal<{ at: number[]; busy: number[] }>;
+  readonly timeline: ReadonlySignal<{ at: EpochMs[]; busy: number[] }>;
   readonly requests: ReadonlySignal<readonly string[]>;
 
   constructor(readonly store: CpuStore) {
@@ -66,7 +70,7 @@ export class CpuView {
       const window = this.window.value;
       if (window.kind === "all") return "all";
       if (window.kind === "marked") return { from: window.from, to: window.to };
-      return { from: to - window.seconds * 1000, to };
+      return { from: to - window.length, to };
     });
     this.stretch = computed(() => {
       const span = this.span.value;
@@ -141,6 +145,6 @@ export class CpuView {
   }
 }
 
-function endOf(history: History): number {
+function endOf(history: History): EpochMs {
   return history.fine.at(-1)?.until ?? 0;
 }

@@ -5,6 +5,7 @@ import { waitsOf } from "../../connection/waitsampling.ts";
 import { Observed, type ReadonlyObserved } from "../../observed.ts";
 import type { RbkitEvent } from "../../protocol/codec.ts";
 import type { Handshake } from "../../protocol/handshake.ts";
+import { type Ms, toMicroseconds } from "../../time.ts";
 import { counted, duration } from "../../ui/format.ts";
 import { type ProfileAnswer, RawSamples, readProfile, type Watching } from "./model/decode.ts";
 import { gather, type Span } from "./model/graph.ts";
@@ -14,7 +15,7 @@ const PERIOD_MS = 1000;
 /** While nothing is sampled only the switch is looked at: somebody else may start it. */
 const IDLE_PERIOD_MS = 3000;
 /** What a sample weighs whose server does not tell; only shares and numbers of samples are shown then. */
-export const ONE_SAMPLE_US = 1000;
+export const ONE_SAMPLE_MS: Ms = 1;
 
 /** CPU time that watching takes, as shares of one core. */
 export interface Cost {
@@ -22,8 +23,8 @@ export interface Cost {
   readonly server: number;
   readonly sampler: number;
   readonly application: number;
-  /** How long these were measured. */
-  readonly seconds: number;
+  /** For how long these were measured. */
+  readonly over: Ms;
 }
 
 const COST_ANSWERS = 10;
@@ -47,12 +48,12 @@ export class CpuStore {
   readonly both: Signal<boolean | null> = signal(null);
   /** What a server of one clock samples, and what is published; empty where not said. */
   readonly serverClock = signal("");
-  readonly intervalUs = signal(0);
-  readonly effectiveIntervalUs = signal(0);
+  readonly intervalMs: Signal<Ms> = signal(0);
+  readonly effectiveIntervalMs: Signal<Ms> = signal(0);
   /** The last answers of what it costs to watch, oldest first. */
   readonly watching: Signal<readonly Watching[]> = signal([]);
   /** Weight that was sampled but not kept for us. */
-  readonly lostUs = signal(0);
+  readonly lostMs: Signal<Ms> = signal(0);
   /** What of the process is not sampled at the moment, in the server's words; empty for nothing. */
   readonly unseen = signal("");
   readonly threads: Signal<ReadonlyMap<number, string>> = signal(new Map());
@@ -60,8 +61,8 @@ export class CpuStore {
   readonly busy = signal(false);
   /** Whether weights are time; else all that is known is how many samples there were. */
   readonly timed: ReadonlySignal<boolean>;
-  /** What this page asks for, in microseconds. */
-  readonly wishUs = signal(1000);
+  /** The interval that this page asks for. */
+  readonly wishMs: Signal<Ms> = signal(1);
 
   #cursor: number | null = null;
   #raw: RawSamples | null = null;
@@ -84,9 +85,9 @@ export class CpuStore {
   }
 
   /** A weight in words: time, or samples where no time is known. */
-  amount(us: number): string {
-    if (this.timed.value) return duration(us);
-    const samples = Math.round(us / ONE_SAMPLE_US);
+  amount(weight: Ms): string {
+    if (this.timed.value) return duration(weight);
+    const samples = Math.round(weight / ONE_SAMPLE_MS);
     return counted(samples, "sample");
   }
 
@@ -95,15 +96,15 @@ export class CpuStore {
     const [first, last] = [this.watching.value[0], this.watching.value.at(-1)];
     if (!first || !last) return null;
     const whole = last.until <= first.until;
-    const us = (of: (one: Watching) => number) => of(last) - (whole ? 0 : of(first));
-    const ms = last.until - (whole ? last.since : first.until);
-    if (ms <= 0) return null;
+    const spent = (of: (one: Watching) => Ms) => of(last) - (whole ? 0 : of(first));
+    const over = last.until - (whole ? last.since : first.until);
+    if (over <= 0) return null;
     const parts = {
-      server: us((one) => one.serverUs) / 1000 / ms,
-      sampler: us((one) => one.samplerUs) / 1000 / ms,
-      application: us((one) => one.applicationUs) / 1000 / ms,
+      server: spent((one) => one.serverMs) / over,
+      sampler: spent((one) => one.samplerMs) / over,
+      application: spent((one) => one.applicationMs) / over,
     };
-    return { ...parts, all: parts.server + parts.sampler + parts.application, seconds: ms / 1000 };
+    return { ...parts, all: parts.server + parts.sampler + parts.application, over };
   }
 
   /** Whether CPU time is known, beside what there is of the other clock. */
@@ -150,13 +151,14 @@ export class CpuStore {
     if (on && !wish.wanted.peek()) await this.#switch(() => wish.set(true));
   }
 
-  async setInterval(us: number): Promise<void> {
-    this.wishUs.value = us;
+  async setInterval(interval: Ms): Promise<void> {
+    this.wishMs.value = interval;
     if (this.running.peek()) await this.#switch(() => this.#wish());
   }
 
   async #wish(): Promise<void> {
-    if (this.link.has("set_cpu_interval")) await this.link.command(`set_cpu_interval ${this.wishUs.peek()}`);
+    if (this.link.has("set_cpu_interval"))
+      await this.link.command(`set_cpu_interval ${toMicroseconds(this.wishMs.peek())}`);
   }
 
   /** Forgets what has been sampled, but not what was pinned: a new worker is what one compares with. */
@@ -165,7 +167,7 @@ export class CpuStore {
     history.adopt(this.#history.peek());
     if (this.#raw) this.#raw = this.#rawSamples(history);
     batch(() => {
-      this.lostUs.value = 0;
+      this.lostMs.value = 0;
       this.#history.replace(history);
       this.numbered.value = { history };
     });
@@ -194,7 +196,7 @@ export class CpuStore {
   }
 
   #rawSamples(history: History): RawSamples {
-    return new RawSamples(history, ONE_SAMPLE_US, () => this.serverClock.peek());
+    return new RawSamples(history, ONE_SAMPLE_MS, () => this.serverClock.peek());
   }
 
   async #switch(work: () => Promise<void>): Promise<void> {
@@ -220,7 +222,7 @@ export class CpuStore {
       this.running.value = handshake.cpuProfiling;
       this.both.value = polled ? null : false;
       this.#follow(handshake.clock, polled);
-      this.intervalUs.value = this.effectiveIntervalUs.value = handshake.intervalUs ?? 0;
+      this.intervalMs.value = this.effectiveIntervalMs.value = handshake.interval ?? 0;
       if (server !== this.#server) {
         // Another process: its stacks are not this one's.
         this.#cursor = null;
@@ -255,8 +257,8 @@ export class CpuStore {
       return;
     }
     const history = this.#history.peek();
-    const command = this.#cursor === null ? "cpu_profile" : `cpu_profile ${this.#cursor}`;
-    const answer = readProfile(await this.link.ask(command), history);
+    const since = this.#cursor === null ? [] : [this.#cursor];
+    const answer = readProfile(await this.link.ask("cpu_profile", ...since), history);
     // Cleared or reconnected meanwhile: the answer belongs to what is gone.
     if (history === this.#history.peek()) this.#add(answer);
   }
@@ -270,9 +272,9 @@ export class CpuStore {
       if (answer.watching) this.watching.value = [...this.watching.peek(), answer.watching].slice(-COST_ANSWERS);
       if (!this.busy.peek()) this.#follow(answer.clock, answer.both);
       this.unseen.value = answer.unseen;
-      this.intervalUs.value = answer.intervalUs;
-      this.effectiveIntervalUs.value = answer.effectiveIntervalUs;
-      if (!first) this.lostUs.value += answer.lostUs;
+      this.intervalMs.value = answer.intervalMs;
+      this.effectiveIntervalMs.value = answer.effectiveIntervalMs;
+      if (!first) this.lostMs.value += answer.lostMs;
       if (answer.threads.size) this.threads.value = merged(this.threads.peek(), answer.threads);
       if (answer.delta) this.#append(answer.delta);
     });

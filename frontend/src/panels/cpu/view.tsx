@@ -10,14 +10,15 @@ import { sum } from "./model/graph.ts";
 import type { Clock } from "./model/history.ts";
 import { matches } from "./paint.ts";
 import { Save } from "./save.tsx";
-import type { CpuView, Window } from "./selection.ts";
+import type { CpuView, ShownStretch } from "./selection.ts";
 
+/** Milliseconds, or all. */
 const WINDOWS: readonly (readonly [string, string])[] = [
-  ["10", "Last 10 s"],
-  ["60", "Last minute"],
-  ["300", "Last 5 minutes"],
-  ["900", "Last 15 minutes"],
-  ["3600", "Last hour"],
+  ["10000", "Last 10 s"],
+  ["60000", "Last minute"],
+  ["300000", "Last 5 minutes"],
+  ["900000", "Last 15 minutes"],
+  ["3600000", "Last hour"],
   ["all", "Since the start"],
 ];
 
@@ -43,7 +44,7 @@ export function CpuPanel({ view }: { view: CpuView }) {
 }
 
 function Problems({ view }: { view: CpuView }) {
-  const { problem, lostUs, unseen } = view.store;
+  const { problem, lostMs, unseen } = view.store;
   return (
     <>
       {problem.value && (
@@ -52,9 +53,9 @@ function Problems({ view }: { view: CpuView }) {
         </p>
       )}
       {unseen.value && <p class="notice warn">Not sampled: {clean(unseen.value)}.</p>}
-      {lostUs.value > 0 && (
+      {lostMs.value > 0 && (
         <p class="notice warn">
-          {duration(lostUs.value)} were sampled but not kept for this page: it could not ask in time.
+          {duration(lostMs.value)} were sampled but not kept for this page: it could not ask in time.
         </p>
       )}
     </>
@@ -119,7 +120,7 @@ function Profile({ view }: { view: CpuView }) {
           ) : view.display.value === "flame" ? (
             <>
               <Basis view={view} />
-              <Flame graph={graph} search={search} focus={view.focus} amount={(us) => store.amount(us)} />
+              <Flame graph={graph} search={search} focus={view.focus} amount={(weight) => store.amount(weight)} />
               <Legend view={view} found={search ? foundShare(view, search) : null} />
             </>
           ) : (
@@ -128,7 +129,7 @@ function Profile({ view }: { view: CpuView }) {
               <FunctionTable
                 rows={view.rows.value}
                 all={all}
-                amount={(us) => store.amount(us)}
+                amount={(weight) => store.amount(weight)}
                 allBefore={before}
                 search={search}
                 onPick={(label) => {
@@ -151,8 +152,8 @@ function Basis({ view }: { view: CpuView }) {
   return (
     <p class="soft">
       {view.unit.value}: {view.store.amount(all)}
-      {view.store.timed.value && to > from && `, ${rate(all / 1000 / (to - from), view.store.clock.value)}`} ·{" "}
-      {clock(from)} to {clock(to)} ({duration((to - from) * 1000)})
+      {view.store.timed.value && to > from && `, ${rate(all / (to - from), view.store.clock.value)}`} · {clock(from)} to{" "}
+      {clock(to)} ({duration(to - from)})
     </p>
   );
 }
@@ -185,7 +186,7 @@ function Timeline({ view }: { view: CpuView }) {
         busy={busy}
         height={84}
         onSelect={(from, to) => {
-          view.window.value = { kind: "marked", from: from * 1000, to: to * 1000 };
+          view.window.value = { kind: "marked", from, to };
         }}
       />
     </div>
@@ -197,7 +198,7 @@ function Choices({ view }: { view: CpuView }) {
   const window = view.window.value;
   const filter = view.filter.value;
   const { threads } = store.history.value;
-  const chosen = window.kind === "last" ? String(window.seconds) : window.kind;
+  const chosen = window.kind === "last" ? String(window.length) : window.kind;
   return (
     <div class="toolbar cpu-choices">
       <Segments
@@ -308,8 +309,8 @@ function Choices({ view }: { view: CpuView }) {
   );
 }
 
-function windowOf(value: string): Window {
-  return value === "all" ? { kind: "all" } : { kind: "last", seconds: Number(value) };
+function windowOf(value: string): ShownStretch {
+  return value === "all" ? { kind: "all" } : { kind: "last", length: Number(value) };
 }
 
 function Comparing({ view }: { view: CpuView }) {

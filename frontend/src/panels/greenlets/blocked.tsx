@@ -5,8 +5,6 @@ import type { TaskStore } from "./store.ts";
 
 const MOST_BELOW = 20;
 
-const seconds = (value: number) => duration(value * 1e6);
-
 /** Who kept the event loop from all other greenlets. */
 export function BlockedLoop({ store }: { store: TaskStore }) {
   const blocked = store.blocked.value;
@@ -17,7 +15,7 @@ export function BlockedLoop({ store }: { store: TaskStore }) {
         {blocked && (
           <span class="soft">
             {blocked.count
-              ? `${counted(blocked.count, "block")}, ${seconds(blocked.total)} in all, longest ${seconds(blocked.longest)}`
+              ? `${counted(blocked.count, "block")}, ${duration(blocked.total)} in all, longest ${duration(blocked.longest)}`
               : "no block yet"}
             {blocked.since !== null && ` since ${clock(blocked.since)}`}
           </span>
@@ -25,14 +23,14 @@ export function BlockedLoop({ store }: { store: TaskStore }) {
       </header>
       {blocked?.now && (
         <p class="notice bad inset" role="alert">
-          Blocked now for {seconds(blocked.now.seconds)} by{" "}
+          Blocked now for {duration(blocked.now.lasts)} by{" "}
           <strong class="name">{clean(blocked.now.request || ownFrame(blocked.now.stack)?.label || "?")}</strong>
         </p>
       )}
       {store.blockedProblem.value && <p class="inside soft">{clean(store.blockedProblem.value)}</p>}
       {blocked && !blocked.culprits.length && (
         <p class="inside soft">
-          No greenlet has kept the loop for {blocked.limit ? seconds(blocked.limit) : "long"}. Whatever does (a
+          No greenlet has kept the loop for {blocked.limit ? duration(blocked.limit) : "long"}. Whatever does (a
           computation, a call that was not patched) makes every other request wait; it is listed here with its stack.
         </p>
       )}
@@ -60,9 +58,9 @@ function Entry({ culprit: one }: { culprit: Culprit }) {
         <summary>
           <span class="times">{count(one.count)}×</span>
           <About name={one.request || one.line?.label || "outside of requests"} place={one.line} />
-          <span class="pill bad">longest {seconds(one.longest)}</span>
+          <span class="pill bad">longest {duration(one.longest)}</span>
           <span class="soft age">
-            {seconds(one.total)} in all{one.last === null ? "" : `, last ${clock(one.last)}`}
+            {duration(one.total)} in all{one.last === null ? "" : `, last ${clock(one.last)}`}
           </span>
         </summary>
         {one.inner.length > 1 && <Below culprit={one} />}
@@ -84,8 +82,8 @@ function Below({ culprit: { inner } }: { culprit: Culprit }) {
               <summary>
                 <span class="times">{count(below.count)}×</span>
                 <About name={below.stack[0]?.label ?? "the line itself"} place={below.stack.at(-1) ?? null} />
-                <span class="pill bad">longest {seconds(below.longest)}</span>
-                <span class="soft age">{seconds(below.total)} in all</span>
+                <span class="pill bad">longest {duration(below.longest)}</span>
+                <span class="soft age">{duration(below.total)} in all</span>
               </summary>
               <Stack frames={below.stack} />
             </details>

@@ -24,7 +24,7 @@ export function greenletCards(store: TaskStore): Card[] {
           {count(requests.length)}
         </dd>
         <dt>Oldest</dt>
-        <dd>{ages.length ? duration(Math.max(...ages) * 1e6) : "–"}</dd>
+        <dd>{ages.length ? duration(Math.max(...ages)) : "–"}</dd>
         <dt>Greenlets</dt>
         <dd>{count(tasks.filter((task) => task.kind === "greenlet").length + leftOut.greenlets)}</dd>
       </dl>
@@ -39,13 +39,11 @@ export function greenletCards(store: TaskStore): Card[] {
     return (
       <dl class="card-facts">
         <dt>Blocked</dt>
-        <dd class={blocked.now ? "more" : ""}>
-          {blocked.now ? `now, ${duration(blocked.now.seconds * 1e6)}` : "not now"}
-        </dd>
+        <dd class={blocked.now ? "more" : ""}>{blocked.now ? `now, ${duration(blocked.now.lasts)}` : "not now"}</dd>
         <dt>Blocks so far</dt>
         <dd>{count(blocked.count)}</dd>
         <dt>Longest</dt>
-        <dd>{blocked.count ? duration(blocked.longest * 1e6) : "–"}</dd>
+        <dd>{blocked.count ? duration(blocked.longest) : "–"}</dd>
         {worst && (
           <>
             <dt>By</dt>

@@ -171,8 +171,8 @@ function doing(one: Group): string {
 
 function ageWords({ oldest, youngest, request, count: number }: Group): string {
   if (oldest === null || youngest === null) return request ? "begun before anybody watched" : "";
-  if (number === 1 || duration(oldest * 1e6) === duration(youngest * 1e6)) return `${duration(oldest * 1e6)} old`;
-  return `${duration(youngest * 1e6)} to ${duration(oldest * 1e6)} old`;
+  if (number === 1 || duration(oldest) === duration(youngest)) return `${duration(oldest)} old`;
+  return `${duration(youngest)} to ${duration(oldest)} old`;
 }
 
 function Entry({ group: one }: { group: Group }) {

@@ -1,9 +1,10 @@
+import type { Ms } from "../../time.ts";
 import { count, counted, duration } from "../../ui/format.ts";
 import type { Card } from "../panel.ts";
 import { BytesChart, spanOf } from "./charts.tsx";
 import type { MemoryFeed } from "./feed.ts";
 
-const TEN_MINUTES = 600_000;
+const TEN_MINUTES: Ms = 600_000;
 
 /** The overview's share: memory over the last ten minutes, and what the collector takes. */
 export function memoryCards(feed: MemoryFeed): Card[] {
@@ -15,7 +16,7 @@ export function memoryCards(feed: MemoryFeed): Card[] {
     const sized = total.last !== null || heap.last !== null;
     if (!sized && live.last === null) return <Waiting feed={feed} />;
     const pauses = figures.collections
-      ? `${words.pause.title} ${duration(figures.longestPause * 1000)} in ${counted(figures.collections, "garbage collection")}`
+      ? `${words.pause.title} ${duration(figures.longestPause)} in ${counted(figures.collections, "garbage collection")}`
       : "No garbage collection yet";
     return (
       <>

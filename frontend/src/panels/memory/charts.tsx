@@ -1,3 +1,4 @@
+import type { EpochMs, Ms } from "../../time.ts";
 import { bytes, count, duration } from "../../ui/format.ts";
 import { TimeChart } from "../../ui/timechart.tsx";
 import { levels, rates } from "./model/chartdata.ts";
@@ -7,21 +8,20 @@ import type { MemoryFigures, MemoryStore } from "./store.ts";
 const SHORTEST_MS = 30_000;
 
 export interface Span {
-  readonly from: number;
-  readonly to: number;
+  readonly from: EpochMs;
+  readonly to: EpochMs;
 }
 
 /** The span of that length that ends with the last data; shorter while there are not so many yet. */
-export function spanOf({ earliest, latest }: MemoryFigures, lengthMs: number): Span {
+export function spanOf({ earliest, latest }: MemoryFigures, length: Ms): Span {
   const to = latest ?? Date.now();
   const first = Math.min(earliest ?? to, to - SHORTEST_MS);
-  return { from: Math.max(to - lengthMs, first), to };
+  return { from: Math.max(to - length, first), to };
 }
 
 export const perSecond = (value: number): string =>
   `${value > 0 && value < 10 ? value.toFixed(1) : count(Math.round(value))}/s`;
 const whole = (value: number): string => count(Math.round(value));
-const milliseconds = (value: number): string => duration(value * 1000);
 
 interface Props {
   readonly store: MemoryStore;
@@ -100,7 +100,7 @@ export function PausesChart({ store, span, words, height }: Props) {
       {...span}
       times={times}
       lines={[line]}
-      format={milliseconds}
+      format={duration}
       {...(height ? { height } : {})}
     />
   );

@@ -1,10 +1,8 @@
 /** Fills the memory store from the connected server, by whichever means that server has. */
 
 import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
-import { CommandError } from "../../connection/commandqueue.ts";
 import type { Link } from "../../connection/link.ts";
 import { poll } from "../../connection/poll.ts";
-import { isMap } from "../../protocol/codec.ts";
 import { readMemory, readTracing, type Tracing } from "./model/decode.ts";
 import { type MemoryWords, memoryWords } from "./model/figurewords.ts";
 import { MemoryStore } from "./store.ts";
@@ -59,9 +57,8 @@ export class MemoryFeed {
       this.store.turn(Date.now());
       return;
     }
-    const answer = readMemory(
-      await this.link.ask(this.#cursor === null ? "memory_profile" : `memory_profile ${this.#cursor}`),
-    );
+    const since = this.#cursor === null ? [] : [this.#cursor];
+    const answer = readMemory(await this.link.ask("memory_profile", ...since));
     this.#cursor = answer.cursor;
     this.store.take(answer);
     this.problem.value = "";
@@ -101,9 +98,7 @@ export class MemoryFeed {
   async trace(patterns: string): Promise<void> {
     const words = patterns.split(/[\s,]+/).filter(Boolean);
     try {
-      const answer = await this.link.command(["trace_objects", ...words].join(" "));
-      if (!isMap(answer)) throw new CommandError("unknown_command", "This server does not know trace_objects.");
-      this.tracing.value = readTracing(answer);
+      this.tracing.value = readTracing(await this.link.ask("trace_objects", ...words));
       this.problem.value = "";
     } catch (error) {
       this.problem.value = (error as Error).message;

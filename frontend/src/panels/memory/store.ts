@@ -4,6 +4,7 @@ import { batch, type Signal, signal } from "@preact/signals";
 import { Observed, type ReadonlyObserved } from "../../observed.ts";
 import { isMap, number, type RbkitEvent, text } from "../../protocol/codec.ts";
 import { EventType, Field } from "../../protocol/constants.ts";
+import type { EpochMs, Ms } from "../../time.ts";
 import { ClassCounts } from "./model/classcounts.ts";
 import { type MemoryAnswer, readStats, type Site } from "./model/decode.ts";
 import { Series } from "./model/series.ts";
@@ -21,8 +22,8 @@ const FRESH_MS = 5000;
 export interface Census {
   readonly method: string;
   readonly note: string;
-  readonly tookMs: number | null;
-  readonly at: number | null;
+  readonly took: Ms | null;
+  readonly at: EpochMs | null;
 }
 
 /** What is counted over time; it changes in place. */
@@ -30,12 +31,12 @@ export interface MemoryFigures {
   readonly series: { readonly [metric in Metric]: Pick<Series, "last" | "read"> };
   readonly classes: Pick<ClassCounts, "list" | "live" | "since" | "size" | "unfollowed">;
   /** Time of the last data, by the server's clock. */
-  readonly latest: number | null;
+  readonly latest: EpochMs | null;
   /** Time of the first since the store was cleared. */
-  readonly earliest: number | null;
-  /** Collections seen, and the longest pause in milliseconds. */
+  readonly earliest: EpochMs | null;
+  /** Collections seen, and the longest pause. */
   readonly collections: number;
-  readonly longestPause: number;
+  readonly longestPause: Ms;
 }
 
 /** The figures as their store has them. */
@@ -44,24 +45,24 @@ class Figures implements MemoryFigures {
     [metric in Metric]: Series;
   };
   readonly classes = new ClassCounts();
-  latest: number | null = null;
-  earliest: number | null = null;
+  latest: EpochMs | null = null;
+  earliest: EpochMs | null = null;
   collections = 0;
-  longestPause = 0;
+  longestPause: Ms = 0;
 
-  paused(time: number, ms: number): void {
+  paused(time: EpochMs, took: Ms): void {
     this.collections++;
-    this.longestPause = Math.max(this.longestPause, ms);
-    this.series.pause.add(time, ms);
+    this.longestPause = Math.max(this.longestPause, took);
+    this.series.pause.add(time, took);
   }
 
-  moved(time: number): void {
+  moved(time: EpochMs): void {
     if (time <= 0) return;
     this.latest = Math.max(time, this.latest ?? time);
     this.earliest = Math.min(time, this.earliest ?? time);
   }
 
-  statistics(time: number, stats: ReadonlyMap<string, number>): void {
+  statistics(time: EpochMs, stats: ReadonlyMap<string, number>): void {
     this.moved(time);
     const first = (...keys: string[]) => keys.map((key) => stats.get(key)).find((value) => value !== undefined);
     const put = (metric: Metric, value: number | undefined) => {
@@ -82,9 +83,9 @@ export class MemoryStore {
   readonly traced = signal(false);
   readonly #figures = new Observed(new Figures());
   readonly figures: ReadonlyObserved<MemoryFigures> = this.#figures;
-  #gcBegan: number | null = null;
+  #gcBegan: EpochMs | null = null;
   /** Time of the first answer since watching began. */
-  #watchedFrom: number | null = null;
+  #watchedFrom: EpochMs | null = null;
   /** Whether `memory_profile` knows births and deaths; else what is published of them is counted. */
   #exact = false;
 
@@ -121,24 +122,24 @@ export class MemoryStore {
   }
 
   #taken(figures: Figures, answer: MemoryAnswer): void {
-    const { time, seconds } = answer;
+    const { time, span } = answer;
     const { series, classes } = figures;
     figures.moved(time);
     this.#watchedFrom ??= time;
     const at = answer.census.at ?? time;
     const whole = answer.classes.reduce((sum, row) => sum + row[1], 0) >= (answer.totalLive ?? Infinity);
     // The first answer may bring a census of long ago, when somebody else watched.
-    classes.census(answer.classes, seconds, at >= this.#watchedFrom - FRESH_MS ? at : null, whole);
+    classes.census(answer.classes, span, at >= this.#watchedFrom - FRESH_MS ? at : null, whole);
     series.live.add(time, answer.totalLive ?? classes.live);
-    if (seconds > 0) {
+    if (span > 0) {
       const total = (column: 2 | 3) => answer.classes.reduce((sum, row) => sum + (row[column] ?? 0), 0);
       const known = (column: 2 | 3) => answer.classes.some((row) => row[column] !== null);
-      const begin = time - seconds * 1000;
+      const begin = time - span;
       this.#exact = known(2) || known(3);
       if (known(2)) series.born.spread(begin, time, total(2));
       if (known(3)) series.died.spread(begin, time, total(3));
     }
-    for (const collection of answer.collections) figures.paused(collection.time, collection.ms);
+    for (const collection of answer.collections) figures.paused(collection.time, collection.took);
     if (answer.gc.size) figures.statistics(time, answer.gc);
   }
 
@@ -199,7 +200,7 @@ export class MemoryStore {
   }
 
   /** Called every few seconds while events are what is known: rates and the count of the living are over that time. */
-  turn(now: number): void {
+  turn(now: EpochMs): void {
     this.#figures.change(({ series, classes }) => {
       classes.turn(now);
       if (classes.size) series.live.add(now, classes.live);
@@ -208,7 +209,7 @@ export class MemoryStore {
 }
 
 /** A birth or death beside a census that knows neither. */
-function counted({ series }: Figures, kind: unknown, time: number): boolean {
+function counted({ series }: Figures, kind: unknown, time: EpochMs): boolean {
   if (kind !== EventType.objectCreated && kind !== EventType.objectDestroyed) return false;
   series[kind === EventType.objectCreated ? "born" : "died"].add(time, 1);
   return true;

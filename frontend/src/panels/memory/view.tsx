@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import { fromSeconds, toSeconds } from "../../time.ts";
 import { lingering } from "../../ui/costwords.ts";
 import { bytes, clean, count, counted, duration } from "../../ui/format.ts";
 import { Segments } from "../../ui/segments.tsx";
@@ -177,7 +178,7 @@ function SourceNote({ feed }: { feed: MemoryFeed }) {
   if (!census?.method && !census?.note) return null;
   return (
     <p class="notice">
-      {`Counted by ${clean(census.method)}${census.tookMs === null ? "" : ` in ${duration(census.tookMs * 1000)}`}. ${clean(census.note)}`}
+      {`Counted by ${clean(census.method)}${census.took === null ? "" : ` in ${duration(census.took)}`}. ${clean(census.note)}`}
     </p>
   );
 }
@@ -187,9 +188,9 @@ function Figures({ feed }: { feed: MemoryFeed }) {
   const { total, heap, live, born, died } = series;
   const words = feed.words.value;
   const to = latest ?? 0;
-  const seconds = Math.min(10, Math.max(1, (to - (earliest ?? to)) / 1000));
+  const seconds = Math.min(10, Math.max(1, toSeconds(to - (earliest ?? to))));
   const rate = (of: MemoryFigures["series"]["born"]): string => {
-    const { times, sum } = of.read(to - seconds * 1000, to);
+    const { times, sum } = of.read(to - fromSeconds(seconds), to);
     return times.length ? perSecond(sum.reduce((a, b) => a + b, 0) / seconds) : "–";
   };
   const lately = `Over the last ${Math.round(seconds)} s`;
@@ -199,7 +200,7 @@ function Figures({ feed }: { feed: MemoryFeed }) {
     ["Died", rate(died), lately],
     [
       words.pause.title,
-      collections ? duration(longestPause * 1000) : "–",
+      collections ? duration(longestPause) : "–",
       `${counted(collections, "collection")} seen${words.pause.hint}`,
     ],
   ];

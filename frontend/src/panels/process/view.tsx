@@ -2,15 +2,18 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { Disconnected } from "../../connection/commandqueue.ts";
 import type { Link } from "../../connection/link.ts";
+import type { HandshakeAnswer } from "../../protocol/answers.ts";
 import { costOf, lingering } from "../../ui/costwords.ts";
 import { bytes, clean, count, counted, duration } from "../../ui/format.ts";
 
-interface Fact {
-  readonly key: string;
+interface Fact<Key extends string = string> {
+  readonly key: Key;
   readonly words: string;
 }
 
-const PROCESS: readonly Fact[] = [
+type OwnFact = Fact<keyof HandshakeAnswer>;
+
+const PROCESS: readonly OwnFact[] = [
   { key: "process_name", words: "Process" },
   { key: "pid", words: "Process id" },
   { key: "pwd", words: "Directory" },
@@ -20,7 +23,7 @@ const PROCESS: readonly Fact[] = [
   { key: "python_version", words: "Python" },
 ];
 
-const SERVER: readonly Fact[] = [
+const SERVER: readonly OwnFact[] = [
   { key: "rbkit_server_version", words: "Server version" },
   { key: "rbkit_protocol_version", words: "Protocol" },
   { key: "native", words: "Native sampler" },
@@ -64,7 +67,7 @@ export function ProcessPanel({ link }: { link: Link }) {
     );
   }
   const facts = handshake.facts;
-  const listed = new Set([...PROCESS, ...SERVER].map(({ key }) => key));
+  const listed = new Set<string>([...PROCESS, ...SERVER].map(({ key }) => key));
   const others = [...facts.keys()].filter((key) => !listed.has(key) && !SWITCHES.has(key));
   return (
     <div class="panel">
@@ -132,7 +135,7 @@ function Switches({ link, problem }: { link: Link; problem: Problem }) {
   const handshake = link.handshake.value;
   if (!handshake) return null;
   const { facts } = handshake;
-  const every = handshake.intervalUs === null ? "" : `every ${duration(handshake.intervalUs)}`;
+  const every = handshake.interval === null ? "" : `every ${duration(handshake.interval)}`;
   return (
     <section class="box">
       <header>
@@ -225,7 +228,7 @@ function Actions({ link, problem }: { link: Link; problem: Problem }) {
     const begin = performance.now();
     await attempt(link, problem, async () => {
       await link.command("trigger_gc");
-      collected.value = `Collected; the answer took ${duration((performance.now() - begin) * 1000)}.`;
+      collected.value = `Collected; the answer took ${duration(performance.now() - begin)}.`;
     });
     busy.value = false;
   };
@@ -294,7 +297,7 @@ function Workers({ link }: { link: Link }) {
                   pid {server.pid ?? "?"}{" "}
                   {!server.alive && <span class="soft">{clean(server.problem ?? "does not answer", 200)}</span>}
                 </td>
-                <td class="soft">{server.started ? new Date(server.started * 1000).toLocaleString() : "–"}</td>
+                <td class="soft">{server.started ? new Date(server.started).toLocaleString() : "–"}</td>
                 <td class="number">{server.rss === null ? "–" : bytes(server.rss)}</td>
                 <td class="number">{server.requests === null ? "–" : count(server.requests)}</td>
                 <td class="number">

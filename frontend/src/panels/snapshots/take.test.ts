@@ -61,7 +61,7 @@ function link(answers: { [command: string]: unknown }, published: object[] = [])
     has: (name: string) => name in answers,
     handshake: { peek: () => null },
     command: answer,
-    ask: answer,
+    ask: (...words: unknown[]) => answer(words.join(" ")),
     bytes: async (command: string) => encode(await answer(command)),
     onEvents(heard: PublicationListener) {
       listener = heard;

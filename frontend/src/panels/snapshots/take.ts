@@ -77,12 +77,12 @@ async function pull(order: Order, key: number): Promise<Summary> {
 
 /** The facts of a snapshot once it is made. */
 async function made({ link, progress, signal }: Order): Promise<Unchecked<SnapshotAnswer>> {
-  let facts: Unchecked<SnapshotAnswer> = await link.ask("snapshot_start");
+  let facts = await link.ask("snapshot_start");
   while (text(facts.state) === "running") {
     progress({ phase: "making", done: number(facts.objects_so_far) ?? 0, total: number(facts.objects_expected) });
     await pause(LOOK_AGAIN_MS);
     signal.throwIfAborted();
-    facts = await link.ask(`snapshot_status ${number(facts.id)}`);
+    facts = await link.ask("snapshot_status", number(facts.id) ?? 0);
   }
   if (text(facts.state) !== "done")
     throw new CommandError("failed", text(facts.message) ?? "The server gave no reason.");

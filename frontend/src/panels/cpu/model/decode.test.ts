@@ -26,8 +26,8 @@ describe("an answer of cpu_profile", () => {
     const read = readProfile(ANSWER, history);
     const stack = read.delta?.stacks[0];
     expect(stack?.frames.map((frame) => history.table.frames[frame]?.label)).toEqual(["main", "<b>"]);
-    expect(stack).toMatchObject({ cpuUs: 3000, wallUs: 0, waiting: false, thread: 7, request: "GET /" });
-    expect(read).toMatchObject({ cursor: 99, running: true, effectiveIntervalUs: 10_000 });
+    expect(stack).toMatchObject({ cpuMs: 3, wallMs: 0, waiting: false, thread: 7, request: "GET /" });
+    expect(read).toMatchObject({ cursor: 99, running: true, effectiveIntervalMs: 10 });
     expect(read.threads.get(7)).toBe("MainThread");
   });
 
@@ -38,13 +38,13 @@ describe("an answer of cpu_profile", () => {
     ];
     const read = readProfile({ ...ANSWER, wall_us: 3000, cpu_us: 1000, waiting_us: 9000, stacks }, new History());
     expect(read.both).toBe(true);
-    expect(read.delta?.stacks.map(({ wallUs, cpuUs, waiting }) => [wallUs, cpuUs, waiting])).toEqual([
-      [3000, 1000, false],
-      [9000, 0, true],
+    expect(read.delta?.stacks.map(({ wallMs, cpuMs, waiting }) => [wallMs, cpuMs, waiting])).toEqual([
+      [3, 1, false],
+      [9, 0, true],
     ]);
     const older = readProfile({ ...ANSWER, clock: "wall" }, new History());
     expect(older.both).toBe(false);
-    expect(older.delta?.stacks[0]).toMatchObject({ cpuUs: 0, wallUs: 3000 });
+    expect(older.delta?.stacks[0]).toMatchObject({ cpuMs: 0, wallMs: 3 });
   });
 
   it("tells what it costs to watch, where the server does", () => {
@@ -52,9 +52,9 @@ describe("an answer of cpu_profile", () => {
     expect(readProfile({ ...ANSWER, watching }, new History()).watching).toEqual({
       since: 1000,
       until: 3000,
-      serverUs: 20_000,
-      samplerUs: 6000,
-      applicationUs: 4000,
+      serverMs: 20,
+      samplerMs: 6,
+      applicationMs: 4,
     });
     expect(readProfile(ANSWER, new History()).watching).toBeNull();
   });
@@ -71,7 +71,7 @@ describe("published samples", () => {
 
   it("are counted at an interval each, a request's name taken out", () => {
     const history = new History();
-    const raw = new RawSamples(history, 1000, () => "wall");
+    const raw = new RawSamples(history, 1, () => "wall");
     raw.take([
       { 0: 9, 1: 5000, 2: [frame("inner", 3), frame("outer", 1)] },
       { 0: 9, 1: 5001, 2: [frame("inner", 3), frame("GET /users/<id>", 0, "")] },
@@ -80,9 +80,9 @@ describe("published samples", () => {
     ]);
     const delta = raw.drain();
     expect(delta).toMatchObject({ since: 5000, until: 5001, samples: 2 });
-    expect(delta?.stacks.map(({ request, wallUs, thread }) => [request, wallUs, thread])).toEqual([
-      [null, 1000, 4],
-      ["GET /users/<id>", 1000, 4],
+    expect(delta?.stacks.map(({ request, wallMs, thread }) => [request, wallMs, thread])).toEqual([
+      [null, 1, 4],
+      ["GET /users/<id>", 1, 4],
     ]);
     expect(delta?.stacks[0]?.frames.map((at) => history.table.frames[at]?.label)).toEqual(["outer", "inner"]);
     expect(raw.drain()).toBeNull();

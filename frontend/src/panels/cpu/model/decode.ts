@@ -1,6 +1,15 @@
 import type { CpuProfileAnswer, SampledStack, WatchingCost } from "../../../protocol/answers.ts";
-import { isMap, number, type Packed, text, type Unchecked } from "../../../protocol/codec.ts";
+import {
+  isMap,
+  number,
+  type Packed,
+  text,
+  type Unchecked,
+  uncheckedMap,
+  uncheckedMaps,
+} from "../../../protocol/codec.ts";
 import { EventType, Field } from "../../../protocol/constants.ts";
+import { type EpochMs, fromMicroseconds, type Ms } from "../../../time.ts";
 import { bounded } from "../../../ui/format.ts";
 import type { Delta, History, Stack, Weight } from "./history.ts";
 
@@ -12,24 +21,29 @@ function name(value: unknown): string | null {
   return words && bounded(words, LONGEST);
 }
 
-/** What it has cost to watch, in microseconds of CPU time from `since` to `until` (wall-clock milliseconds). */
+/** What it has cost to watch, in CPU time from `since` to `until`. */
 export interface Watching {
-  readonly since: number;
-  readonly until: number;
-  readonly serverUs: number;
-  readonly samplerUs: number;
-  readonly applicationUs: number;
+  readonly since: EpochMs;
+  readonly until: EpochMs;
+  readonly serverMs: Ms;
+  readonly samplerMs: Ms;
+  readonly applicationMs: Ms;
+}
+
+/** A span that the server tells in microseconds. */
+function span(us: unknown): Ms {
+  return fromMicroseconds(number(us) ?? 0);
 }
 
 function watchingOf(value: unknown): Watching | null {
-  if (!isMap(value)) return null;
-  const cost: Unchecked<WatchingCost> = value;
+  const cost = uncheckedMap<WatchingCost>(value);
+  if (!cost) return null;
   return {
     since: number(cost.since) ?? 0,
     until: number(cost.until) ?? 0,
-    serverUs: number(cost.server_us) ?? 0,
-    samplerUs: number(cost.sampler_us) ?? 0,
-    applicationUs: number(cost.application_us) ?? 0,
+    serverMs: span(cost.server_us),
+    samplerMs: span(cost.sampler_us),
+    applicationMs: span(cost.application_us),
   };
 }
 
@@ -40,9 +54,9 @@ export interface ProfileAnswer {
   /** Whether each stack has its time by both clocks; else it has that by `clock`. */
   readonly both: boolean;
   readonly clock: string;
-  readonly intervalUs: number;
-  readonly effectiveIntervalUs: number;
-  readonly lostUs: number;
+  readonly intervalMs: Ms;
+  readonly effectiveIntervalMs: Ms;
+  readonly lostMs: Ms;
   /** What of the process is not sampled, in the server's words; empty for nothing. */
   readonly unseen: string;
   /** null where the server does not tell. */
@@ -61,15 +75,11 @@ export function readProfile(answer: Unchecked<CpuProfileAnswer>, history: Histor
   const both = number(answer.wall_us) !== null;
   const clock = text(answer.clock) ?? "";
   const stacks: Stack[] = [];
-  for (const sampled of list(answer.stacks)) {
-    if (!isMap(sampled)) continue;
-    const entry: Unchecked<SampledStack> = sampled;
+  for (const entry of uncheckedMaps<SampledStack>(answer.stacks)) {
     const indices = list(entry.frames).map((index) => frames[number(index) ?? -1]);
     stacks.push({
       frames: indices.filter((frame) => frame !== undefined).reverse(),
-      ...(both
-        ? { wallUs: number(entry.wall_us) ?? 0, cpuUs: number(entry.cpu_us) ?? 0 }
-        : byClock(clock, number(entry.weight_us) ?? 0)),
+      ...(both ? { wallMs: span(entry.wall_us), cpuMs: span(entry.cpu_us) } : byClock(clock, span(entry.weight_us))),
       waiting: entry.waiting === true,
       thread: number(entry.thread) ?? 0,
       request: name(entry.request),
@@ -86,9 +96,9 @@ export function readProfile(answer: Unchecked<CpuProfileAnswer>, history: Histor
     running: answer.running === true,
     both,
     clock,
-    intervalUs: number(answer.interval_us) ?? 0,
-    effectiveIntervalUs: number(answer.effective_interval_us) ?? 0,
-    lostUs: number(answer.lost_us) ?? 0,
+    intervalMs: span(answer.interval_us),
+    effectiveIntervalMs: span(answer.effective_interval_us),
+    lostMs: span(answer.lost_us),
     unseen: name(answer.unseen) ?? "",
     watching: watchingOf(answer.watching),
     threads,
@@ -97,26 +107,26 @@ export function readProfile(answer: Unchecked<CpuProfileAnswer>, history: Histor
 }
 
 /** A weight of a server that samples by one clock. */
-function byClock(clock: string, us: number): Weight {
-  return clock === "wall" ? { wallUs: us, cpuUs: 0 } : { wallUs: 0, cpuUs: us };
+function byClock(clock: string, spent: Ms): Weight {
+  return clock === "wall" ? { wallMs: spent, cpuMs: 0 } : { wallMs: 0, cpuMs: spent };
 }
 
 /** Counts published `cpu_sample` events, for servers without `cpu_profile`. */
 export class RawSamples {
   readonly #history: History;
-  readonly #intervalUs: number;
+  readonly #intervalMs: Ms;
   readonly #clock: () => string;
   #stacks: Stack[] = [];
   #since = 0;
   #until = 0;
 
   /**
-   * @param intervalUs what a sample is worth.
+   * @param intervalMs what a sample is worth.
    * @param clock "cpu" or "wall", by which they are taken.
    */
-  constructor(history: History, intervalUs: number, clock: () => string) {
+  constructor(history: History, intervalMs: Ms, clock: () => string) {
     this.#history = history;
-    this.#intervalUs = intervalUs;
+    this.#intervalMs = intervalMs;
     this.#clock = clock;
   }
 
@@ -155,7 +165,7 @@ export class RawSamples {
     );
     return {
       frames: numbers.reverse(),
-      ...byClock(this.#clock(), this.#intervalUs),
+      ...byClock(this.#clock(), this.#intervalMs),
       waiting: false,
       thread: number(outermost[Field.thread]) ?? 0,
       request: named ? name(outermost[Field.label]) : null,

@@ -1,23 +1,22 @@
+import { type Ms, toMicroseconds } from "../../../time.ts";
 import type { Graph } from "./graph.ts";
 
 /**
  * One line a stack, callers first, `a;b;c weight`: what flamegraph.pl and others read.
  *
- * @param sampleUs what stands for one sample where no time is known: numbers of samples are written then, not
+ * @param sampleMs what stands for one sample where no time is known: numbers of samples are written then, not
  *   microseconds. So in speedscope().
  */
-export function collapsed(graph: Graph, sampleUs: number | null = null): string {
+export function collapsed(graph: Graph, sampleMs: Ms | null = null): string {
   const lines: string[] = [];
   forStacks(graph, (frames, weight) => {
-    lines.push(
-      `${frames.map((name) => name.replace(/[;\r\n]/g, ":")).join(";")} ${Math.round(weight / (sampleUs ?? 1))}`,
-    );
+    lines.push(`${frames.map((name) => name.replace(/[;\r\n]/g, ":")).join(";")} ${written(weight, sampleMs)}`);
   });
   return lines.join("\n") + "\n";
 }
 
 /** A file for speedscope (https://www.speedscope.app/file-format-schema.json). */
-export function speedscope(graph: Graph, name: string, sampleUs: number | null = null): string {
+export function speedscope(graph: Graph, name: string, sampleMs: Ms | null = null): string {
   const frames: { name: string; file?: string; line?: number }[] = [];
   const numbers = new Map<number, number>();
   const samples: number[][] = [];
@@ -34,9 +33,9 @@ export function speedscope(graph: Graph, name: string, sampleUs: number | null =
         return known;
       }),
     );
-    weights.push(Math.round(weight / (sampleUs ?? 1)));
+    weights.push(written(weight, sampleMs));
   });
-  const unit = sampleUs === null ? "microseconds" : "none";
+  const unit = sampleMs === null ? "microseconds" : "none";
   const endValue = weights.reduce((sum, weight) => sum + weight, 0);
   return JSON.stringify({
     $schema: "https://www.speedscope.app/file-format-schema.json",
@@ -60,4 +59,8 @@ function forStacks(graph: Graph, visit: (frames: string[], weight: number) => vo
       weight,
     );
   });
+}
+
+function written(weight: Ms, sampleMs: Ms | null): number {
+  return sampleMs === null ? toMicroseconds(weight) : Math.round(weight / sampleMs);
 }

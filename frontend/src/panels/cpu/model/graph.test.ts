@@ -18,10 +18,10 @@ function historyOf(...seconds: { [stack: string]: number }[]): History {
       since: second * 1000,
       until: second * 1000 + 1000,
       samples: 1,
-      stacks: Object.entries(stacks).map(([stack, weightUs]) => ({
+      stacks: Object.entries(stacks).map(([stack, weightMs]) => ({
         frames: stack.split(";").map((name) => history.table.number(name, "/app.py", 3)),
-        wallUs: weightUs,
-        cpuUs: weightUs,
+        wallMs: weightMs,
+        cpuMs: weightMs,
         waiting: false,
         thread: 1,
         request: stack.includes("view") ? "GET /" : null,
@@ -87,7 +87,7 @@ describe("files", () => {
   const graph = graphOf(history, all(history), shape());
 
   it("of collapsed stacks have a line a stack", () => {
-    expect(collapsed(graph).trim().split("\n").sort()).toEqual(["main;a;b 30", "main;x;y 7"]);
+    expect(collapsed(graph).trim().split("\n").sort()).toEqual(["main;a;b 30000", "main;x;y 7000"]);
     // Of a server that does not tell what a sample stands for they have samples.
     expect(collapsed(graph, 0.5).trim().split("\n").sort()).toEqual(["main;a;b 60", "main;x;y 14"]);
   });
@@ -96,8 +96,8 @@ describe("files", () => {
     const file = JSON.parse(speedscope(graph, "p"));
     const profile = file.profiles[0];
     const named = profile.samples.map((stack: number[]) => stack.map((at) => file.shared.frames[at].name).join(";"));
-    expect(named.map((stack: string, at: number) => [stack, profile.weights[at]])).toContainEqual(["main;a;b", 30]);
-    expect(profile).toMatchObject({ type: "sampled", unit: "microseconds", endValue: 37 });
+    expect(named.map((stack: string, at: number) => [stack, profile.weights[at]])).toContainEqual(["main;a;b", 30_000]);
+    expect(profile).toMatchObject({ type: "sampled", unit: "microseconds", endValue: 37_000 });
     expect(JSON.parse(speedscope(graph, "p", 0.5)).profiles[0]).toMatchObject({ unit: "none", endValue: 74 });
   });
 });

@@ -1,3 +1,4 @@
+import type { EpochMs } from "../../../time.ts";
 import {
   addTo,
   type Bucket,
@@ -12,8 +13,8 @@ import {
 import { holds, isOthers, type Path } from "./path.ts";
 import { compareFrames, type Frame, type FrameTable, StackTree } from "./tree.ts";
 
-/** Which stretch of time: everything since the start, or a span of wall-clock milliseconds. */
-export type Span = { readonly from: number; readonly to: number } | "all";
+/** Which stretch of time: everything since the start, or a span. */
+export type Span = { readonly from: EpochMs; readonly to: EpochMs } | "all";
 
 export interface Filter {
   /** null: any. */
@@ -38,7 +39,7 @@ export interface Shape {
   readonly focus: Path;
 }
 
-/** Weights by entry of a span and filter; what graphs and differences are made of. */
+/** Weights in milliseconds by entry, of a span and filter; what graphs and differences are made of. */
 export type Weights = Map<number, number>;
 
 export function weigh(history: History, span: Span, filter: Filter): Weights {
@@ -58,8 +59,8 @@ export function select(history: History, sums: Sums, filter: Filter): Weights {
   const weights: Weights = new Map();
   const wanted = filter.request === "" ? null : filter.request;
   const wall = filter.clock === "wall";
-  for (const [entry, { wallUs, cpuUs }] of sums) {
-    const weight = wall ? wallUs : cpuUs;
+  for (const [entry, { wallMs, cpuMs }] of sums) {
+    const weight = wall ? wallMs : cpuMs;
     const fits =
       weight > 0 &&
       (filter.thread === null || history.threads[threadOf(entry)] === filter.thread) &&
@@ -71,7 +72,7 @@ export function select(history: History, sums: Sums, filter: Filter): Weights {
   return weights;
 }
 
-/** Per node and microsecond: what was spent in it alone, and in it and below; of two spans in a difference. */
+/** Per node, in milliseconds: what was spent in it alone, and in it and below; of two spans in a difference. */
 interface Figures {
   readonly self: Float64Array;
   readonly total: Float64Array;
@@ -282,7 +283,7 @@ function groupOf(history: History, entry: number, shape: Shape): number {
   return -1;
 }
 
-/** One function in the table: seconds spent in it alone, and in it and what it called. */
+/** One function in the table: time spent in it alone, and in it and what it called. */
 export interface Row {
   readonly frame: Frame;
   readonly self: number;
@@ -332,20 +333,20 @@ export function rowsOf(graph: Graph): Row[] {
   return rows;
 }
 
-/** What was spent in each stretch by its length, so that 1 is one core or thread; `at`: its middle, in epoch seconds. */
+/** What was spent in each stretch by its length, so that 1 is one core or thread; `at`: its middle. */
 export function busyOver(
   buckets: readonly Bucket[],
   { clock, busyOnly, waits }: Pick<Filter, "clock" | "busyOnly" | "waits">,
-): { at: number[]; busy: number[] } {
-  const at: number[] = [];
+): { at: EpochMs[]; busy: number[] } {
+  const at: EpochMs[] = [];
   const busy: number[] = [];
   for (const bucket of buckets) {
     const span = bucket.until - bucket.since;
     if (span <= 0) continue;
-    const { cpuUs, wallUs, idleUs, waitingUs } = bucket;
-    const spent = clock === "cpu" ? cpuUs : wallUs - (busyOnly ? idleUs : 0) + (waits ? waitingUs : 0);
-    at.push((bucket.since + bucket.until) / 2000);
-    busy.push(spent / 1000 / span);
+    const { cpuMs, wallMs, idleMs, waitingMs } = bucket;
+    const spent = clock === "cpu" ? cpuMs : wallMs - (busyOnly ? idleMs : 0) + (waits ? waitingMs : 0);
+    at.push((bucket.since + bucket.until) / 2);
+    busy.push(spent / span);
   }
   return { at, busy };
 }

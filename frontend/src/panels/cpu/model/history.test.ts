@@ -6,9 +6,9 @@ import { LIGHT } from "./tree.ts";
 const EVERYTHING = { thread: null, request: null, busyOnly: false, clock: "wall", waits: false } as const;
 const UPRIGHT = { inverse: false, group: "none", threadNames: new Map(), focus: [] } as const;
 
-function stackOf(history: History, names: string[], weightUs: number, more: Partial<Stack> = {}): Stack {
+function stackOf(history: History, names: string[], weightMs: number, more: Partial<Stack> = {}): Stack {
   const frames = names.map((name) => history.table.number(name, "/srv/app.py", 1));
-  return { frames, wallUs: weightUs, cpuUs: weightUs, waiting: false, thread: 1, request: null, ...more };
+  return { frames, wallMs: weightMs, cpuMs: weightMs, waiting: false, thread: 1, request: null, ...more };
 }
 
 function delta(second: number, stacks: Stack[]): Delta {
@@ -35,9 +35,9 @@ function numbers(history: History, names: string[]): number[] {
   return found;
 }
 
-function sumOf(weights: Map<number, number | { readonly wallUs: number }>): number {
+function sumOf(weights: Map<number, number | { readonly wallMs: number }>): number {
   return [...weights.values()].reduce<number>(
-    (sum, weight) => sum + (typeof weight === "number" ? weight : weight.wallUs),
+    (sum, weight) => sum + (typeof weight === "number" ? weight : weight.wallMs),
     0,
   );
 }
@@ -76,8 +76,8 @@ describe("a history", () => {
     const history = new History();
     const waiting = {
       frames: [history.table.number("Condition.wait", "/usr/lib/python3.11/threading.py", 1)],
-      wallUs: 64,
-      cpuUs: 64,
+      wallMs: 64,
+      cpuMs: 64,
       waiting: false,
       thread: 3,
       request: null,
@@ -97,7 +97,7 @@ describe("a history", () => {
     expect(sum({ request: "" })).toBe(70);
     expect(sum({ thread: 2 })).toBe(2);
     expect(sum({ busyOnly: true })).toBe(7);
-    expect(history.fine[0]?.idleUs).toBe(64);
+    expect(history.fine[0]?.idleMs).toBe(64);
   });
 
   it("merges old stretches and forgets the oldest, but keeps their sum", () => {
@@ -105,7 +105,7 @@ describe("a history", () => {
     for (let second = 0; second < 100; second++) history.add(delta(second, [stackOf(history, ["main"], 1)]));
     expect(history.fine.length).toBeLessThanOrEqual(10);
     expect(history.coarse).toHaveLength(4);
-    expect(history.coarse[0]).toMatchObject({ wallUs: 5, cpuUs: 5, samples: 5 });
+    expect(history.coarse[0]).toMatchObject({ wallMs: 5, cpuMs: 5, samples: 5 });
     expect(sumOf(history.totals)).toBe(100);
   });
 
@@ -140,8 +140,8 @@ describe("a history", () => {
         history.table.number(`caller${at}`, "/srv/app.py", 1),
         history.table.number("Condition.wait", "/usr/lib/python3.11/threading.py", 1),
       ],
-      wallUs: 3,
-      cpuUs: 3,
+      wallMs: 3,
+      cpuMs: 3,
       waiting: false,
       thread: 1,
       request: null,
@@ -154,7 +154,7 @@ describe("a history", () => {
         ),
       );
     }
-    expect(history.coarse[0]?.idleUs).toBe(4 * 20 * 3);
+    expect(history.coarse[0]?.idleMs).toBe(4 * 20 * 3);
     expect(sumOf(weigh(history, { from: 0, to: 4000 }, { ...EVERYTHING, busyOnly: true }))).toBe(4 * 20 * 5);
   });
 
@@ -202,8 +202,8 @@ describe("a history", () => {
         const chosen = Math.floor(next() * pool.length);
         return {
           frames: numbers(history, pool[chosen]!),
-          wallUs: 10_000,
-          cpuUs: 10_000,
+          wallMs: 10_000,
+          cpuMs: 10_000,
           waiting: false,
           thread: 1,
           request: `GET /${chosen % 300}`,

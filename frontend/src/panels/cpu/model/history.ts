@@ -1,11 +1,12 @@
+import type { EpochMs, Ms } from "../../../time.ts";
 import { FrameTable, isIdle, LIGHT, LIGHT_IDLE, StackTree } from "./tree.ts";
 
 export type Clock = "cpu" | "wall";
 
-/** Microseconds by both clocks; one of them is 0 where a server samples by the other only. */
+/** Time by both clocks; one of them is 0 where a server samples by the other only. */
 export interface Weight {
-  wallUs: number;
-  cpuUs: number;
+  wallMs: Ms;
+  cpuMs: Ms;
 }
 
 /** One stack of a delta; frames are numbers of the history's table, outermost first. */
@@ -19,25 +20,24 @@ export interface Stack extends Readonly<Weight> {
 
 /** What was sampled in a stretch of time. */
 export interface Delta {
-  /** Wall-clock milliseconds. */
-  readonly since: number;
-  readonly until: number;
+  readonly since: EpochMs;
+  readonly until: EpochMs;
   readonly samples: number;
   readonly stacks: readonly Stack[];
 }
 
 /** A stretch of time: weights by entry. An entry is a stack with its thread, its request and whether it waits, packed by `pack`. */
 export interface Bucket {
-  readonly since: number;
-  readonly until: number;
+  readonly since: EpochMs;
+  readonly until: EpochMs;
   readonly samples: number;
-  readonly cpuUs: number;
+  readonly cpuMs: Ms;
   /** Of threads. */
-  readonly wallUs: number;
+  readonly wallMs: Ms;
   /** Of which the innermost function only waited. */
-  readonly idleUs: number;
+  readonly idleMs: Ms;
   /** Of parked greenlets. */
-  readonly waitingUs: number;
+  readonly waitingMs: Ms;
   readonly entries: Float64Array;
   readonly walls: Float32Array;
   readonly cpus: Float32Array;
@@ -81,8 +81,8 @@ export class History {
   /** Weights that somebody keeps to compare with; they follow when entries get other numbers. */
   pinned: Sums | null = null;
   totalSamples = 0;
-  /** When the first delta began; wall-clock milliseconds. */
-  since: number | null = null;
+  /** When the first delta began. */
+  since: EpochMs | null = null;
 
   constructor(readonly limits: Limits = LIMITS) {}
 
@@ -93,8 +93,8 @@ export class History {
       let node = 0;
       for (const frame of stack.frames) node = this.tree.child(node, frame);
       const entry = pack(node, stack.waiting, this.#thread(stack.thread), this.#request(stack.request));
-      addWeight(weights, entry, stack.wallUs, stack.cpuUs);
-      addWeight(this.totals, entry, stack.wallUs, stack.cpuUs);
+      addWeight(weights, entry, stack.wallMs, stack.cpuMs);
+      addWeight(this.totals, entry, stack.wallMs, stack.cpuMs);
     }
     const bucket = this.#frozen(delta.since, delta.until, delta.samples, weights);
     this.fine.push(bucket);
@@ -116,12 +116,12 @@ export class History {
       const thread = this.#thread(other.threads[threadOf(entry)] ?? 0);
       const request = this.#request(other.requests[requestOf(entry)] ?? null);
       this.pinned ??= new Map();
-      addWeight(this.pinned, pack(node, waitingOf(entry), thread, request), weight.wallUs, weight.cpuUs);
+      addWeight(this.pinned, pack(node, waitingOf(entry), thread, request), weight.wallMs, weight.cpuMs);
     }
   }
 
   /** The stretches that lie in a span of time by at least half of their length, oldest first. */
-  between(from: number, to: number): Bucket[] {
+  between(from: EpochMs, to: EpochMs): Bucket[] {
     return [...this.coarse, ...this.fine].filter((bucket) => {
       const inside = Math.min(bucket.until, to) - Math.max(bucket.since, from);
       return inside * 2 >= bucket.until - bucket.since && inside >= 0;
@@ -164,7 +164,7 @@ export class History {
       for (const [entry, weight] of sorted.slice(Math.floor(most / 2))) {
         const cut = movedTo(entry, this.#lightened(nodeOf(entry), this.idle(entry)));
         changed ||= cut !== entry;
-        addWeight(kept, cut, weight.wallUs, weight.cpuUs);
+        addWeight(kept, cut, weight.wallMs, weight.cpuMs);
       }
       // The roots of many threads and requests cannot be cut further.
       if (!changed) return kept;
@@ -231,13 +231,13 @@ export class History {
     return node > 0 && !waitingOf(entry) && isIdle(this.table.frames[this.tree.frame[node]!]!);
   }
 
-  #frozen(since: number, until: number, samples: number, weights: Sums): Bucket {
-    const sums = { cpuUs: 0, wallUs: 0, idleUs: 0, waitingUs: 0 };
-    for (const [entry, { wallUs, cpuUs }] of weights) {
-      sums.cpuUs += cpuUs;
-      if (waitingOf(entry)) sums.waitingUs += wallUs;
-      else sums.wallUs += wallUs;
-      if (this.idle(entry)) sums.idleUs += wallUs;
+  #frozen(since: EpochMs, until: EpochMs, samples: number, weights: Sums): Bucket {
+    const sums = { cpuMs: 0, wallMs: 0, idleMs: 0, waitingMs: 0 };
+    for (const [entry, { wallMs, cpuMs }] of weights) {
+      sums.cpuMs += cpuMs;
+      if (waitingOf(entry)) sums.waitingMs += wallMs;
+      else sums.wallMs += wallMs;
+      if (this.idle(entry)) sums.idleMs += wallMs;
     }
     return { since, until, samples, ...sums, ...packed(weights) };
   }
@@ -269,16 +269,16 @@ function movedTo(entry: number, node: number): number {
   return entry - (nodeOf(entry) - node) * (2 * THREADS * REQUESTS);
 }
 
-function heaviness({ wallUs, cpuUs }: Weight): number {
-  return wallUs + cpuUs;
+function heaviness({ wallMs, cpuMs }: Weight): number {
+  return wallMs + cpuMs;
 }
 
-function addWeight(sums: Sums, entry: number, wallUs: number, cpuUs: number): void {
+function addWeight(sums: Sums, entry: number, wallMs: Ms, cpuMs: Ms): void {
   const found = sums.get(entry);
   if (found) {
-    found.wallUs += wallUs;
-    found.cpuUs += cpuUs;
-  } else sums.set(entry, { wallUs, cpuUs });
+    found.wallMs += wallMs;
+    found.cpuMs += cpuMs;
+  } else sums.set(entry, { wallMs, cpuMs });
 }
 
 export function addTo(sums: Sums, bucket: Bucket): void {
@@ -291,14 +291,14 @@ function packed(sums: Sums): { entries: Float64Array; walls: Float32Array; cpus:
   const weights = [...sums.values()];
   return {
     entries: Float64Array.from(sums.keys()),
-    walls: Float32Array.from(weights, (weight) => weight.wallUs),
-    cpus: Float32Array.from(weights, (weight) => weight.cpuUs),
+    walls: Float32Array.from(weights, (weight) => weight.wallMs),
+    cpus: Float32Array.from(weights, (weight) => weight.cpuMs),
   };
 }
 
 function regrouped(sums: Sums, move: (entry: number) => number): Sums {
   const moved: Sums = new Map();
-  for (const [entry, { wallUs, cpuUs }] of sums) addWeight(moved, move(entry), wallUs, cpuUs);
+  for (const [entry, { wallMs, cpuMs }] of sums) addWeight(moved, move(entry), wallMs, cpuMs);
   return moved;
 }
 

@@ -14,10 +14,10 @@ function historyOf(...seconds: { [stack: string]: number }[]): History {
       since: second * 1000,
       until: second * 1000 + 1000,
       samples: 1,
-      stacks: Object.entries(stacks).map(([stack, weightUs], at) => ({
+      stacks: Object.entries(stacks).map(([stack, weightMs], at) => ({
         frames: stack.split(";").map((name) => history.table.number(name, "/app.py", 3)),
-        wallUs: weightUs,
-        cpuUs: weightUs,
+        wallMs: weightMs,
+        cpuMs: weightMs,
         waiting: false,
         thread: 1,
         request: at % 3 ? `GET /${at % 3}` : null,
@@ -185,8 +185,8 @@ describe("thin callees", () => {
       stacks: [
         {
           frames: ["main", "new"].map((label) => history.table.number(label, "/app.py", 3)),
-          wallUs: 1,
-          cpuUs: 1,
+          wallMs: 1,
+          cpuMs: 1,
           waiting: false,
           thread: 1,
           request: null,

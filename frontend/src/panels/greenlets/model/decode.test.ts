@@ -38,8 +38,8 @@ describe("stacks", () => {
       ["thread", "", 1, "running"],
     ]);
     // Not the 900 s of its connection; what serves no request is as old as it is.
-    expect([groups[0]!.oldest, groups[0]!.youngest]).toEqual([5, 2]);
-    expect(groups[2]!.oldest).toBe(900);
+    expect([groups[0]!.oldest, groups[0]!.youngest]).toEqual([5000, 2000]);
+    expect(groups[2]!.oldest).toBe(900_000);
     expect(group(readStacks({ greenlets: [greenlet({ request_age: undefined })] }))[0]!.oldest).toBeNull();
     expect(groups[0]!.stack[1]).toEqual({ label: "Class.view", file: "/srv/app.py", line: 12 });
   });
@@ -80,9 +80,9 @@ describe("blocked", () => {
       now: { seconds: 1.5, request: "GET /now", stack: STACK },
       stacks: [{ request: null, count: 2, total: 1, longest: 0.6, last: 1e12, stack: STACK }, 7],
     });
-    expect(read.now).toMatchObject({ seconds: 1.5, request: "GET /now" });
+    expect(read.now).toMatchObject({ lasts: 1500, request: "GET /now" });
     expect(read.culprits).toHaveLength(1);
-    expect(read.culprits[0]).toMatchObject({ request: "", count: 2, longest: 0.6 });
+    expect(read.culprits[0]).toMatchObject({ request: "", count: 2, longest: 600 });
   });
 
   it("names the line as the server found it, and what it called", () => {
@@ -92,7 +92,7 @@ describe("blocked", () => {
     const [grouped, old] = readBlocked({ stacks: [entry, { ...entry, line: null, inner: undefined }] }).culprits;
     expect(grouped!.line).toMatchObject({ file: "/srv/app.py", line: 12 });
     expect(grouped!.inner.map(({ count, longest, stack }) => [count, longest, stack.length])).toEqual([
-      [4, 0.9, 2],
+      [4, 900, 2],
       [1, 0, 0],
     ]);
     expect([old!.line?.file, old!.inner]).toEqual(["/srv/helpers.py", []]);

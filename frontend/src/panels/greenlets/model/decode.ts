@@ -9,7 +9,8 @@ import type {
   StacksAnswer,
   ThreadState,
 } from "../../../protocol/answers.ts";
-import { isMap, number, text, type Unchecked } from "../../../protocol/codec.ts";
+import { number, text, type Unchecked, uncheckedMap, uncheckedMaps } from "../../../protocol/codec.ts";
+import { type EpochMs, fromSeconds, type Ms } from "../../../time.ts";
 
 /** One level of a stack: `line` was executing. */
 export interface StackFrame {
@@ -27,11 +28,11 @@ export interface Task {
   readonly name: string;
   readonly state: State;
   readonly waitingOn: string;
-  /** Seconds since it was spawned, which is when its connection began; null where not known. */
-  readonly age: number | null;
+  /** Since it was spawned, which is when its connection began; null where not known. */
+  readonly age: Ms | null;
   readonly request: string;
-  /** Seconds since the request began; null where not known. */
-  readonly requestAge: number | null;
+  /** Since the request began; null where not known. */
+  readonly requestAge: Ms | null;
   /** Innermost first. */
   readonly stack: readonly StackFrame[];
 }
@@ -46,8 +47,8 @@ export interface Group {
   readonly names: readonly string[];
   readonly count: number;
   /** Ages of the oldest and the youngest, of the requests where there are any; null where none is known. */
-  readonly oldest: number | null;
-  readonly youngest: number | null;
+  readonly oldest: Ms | null;
+  readonly youngest: Ms | null;
   readonly stack: readonly StackFrame[];
 }
 
@@ -65,15 +66,15 @@ function readStack(value: unknown): StackFrame[] {
 /** Threads and greenlets of an answer to `stacks`. */
 export function readStacks(answer: Unchecked<StacksAnswer>): Task[] {
   const read = (kind: Task["kind"], list: unknown): Task[] =>
-    maps<GreenletState & ThreadState>(list).map((task) => ({
+    uncheckedMaps<ThreadState & GreenletState>(list).map((task) => ({
       kind,
       id: number(task.id) ?? 0,
       name: text(task.name) ?? "",
       state: (STATES.includes(text(task.state) ?? "") ? text(task.state) : "unknown") as State,
       waitingOn: text(task.waiting_on) ?? "",
-      age: number(task.age),
+      age: fromSeconds(number(task.age)),
       request: text(task.request) ?? "",
-      requestAge: number(task.request_age),
+      requestAge: fromSeconds(number(task.request_age)),
       stack: readStack(task.stack),
     }));
   const greenlets = read("greenlet", answer.greenlets);
@@ -94,7 +95,7 @@ export function readLeftOut(answer: Unchecked<StacksAnswer>): LeftOut {
 }
 
 /** How old a task is: the request that it serves, where it serves one. A connection's age says nothing of that. */
-export function ageOf(task: Task): number | null {
+export function ageOf(task: Task): Ms | null {
   return task.request ? task.requestAge : task.age;
 }
 
@@ -144,9 +145,8 @@ function order(a: Group, b: Group): number {
 /** What a blocking line called: blocks with one stack below it. */
 export interface Inner {
   readonly count: number;
-  /** Seconds. */
-  readonly total: number;
-  readonly longest: number;
+  readonly total: Ms;
+  readonly longest: Ms;
   /** The frames below the line, innermost first; empty where the line itself blocked. */
   readonly stack: readonly StackFrame[];
 }
@@ -155,11 +155,9 @@ export interface Inner {
 export interface Culprit {
   readonly request: string;
   readonly count: number;
-  /** Seconds. */
-  readonly total: number;
-  readonly longest: number;
-  /** Milliseconds since the epoch. */
-  readonly last: number | null;
+  readonly total: Ms;
+  readonly longest: Ms;
+  readonly last: EpochMs | null;
   /** Of the longest of them. */
   readonly stack: readonly StackFrame[];
   /** The line, as the server found it; null where there is none of the application's. */
@@ -169,27 +167,27 @@ export interface Culprit {
 }
 
 export interface Blocked {
-  /** Seconds from which on a block counts. */
-  readonly limit: number;
-  readonly since: number | null;
+  /** From which on a block counts. */
+  readonly limit: Ms;
+  readonly since: EpochMs | null;
   readonly count: number;
-  readonly total: number;
-  readonly longest: number;
+  readonly total: Ms;
+  readonly longest: Ms;
   /** The block that lasts still. */
-  readonly now: { readonly seconds: number; readonly request: string; readonly stack: readonly StackFrame[] } | null;
+  readonly now: { readonly lasts: Ms; readonly request: string; readonly stack: readonly StackFrame[] } | null;
   readonly culprits: readonly Culprit[];
 }
 
 export function readBlocked(answer: Unchecked<BlockedAnswer>): Blocked {
-  const now: Unchecked<BlockNow> | null = isMap(answer.now) ? answer.now : null;
+  const now = uncheckedMap<BlockNow>(answer.now);
   return {
-    limit: number(answer.limit) ?? 0,
+    limit: span(answer.limit),
     since: number(answer.since),
     count: number(answer.count) ?? 0,
-    total: number(answer.total) ?? 0,
-    longest: number(answer.longest) ?? 0,
-    now: now && { seconds: number(now.seconds) ?? 0, request: text(now.request) ?? "", stack: readStack(now.stack) },
-    culprits: maps<BlockedLine>(answer.stacks).map((one) => {
+    total: span(answer.total),
+    longest: span(answer.longest),
+    now: now && { lasts: span(now.seconds), request: text(now.request) ?? "", stack: readStack(now.stack) },
+    culprits: uncheckedMaps<BlockedLine>(answer.stacks).map((one) => {
       const stack = readStack(one.stack);
       return {
         ...readTimes(one),
@@ -197,16 +195,20 @@ export function readBlocked(answer: Unchecked<BlockedAnswer>): Blocked {
         last: number(one.last),
         stack,
         line: stack[number(one.line) ?? -1] ?? ownFrame(stack),
-        inner: maps<BlockedBelow>(one.inner).map((below) => ({ ...readTimes(below), stack: readStack(below.stack) })),
+        inner: uncheckedMaps<BlockedBelow>(one.inner).map((below) => ({
+          ...readTimes(below),
+          stack: readStack(below.stack),
+        })),
       };
     }),
   };
 }
 
-const maps = <T>(value: unknown): Unchecked<T>[] => (Array.isArray(value) ? value : []).filter(isMap);
+/** A span that the server tells in seconds. */
+const span = (seconds: unknown): Ms => fromSeconds(number(seconds) ?? 0);
 
-function readTimes(one: Unchecked<BlockedBelow>): { count: number; total: number; longest: number } {
-  return { count: number(one.count) ?? 0, total: number(one.total) ?? 0, longest: number(one.longest) ?? 0 };
+function readTimes(one: Unchecked<BlockedBelow>): { count: number; total: Ms; longest: Ms } {
+  return { count: number(one.count) ?? 0, total: span(one.total), longest: span(one.longest) };
 }
 
 /** The innermost frame that is the application's own: neither a library's nor the interpreter's. */

@@ -1,5 +1,7 @@
 /** Live objects, births and deaths by class, from whichever of the two sources a server has. */
 
+import { type EpochMs, type Ms, toSeconds } from "../../../time.ts";
+
 /** One class. */
 export interface ClassCount {
   readonly name: string;
@@ -33,13 +35,13 @@ export function growthOf({ live, first }: ClassCount): number | null {
 export class ClassCounts {
   readonly #rows = new Map<string, ClassCount>();
   readonly #classOfId = new Map<number, ClassCount>();
-  /** When the census was made that growth is counted from; null before one. Milliseconds since the epoch. */
-  since: number | null = null;
+  /** When the census was made that growth is counted from; null before one. */
+  since: EpochMs | null = null;
   /** Whether that census told of every class: one that comes later had no objects then. */
   #whole = false;
   /** Objects whose death will not be recognised. */
   unfollowed = 0;
-  #windowBegan: number | null = null;
+  #windowBegan: EpochMs | null = null;
   readonly #windowBorn = new Map<ClassCount, number>();
   readonly #windowDied = new Map<ClassCount, number>();
 
@@ -65,18 +67,19 @@ export class ClassCounts {
   }
 
   /**
-   * Takes in a census: `[name, live, born, died, old]` a class, births and deaths within the last `seconds`
-   * (0: no span). A class that is not in it has no living objects.
+   * Takes in a census: `[name, live, born, died, old]` a class, births and deaths within the last `span`
+   * (0: none). A class that is not in it has no living objects.
    *
    * @param at when it was made, if growth may be counted from it: not from one of before watching began.
    * @param whole whether it tells of every class.
    */
   census(
     classes: Iterable<readonly [string, number, number | null, number | null, number | null]>,
-    seconds: number,
-    at: number | null = null,
+    span: Ms,
+    at: EpochMs | null = null,
     whole = false,
   ): void {
+    const seconds = toSeconds(span);
     const seen = new Set<ClassCount>();
     for (const [name, live, born, died, old] of classes) {
       const row = this.#row(name, live);
@@ -100,7 +103,7 @@ export class ClassCounts {
   }
 
   /** Counts growth from what lives now, as it was counted at that time. */
-  rebase(at: number, whole = this.#whole): void {
+  rebase(at: EpochMs, whole = this.#whole): void {
     this.since = at;
     this.#whole = whole;
     for (const row of this.#rows.values()) row.first = row.live;
@@ -146,8 +149,8 @@ export class ClassCounts {
   }
 
   /** Ends a span of events: rates are those since the last call. */
-  turn(now: number): void {
-    const seconds = this.#windowBegan === null ? 0 : (now - this.#windowBegan) / 1000;
+  turn(now: EpochMs): void {
+    const seconds = this.#windowBegan === null ? 0 : toSeconds(now - this.#windowBegan);
     this.#windowBegan = now;
     for (const row of this.#rows.values()) {
       row.bornRate = seconds > 0 ? (this.#windowBorn.get(row) ?? 0) / seconds : null;

@@ -1,12 +1,13 @@
 /** Answers to `memory_profile` and `trace_objects`, checked once. */
 
 import type { CensusFacts, MemoryProfileAnswer, TraceObjectsAnswer } from "../../../protocol/answers.ts";
-import { isMap, number, text, type Unchecked } from "../../../protocol/codec.ts";
+import { isMap, number, text, type Unchecked, uncheckedMap } from "../../../protocol/codec.ts";
+import { type EpochMs, fromMicroseconds, type Ms } from "../../../time.ts";
 
 export interface Collection {
-  readonly time: number;
+  readonly time: EpochMs;
   readonly generation: number;
-  readonly ms: number;
+  readonly took: Ms;
   readonly collected: number;
 }
 
@@ -19,8 +20,9 @@ export interface Site {
 
 export interface MemoryAnswer {
   readonly cursor: number;
-  readonly time: number;
-  readonly seconds: number;
+  readonly time: EpochMs;
+  /** What is counted of births and deaths is of so long; 0 where nothing is. */
+  readonly span: Ms;
   /** Whether begin and end of objects are traced. */
   readonly running: boolean;
   readonly classes: readonly (readonly [string, number, number | null, number | null, number | null])[];
@@ -29,8 +31,8 @@ export interface MemoryAnswer {
   readonly census: {
     readonly method: string;
     readonly note: string;
-    readonly tookMs: number | null;
-    readonly at: number | null;
+    readonly took: Ms | null;
+    readonly at: EpochMs | null;
   };
   readonly collections: readonly Collection[];
   readonly sites: readonly Site[];
@@ -46,12 +48,11 @@ export function readMemory(answer: Unchecked<MemoryProfileAnswer>): MemoryAnswer
     throw new Error("The answer to memory_profile cannot be read.");
   const names = list(answer.names).map((name) => text(name) ?? "(no name)");
   const named = (index: unknown): string => names[number(index) ?? -1] ?? "(no name)";
-  const census: Unchecked<CensusFacts> = isMap(answer.census) ? answer.census : {};
-  const took = number(census.took_us);
+  const census: Unchecked<CensusFacts> = uncheckedMap<CensusFacts>(answer.census) ?? {};
   return {
     cursor,
     time: number(answer.timestamp) ?? Date.now(),
-    seconds: (number(answer.span_us) ?? 0) / 1e6,
+    span: fromMicroseconds(number(answer.span_us) ?? 0),
     running: answer.running === true,
     classes: list(answer.classes).flatMap((row) => {
       if (!Array.isArray(row)) return [];
@@ -61,7 +62,7 @@ export function readMemory(answer: Unchecked<MemoryProfileAnswer>): MemoryAnswer
     census: {
       method: text(census.method) ?? "",
       note: text(census.note) ?? "",
-      tookMs: took === null ? null : took / 1000,
+      took: fromMicroseconds(number(census.took_us)),
       at: number(census.at_ms),
     },
     collections: list(answer.collections).flatMap((row) => {
@@ -69,7 +70,12 @@ export function readMemory(answer: Unchecked<MemoryProfileAnswer>): MemoryAnswer
       const time = number(row[0]);
       if (time === null) return [];
       return [
-        { time, generation: number(row[1]) ?? 0, ms: (number(row[2]) ?? 0) / 1000, collected: number(row[3]) ?? 0 },
+        {
+          time,
+          generation: number(row[1]) ?? 0,
+          took: fromMicroseconds(number(row[2]) ?? 0),
+          collected: number(row[3]) ?? 0,
+        },
       ];
     }),
     sites: list(answer.sites).flatMap((row) => {
