@@ -9,6 +9,12 @@ export type EpochMs = number;
 /** How long something takes, lasts or weighs, in milliseconds. */
 export type Ms = number;
 
+/** From one moment to another. */
+export interface Span {
+  readonly from: EpochMs;
+  readonly to: EpochMs;
+}
+
 export function fromSeconds(seconds: number): Ms;
 export function fromSeconds(seconds: number | null): Ms | null;
 export function fromSeconds(seconds: number | null): Ms | null {

@@ -1,6 +1,6 @@
 import { batch, type Signal, signal } from "@preact/signals";
 import type { Handshake } from "../protocol/handshake.ts";
-import type { EpochMs, Ms } from "../time.ts";
+import type { EpochMs, Ms, Span } from "../time.ts";
 import { Backoff } from "./backoff.ts";
 import { closeWords } from "./closecodes.ts";
 import { type Access, type Server, socketAddress } from "./http.ts";
@@ -18,12 +18,6 @@ export type ConnectionState =
   | { kind: "resting"; since: EpochMs }
   /** `retryAt`: when the next attempt is made. */
   | { kind: "waiting"; why: string; retryAt: EpochMs };
-
-/** When the page was not connected. */
-export interface Absence {
-  readonly from: EpochMs;
-  readonly to: EpochMs;
-}
 
 /** A step that takes longer is told. */
 const SLOW_MS = 3000;
@@ -81,7 +75,7 @@ export class Connection {
   /** The worker that was watched, in words, if it has ended and another one has taken its place; else null. */
   readonly replaced: Signal<string | null> = signal(null);
   /** When the page was last not connected because nobody saw it; null when it was not, or the note was read. */
-  readonly absence: Signal<Absence | null> = signal(null);
+  readonly absence: Signal<Span | null> = signal(null);
 
   readonly #world: World;
   readonly #traffic: Traffic;

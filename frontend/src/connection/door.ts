@@ -14,7 +14,7 @@ export type Hindrance =
   | "cookie";
 
 /** What an address held that does not belong into an address bar. */
-export interface Found {
+export interface FoundToken {
   /** How the token may be meant: percent-encoded, as it is printed, or as it stands. */
   readonly tokens: readonly string[];
   /** Whether something was taken out that was no token. */
@@ -27,7 +27,7 @@ export interface Found {
  *
  * @param places fragments that may stay: those that the page itself sets.
  */
-export function takeToken(address: string, places: ReadonlySet<string>): Found {
+export function takeToken(address: string, places: ReadonlySet<string>): FoundToken {
   const url = new URL(address);
   const tokens: string[] = [];
   // No server should see it, but now it is there, and the address bar is read by more people.
@@ -66,7 +66,7 @@ export class Door {
   }
 
   /** Keeps what an address held until it can be tried. */
-  bring(found: Found): void {
+  bring(found: FoundToken): void {
     this.#brought = found.tokens;
     this.hindrance.value = found.strange ? "strange" : "missing";
   }

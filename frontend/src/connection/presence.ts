@@ -5,8 +5,8 @@ import type { Connection } from "./connection.ts";
 /** A page in a hidden tab gathers for so long; whoever wants more records it (docs/dashboard.rst). */
 export const UNSEEN_MS = 15 * 60_000;
 
-type Window = Pick<globalThis.Window, "addEventListener" | "setTimeout" | "clearTimeout">;
-type Document = Pick<globalThis.Document, "addEventListener" | "visibilityState">;
+type PageWindow = Pick<globalThis.Window, "addEventListener" | "setTimeout" | "clearTimeout">;
+type PageDocument = Pick<globalThis.Document, "addEventListener" | "visibilityState">;
 
 /**
  * Has the connection rest while its page is kept for the way back (browsers keep the socket of such a page open), is frozen,
@@ -14,8 +14,8 @@ type Document = Pick<globalThis.Document, "addEventListener" | "visibilityState"
  */
 export function followPresence(
   connection: Pick<Connection, "rest" | "wake">,
-  window: Window,
-  document: Document,
+  window: PageWindow,
+  document: PageDocument,
 ): void {
   let timer: number | undefined;
   const rest = () => connection.rest();

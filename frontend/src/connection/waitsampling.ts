@@ -5,7 +5,7 @@ import type { Link } from "./link.ts";
  * This page's wish that the server samples waiting requests. It is one for all panels, or one would undo it for another;
  * and it is made again when the connection comes back, since a server forgets wishes with their connection.
  */
-export class WaitWish {
+export class WaitSampling {
   readonly wanted = signal(false);
   /** Whether they are sampled; null before the server has said so. */
   readonly active: Signal<boolean | null> = signal(null);
@@ -28,10 +28,10 @@ export class WaitWish {
   }
 }
 
-const wishes = new WeakMap<Link, WaitWish>();
+const wishes = new WeakMap<Link, WaitSampling>();
 
-export function waitsOf(link: Link): WaitWish {
-  const wish = wishes.get(link) ?? new WaitWish(link);
+export function waitSamplingOf(link: Link): WaitSampling {
+  const wish = wishes.get(link) ?? new WaitSampling(link);
   wishes.set(link, wish);
   return wish;
 }

@@ -4,7 +4,7 @@ import { type Dominators, dominators, retainedByClass } from "./dominators.ts";
 import { type Edges, type Heap, referrers } from "./heap.ts";
 import { type ClassRow, histogram, type SiteRow, sites } from "./histogram.ts";
 import { pathTo, type Reach, type RootKind, reach } from "./roots.ts";
-import { leading, select } from "./sort.ts";
+import { indicesOf, leading } from "./sort.ts";
 
 /** An object as a table shows it. */
 export interface ObjectRow {
@@ -95,7 +95,7 @@ export class Analysis {
     const text = query.filter?.toLowerCase() ?? "";
     const classFits = this.heap.classes.map((name) => name.toLowerCase().includes(text));
     const fileFits = this.heap.files.map((name) => name.toLowerCase().includes(text));
-    const found = select(
+    const found = indicesOf(
       this.heap.count,
       (i) =>
         (classNumber === undefined || classOf[i] === classNumber) &&

@@ -1,11 +1,11 @@
 /** Collects the objects of a snapshot, in whatever order and pieces they come, into a Heap. */
 
 import { floats, integers, Texts } from "./columns.ts";
-import type { Facts, Heap, Place } from "./heap.ts";
+import type { Heap, HeapFacts, SourcePlace } from "./heap.ts";
 import { IdIndex } from "./ids.ts";
 
 const LARGEST = Number.MAX_SAFE_INTEGER;
-const NO_PLACE: Place = { file: "", line: 0 };
+const NO_PLACE: SourcePlace = { file: "", line: 0 };
 
 /** Fields of a dump's objects as the protocol numbers them. */
 enum Field {
@@ -28,7 +28,7 @@ export class HeapBuilder {
   readonly #refStart = integers();
   readonly #targets = floats();
   readonly #classes = new Texts();
-  readonly #places: Place[] = [];
+  readonly #places: SourcePlace[] = [];
   readonly #files = new Texts();
   readonly #index = new IdIndex(this.#ids);
   #repeated = 0;
@@ -88,7 +88,7 @@ export class HeapBuilder {
   }
 
   /** The snapshot; the builder is spent. */
-  finish(facts: Omit<Facts, "repeated" | "dangling">): Heap {
+  finish(facts: Omit<HeapFacts, "repeated" | "dangling">): Heap {
     const count = this.#ids.length;
     const from = this.#refStart;
     const refs = integers(Math.max(this.#targets.length, 1));

@@ -3,7 +3,7 @@
 type Numbers = Float64Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
 /** A typed array that doubles when it is full. */
-export class Column<T extends Numbers> {
+export class GrowingColumn<T extends Numbers> {
   length = 0;
   #data: T;
 
@@ -33,11 +33,11 @@ export class Column<T extends Numbers> {
   }
 }
 
-export const floats = (capacity?: number): Column<Float64Array<ArrayBuffer>> =>
-  new Column((length) => new Float64Array(length), capacity);
+export const floats = (capacity?: number): GrowingColumn<Float64Array<ArrayBuffer>> =>
+  new GrowingColumn((length) => new Float64Array(length), capacity);
 
-export const integers = (capacity?: number): Column<Uint32Array<ArrayBuffer>> =>
-  new Column((length) => new Uint32Array(length), capacity);
+export const integers = (capacity?: number): GrowingColumn<Uint32Array<ArrayBuffer>> =>
+  new GrowingColumn((length) => new Uint32Array(length), capacity);
 
 /** Texts, each kept once. */
 export class Texts {

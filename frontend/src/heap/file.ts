@@ -10,7 +10,7 @@
  * Everything is checked when it is read: a file comes from anywhere.
  */
 
-import type { Facts, Heap, Place } from "./heap.ts";
+import type { Heap, HeapFacts, SourcePlace } from "./heap.ts";
 
 const MAGIC = "rbkit heap ";
 const VERSION = 1;
@@ -126,9 +126,9 @@ interface Header {
   count: number;
   references: number;
   classes: string[];
-  places: Place[];
+  places: SourcePlace[];
   files: string[];
-  facts: Facts;
+  facts: HeapFacts;
 }
 
 function parsed(text: string): Header {

@@ -18,18 +18,18 @@ export interface Heap {
   readonly refs: Uint32Array<ArrayBuffer>;
   readonly classes: readonly string[];
   /** Where each class is written, as far as known. */
-  readonly places: readonly Place[];
+  readonly places: readonly SourcePlace[];
   readonly files: readonly string[];
-  readonly facts: Facts;
+  readonly facts: HeapFacts;
 }
 
-export interface Place {
+export interface SourcePlace {
   readonly file: string;
   readonly line: number;
 }
 
 /** What is told about a snapshot beside its objects. */
-export interface Facts {
+export interface HeapFacts {
   /** Milliseconds since the epoch, when it was taken. */
   readonly time: number;
   /** Of which process, for people. */
@@ -45,7 +45,7 @@ export interface Facts {
 }
 
 /** Whether two snapshots are of different processes, as far as is known: an address means nothing in the other then. */
-export function areStrangers(one: Facts, other: Facts): boolean {
+export function areStrangers(one: HeapFacts, other: HeapFacts): boolean {
   if (one.process && other.process) return one.process !== other.process;
   return one.origin !== other.origin && one.origin !== "" && other.origin !== "";
 }

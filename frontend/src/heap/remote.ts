@@ -15,7 +15,7 @@ export interface Port {
   onerror: ((event: ErrorEvent) => void) | null;
 }
 
-interface Waiting {
+interface PendingCall {
   resolve(value: unknown): void;
   reject(error: Error): void;
 }
@@ -41,7 +41,7 @@ const CALLS: readonly (keyof HeapService)[] = [
 
 /** Starts the worker with the first question. */
 export function remoteHeaps(start: () => Port): RemoteHeaps {
-  const waiting = new Map<number, Waiting>();
+  const waiting = new Map<number, PendingCall>();
   let port: Port | null = null;
   let last = 0;
   const open = (): Port => {

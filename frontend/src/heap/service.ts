@@ -7,7 +7,7 @@ import { Analysis, type ObjectQuery, type ObjectRow, type Page } from "./analysi
 import { HeapBuilder } from "./builder.ts";
 import { Change, type Diff, type DiffRow, diff } from "./diff.ts";
 import { read, write } from "./file.ts";
-import { areStrangers, type Facts } from "./heap.ts";
+import { areStrangers, type HeapFacts } from "./heap.ts";
 import type { ClassRow, SiteRow } from "./histogram.ts";
 
 /** A snapshot as the list of snapshots shows it. */
@@ -19,7 +19,7 @@ export interface Summary {
   readonly references: number;
   /** Whether retained sizes are known. */
   readonly retained: boolean;
-  readonly facts: Facts;
+  readonly facts: HeapFacts;
 }
 
 export type ClassOrder = "name" | "count" | "size" | "references" | "retained";
@@ -75,7 +75,7 @@ export class HeapService {
   }
 
   /** Ends the filling. */
-  finish(key: number, name: string, facts: Pick<Facts, "time" | "origin" | "process" | "expected">): Summary {
+  finish(key: number, name: string, facts: Pick<HeapFacts, "time" | "origin" | "process" | "expected">): Summary {
     const builder = this.#building.get(key);
     if (!builder) throw new Error("This snapshot is not being taken any more.");
     this.#building.delete(key);
@@ -121,7 +121,7 @@ export class HeapService {
   }
 
   objects(key: number, query: ObjectQuery): Page<ObjectRow> {
-    return this.#get(key).objects(bounded(query));
+    return this.#get(key).objects(boundedQuery(query));
   }
 
   neighbours(
@@ -167,7 +167,7 @@ export class HeapService {
   changed(before: number, after: number, change: Change, query: ObjectQuery): Page<ObjectRow> {
     const found = this.#diffOf(before, after);
     const [key, marks] = change === Change.gone ? [before, found.before] : [after, found.after];
-    return this.#get(key).objects(bounded(query), (index) => marks[index] === change);
+    return this.#get(key).objects(boundedQuery(query), (index) => marks[index] === change);
   }
 
   #diffOf(before: number, after: number): Diff {
@@ -226,7 +226,7 @@ function page<T>(rows: readonly T[], offset: number, limit: number): Page<T> {
   return { total: rows.length, rows: rows.slice(offset, offset + Math.min(limit, MOST_ROWS)) };
 }
 
-function bounded(query: ObjectQuery): ObjectQuery {
+function boundedQuery(query: ObjectQuery): ObjectQuery {
   return { ...query, limit: Math.min(query.limit ?? 100, MOST_ROWS) };
 }
 

@@ -45,7 +45,7 @@ export function leading(
 }
 
 /** Indices 0..count-1 for which the predicate holds. */
-export function select(count: number, holds: (index: number) => boolean): Uint32Array<ArrayBuffer> {
+export function indicesOf(count: number, holds: (index: number) => boolean): Uint32Array<ArrayBuffer> {
   const found = new Uint32Array(count);
   let n = 0;
   for (let i = 0; i < count; i++) if (holds(i)) found[n++] = i;

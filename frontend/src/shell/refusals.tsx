@@ -12,7 +12,7 @@ const WHY: { readonly [hindrance in Hindrance]: string } = {
 };
 
 /** Asks for the token and says where it is to be had. */
-export function Gate({ link, door }: { link: Link; door: Door }) {
+export function TokenForm({ link, door }: { link: Link; door: Door }) {
   const token = useSignal("");
   const problem = useSignal("");
   const busy = useSignal(false);

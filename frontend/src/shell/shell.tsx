@@ -6,7 +6,7 @@ import type { Link } from "../connection/link.ts";
 import { Overview } from "../panels/overview/overview.tsx";
 import { route } from "../route.ts";
 import { brief, clean, clock } from "../ui/format.ts";
-import { describe, Top } from "./statusbar.tsx";
+import { describe, StatusBar } from "./statusbar.tsx";
 
 const OVERVIEW_ICON = "M4 13h6V4H4zM14 20h6v-9h-6zM4 20h6v-3H4zM14 7h6V4h-6z";
 
@@ -29,9 +29,9 @@ export function Shell({ app }: { app: App }) {
           rbkit
         </div>
         <ul>
-          <Entry id="" title="Overview" icon={OVERVIEW_ICON} current={!current} badge={null} />
+          <NavigationEntry id="" title="Overview" icon={OVERVIEW_ICON} current={!current} badge={null} />
           {app.mounted.map(({ module, panel }) => (
-            <Entry
+            <NavigationEntry
               key={module.id}
               id={module.id}
               title={module.title}
@@ -42,10 +42,10 @@ export function Shell({ app }: { app: App }) {
           ))}
         </ul>
       </nav>
-      <Top link={app.link} />
+      <StatusBar link={app.link} />
       <main class="main" id="main" ref={main} tabIndex={-1}>
         <Troubles link={app.link} />
-        {current ? <current.panel.View key={current.module.id} /> : <Overview app={app} />}
+        {current ? <current.panel.View key={current.module.id} /> : <Overview cards={app.cards} />}
       </main>
     </div>
   );
@@ -153,7 +153,7 @@ interface EntryProps {
   badge: string | null;
 }
 
-function Entry({ id, title, icon, current, badge }: EntryProps) {
+function NavigationEntry({ id, title, icon, current, badge }: EntryProps) {
   return (
     <li>
       <a href={`#/${id}`} aria-current={current ? "page" : undefined}>

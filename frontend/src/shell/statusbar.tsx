@@ -10,7 +10,7 @@ import { brief, bytes, clean, count, counted } from "../ui/format.ts";
 const SERVERS_PERIOD_MS = 5000;
 
 /** What is watched, how the connection is, and which worker. */
-export function Top({ link }: { link: Link }) {
+export function StatusBar({ link }: { link: Link }) {
   useEffect(() => {
     const timer = window.setInterval(() => link.open && void link.connection.refreshServers(), SERVERS_PERIOD_MS);
     return () => window.clearInterval(timer);
@@ -25,7 +25,7 @@ export function Top({ link }: { link: Link }) {
           {handshake?.directory ? ` · ${clean(handshake.directory)}` : ""}
         </span>
       </div>
-      <Workers link={link} />
+      <WorkerChoice link={link} />
       <Losses link={link} />
       <Status link={link} />
       <button
@@ -41,7 +41,7 @@ export function Top({ link }: { link: Link }) {
   );
 }
 
-function Workers({ link }: { link: Link }) {
+function WorkerChoice({ link }: { link: Link }) {
   const servers = link.connection.servers.value;
   if (servers.length < 2) return null;
   return (

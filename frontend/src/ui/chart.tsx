@@ -1,7 +1,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import { cssColor, theme } from "../theme.ts";
-import type { EpochMs } from "../time.ts";
+import type { EpochMs, Span } from "../time.ts";
 import { clock } from "./format.ts";
 import "./chart.css";
 
@@ -73,7 +73,7 @@ export interface ChartProps {
   /** Between which labels of values to choose; any that suit numbers else. */
   readonly valueSteps?: number[] | undefined;
   /** What is shown; all times else. */
-  readonly span?: { readonly from: EpochMs; readonly to: EpochMs };
+  readonly span?: Span;
   /** Called with the number of the time under the pointer, null when it has left. */
   readonly onHover?: (index: number | null) => void;
   /** Called when a stretch has been marked. */
@@ -162,7 +162,7 @@ function optionsOf(given: { readonly current: ChartProps }, element: HTMLElement
   };
 }
 
-function rangeOf({ from, to }: { from: EpochMs; to: EpochMs }): [EpochMs, EpochMs] {
+function rangeOf({ from, to }: Span): [EpochMs, EpochMs] {
   return [from, to];
 }
 

@@ -4,9 +4,9 @@ const LONGEST = 120;
 /** A name that every file system takes, from one that a server may have sent: `extension` with its dot stays whole. */
 export function fileName(name: string, extension: string): string {
   const plain = name.replace(/[^\p{L}\p{N}._-]+/gu, "-").replace(/^[.-]+/, "");
-  // Of letters with three or four bytes each there is room for fewer.
-  const room = Math.floor((LONGEST - extension.length) / (/^[ -~]*$/.test(plain) ? 1 : 4));
-  return `${Array.from(plain).slice(0, room).join("") || "rbkit"}${extension}`;
+  // Of letters with three or four bytes each there may be fewer.
+  const most = Math.floor((LONGEST - extension.length) / (/^[ -~]*$/.test(plain) ? 1 : 4));
+  return `${Array.from(plain).slice(0, most).join("") || "rbkit"}${extension}`;
 }
 
 /** Saves a file from the browser, under what `fileName` has made. */

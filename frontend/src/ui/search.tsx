@@ -1,6 +1,6 @@
 import type { Signal } from "@preact/signals";
 
-interface Props {
+interface SearchFieldProps {
   readonly text: Signal<string>;
   /** Shown while it is empty. */
   readonly words: string;
@@ -10,7 +10,7 @@ interface Props {
 }
 
 /** A field to search or filter with, at each key. */
-export function SearchField({ text, words, label = words, class: more = "" }: Props) {
+export function SearchField({ text, words, label = words, class: more = "" }: SearchFieldProps) {
   return (
     <input
       class={`field ${more}`.trim()}

@@ -20,7 +20,7 @@ export interface Sorting<Key extends string> {
   readonly ascending: boolean;
 }
 
-interface Props<Row, Key extends string> {
+interface TableProps<Row, Key extends string> {
   readonly label: string;
   readonly columns: readonly Column<Row, Key>[];
   readonly rows: readonly Row[];
@@ -30,7 +30,7 @@ interface Props<Row, Key extends string> {
 }
 
 /** A table whose heads sort it; whoever shows it sorts the rows. */
-export function Table<Row, Key extends string>(props: Props<Row, Key>) {
+export function Table<Row, Key extends string>(props: TableProps<Row, Key>) {
   const { label, columns, rows, rowKey, sorting, onSort } = props;
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reachable by keyboard

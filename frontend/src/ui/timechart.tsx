@@ -4,7 +4,7 @@ import { Chart, type ChartLine, FIGURE } from "./chart.tsx";
 import { clock } from "./format.ts";
 import "./timechart.css";
 
-interface Props {
+interface TimeChartProps {
   readonly title: string;
   /** Rising. */
   readonly times: readonly EpochMs[];
@@ -40,7 +40,7 @@ export function TimeChart({
   binary = false,
   whole = false,
   bare = false,
-}: Props) {
+}: TimeChartProps) {
   const [hovered, setHovered] = useState<number | null>(null);
   const at = hovered !== null && hovered < times.length ? hovered : times.length - 1;
   return (

@@ -4,7 +4,7 @@ import { count, percent } from "../../ui/format.ts";
 import type { Clock } from "./model/history.ts";
 import { type CpuStore, ONE_SAMPLE_MS } from "./store.ts";
 
-interface Props {
+interface BusyChartProps {
   readonly store: CpuStore;
   readonly clock: Clock;
   readonly at: readonly EpochMs[];
@@ -15,7 +15,7 @@ interface Props {
 }
 
 /** CPU time as a share of one core, time as how many spent it at once; where neither is known the number of samples. */
-export function BusyChart({ store, clock, at, busy, ...rest }: Props) {
+export function BusyChart({ store, clock, at, busy, ...rest }: BusyChartProps) {
   const samples = (share: number) => count(Math.round(fromSeconds(share) / ONE_SAMPLE_MS));
   const cpu = clock === "cpu";
   const format = !store.timed.value ? samples : cpu ? wholePercent : atOnce;

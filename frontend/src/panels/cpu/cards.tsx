@@ -16,7 +16,7 @@ function recent(store: CpuStore) {
   return { from: Math.max(to - RECENT, since ?? 0), to };
 }
 
-const CPU = { thread: null, request: null, busyOnly: false, clock: "cpu", waits: false } as const;
+const CPU = { thread: null, request: null, busyOnly: false, clock: "cpu", waitingToo: false } as const;
 
 /** Where a server samples time alone, nothing here is CPU. */
 function Untold() {
@@ -24,7 +24,7 @@ function Untold() {
 }
 
 /** What the shares are of. */
-function Basis({ store, what, all, since }: { store: CpuStore; what: string; all: number; since: number }) {
+function CardBasis({ store, what, all, since }: { store: CpuStore; what: string; all: number; since: number }) {
   return (
     <p class="soft">
       {what}, of {store.amount(all)} since {clock(since)}
@@ -95,7 +95,7 @@ export function TopCard({ store }: { store: CpuStore }) {
           </li>
         ))}
       </ol>
-      <Basis store={store} what={store.timed.value ? "own CPU time" : "own samples"} all={all} since={span.from} />
+      <CardBasis store={store} what={store.timed.value ? "own CPU time" : "own samples"} all={all} since={span.from} />
     </>
   );
 }
@@ -129,7 +129,7 @@ export function RequestsCard({ store }: { store: CpuStore }) {
           </li>
         ))}
       </ol>
-      <Basis store={store} what="CPU time" all={all} since={span.from} />
+      <CardBasis store={store} what="CPU time" all={all} since={span.from} />
     </>
   );
 }

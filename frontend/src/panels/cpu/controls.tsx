@@ -60,13 +60,13 @@ export function Controls({ store }: { store: CpuStore }) {
             : "on"
           : "off"}
       </span>
-      <Watching store={store} />
+      <CostNote store={store} />
     </div>
   );
 }
 
 /** What it costs to look: for the server's thread, the sampler's, and what the application's own threads do for it. */
-function Watching({ store }: { store: CpuStore }) {
+function CostNote({ store }: { store: CpuStore }) {
   const cost = store.cost;
   if (!cost) return null;
   const parts =

@@ -1,15 +1,15 @@
 import { useSignal } from "@preact/signals";
 import type { Ms } from "../../time.ts";
 import { clean, count, percent, shortPath } from "../../ui/format.ts";
-import type { Row } from "./model/graph.ts";
+import type { FunctionRow } from "./model/graph.ts";
 import { matches } from "./paint.ts";
 
-type Column = "self" | "total" | "change" | "label";
+type FunctionOrder = "self" | "total" | "change" | "label";
 
 const SHOWN = 100;
 
-interface TableProps {
-  rows: readonly Row[];
+interface FunctionTableProps {
+  rows: readonly FunctionRow[];
   /** All weight, and that of the window compared with; null without one. */
   all: number;
   allBefore: number | null;
@@ -20,12 +20,12 @@ interface TableProps {
 }
 
 /** Functions with self and total time: what the flame graph shows, sorted. */
-export function FunctionTable({ rows, all, allBefore, search, amount, onPick }: TableProps) {
-  const column = useSignal<Column>("self");
+export function FunctionTable({ rows, all, allBefore, search, amount, onPick }: FunctionTableProps) {
+  const column = useSignal<FunctionOrder>("self");
   const down = useSignal(true);
   const shown = useSignal(SHOWN);
-  const share = (row: Row) => row.self / (all || 1) - row.selfBefore / (allBefore || 1);
-  const worth: { readonly [key in Column]: (row: Row) => number } = {
+  const share = (row: FunctionRow) => row.self / (all || 1) - row.selfBefore / (allBefore || 1);
+  const worth: { readonly [key in FunctionOrder]: (row: FunctionRow) => number } = {
     self: (row) => row.self,
     total: (row) => row.total,
     change: share,
@@ -36,7 +36,7 @@ export function FunctionTable({ rows, all, allBefore, search, amount, onPick }: 
   const found = rows
     .filter((row) => !search || matches(row.frame, search))
     .sort((a, b) => sign * (value(a) - value(b)) || sign * -(a.frame.label < b.frame.label ? -1 : 1));
-  const sorter = (id: Column, words: string, numeric = true) => (
+  const sorter = (id: FunctionOrder, words: string, numeric = true) => (
     <th
       scope="col"
       class={numeric ? "number" : ""}
@@ -70,9 +70,9 @@ export function FunctionTable({ rows, all, allBefore, search, amount, onPick }: 
         <tbody>
           {found.slice(0, shown.value).map((row) => (
             <tr key={`${row.frame.label}\n${row.frame.file}\n${row.frame.line}`}>
-              <Share value={row.self} all={all} amount={amount} />
-              <Share value={row.total} all={all} amount={amount} />
-              {allBefore !== null && <Change share={share(row)} />}
+              <ShareCell value={row.self} all={all} amount={amount} />
+              <ShareCell value={row.total} all={all} amount={amount} />
+              {allBefore !== null && <ChangeCell share={share(row)} />}
               <td>
                 <button class="sorter mono name" type="button" onClick={() => onPick(row.frame.label)}>
                   <i class={`key ${row.frame.kind}`} aria-hidden="true" />
@@ -106,7 +106,7 @@ export function FunctionTable({ rows, all, allBefore, search, amount, onPick }: 
   );
 }
 
-function Share({ value, all, amount }: { value: number; all: number; amount: TableProps["amount"] }) {
+function ShareCell({ value, all, amount }: { value: number; all: number; amount: FunctionTableProps["amount"] }) {
   const share = all ? value / all : 0;
   return (
     <td class="number share">
@@ -116,7 +116,7 @@ function Share({ value, all, amount }: { value: number; all: number; amount: Tab
   );
 }
 
-function Change({ share }: { share: number }) {
+function ChangeCell({ share }: { share: number }) {
   const tone = Math.abs(share) < 0.0005 ? "soft" : share > 0 ? "grown" : "shrunk";
   return (
     <td class={`number ${tone}`}>

@@ -3,15 +3,15 @@ import { computed } from "@preact/signals";
 import type { Link } from "../../connection/link.ts";
 import type { Panel, PanelModule } from "../panel.ts";
 import { BusyCard, RequestsCard, TopCard } from "./cards.tsx";
-import { CpuView } from "./selection.ts";
+import { CpuSelection } from "./selection.ts";
 import { CpuStore } from "./store.ts";
-import { CpuPanel } from "./view.tsx";
+import { CpuView } from "./view.tsx";
 
 function create(link: Link): Panel {
   const store = new CpuStore(link);
-  const view = new CpuView(store);
+  const view = new CpuSelection(store);
   return {
-    View: () => <CpuPanel view={view} />,
+    View: () => <CpuView view={view} />,
     badge: computed(() => (store.running.value ? "on" : null)),
     cards: [
       { title: "CPU", order: 10, width: 2, View: () => <BusyCard store={store} /> },

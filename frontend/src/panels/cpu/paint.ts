@@ -137,10 +137,10 @@ export function paint(context: CanvasRenderingContext2D, scene: Scene, colors: P
     context.globalAlpha = 1;
     if (bar.others.length) perforate(context, bar, y, colors);
     if (bar.width > 26) {
-      const room = Math.floor((bar.width - 9) / letter);
+      const letters = Math.floor((bar.width - 9) / letter);
       const label = wordsOf(graph, bar);
       context.fillStyle = colors.text;
-      context.fillText(shortened(label, room), bar.x + 4, y + ROW / 2, bar.width - 6);
+      context.fillText(shortened(label, letters), bar.x + 4, y + ROW / 2, bar.width - 6);
     }
     if (bar === scene.selected) {
       context.strokeStyle = colors.mark;
@@ -156,9 +156,9 @@ function perforate(context: CanvasRenderingContext2D, bar: Bar, y: number, color
   for (let x = bar.x + 2; x + 2 <= bar.x + bar.width; x += 5) context.fillRect(x, y + ROW - 4, 2, 3);
 }
 
-export function shortened(label: string, room: number): string {
-  if (label.length <= room) return label;
-  return room > 1 ? label.slice(0, room - 1) + "…" : "";
+export function shortened(label: string, letters: number): string {
+  if (label.length <= letters) return label;
+  return letters > 1 ? label.slice(0, letters - 1) + "…" : "";
 }
 
 /** The whole graph as a file of its own. */

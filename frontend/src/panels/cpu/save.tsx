@@ -4,7 +4,7 @@ import { bounded, clock } from "../../ui/format.ts";
 import { collapsed, speedscope } from "./model/export.ts";
 import { layOut, rowsIn } from "./model/layout.ts";
 import { hitsBelow, paint, palette, ROW, svgOf } from "./paint.ts";
-import type { CpuView } from "./selection.ts";
+import type { CpuSelection } from "./selection.ts";
 import { ONE_SAMPLE_MS } from "./store.ts";
 
 const WIDTH = 1600;
@@ -12,7 +12,7 @@ const WIDTH = 1600;
 const HIGHEST = 16_384;
 
 /** Saves what is shown. */
-export function Save({ view }: { view: CpuView }) {
+export function Save({ view }: { view: CpuSelection }) {
   const chosen = useSignal("");
   return (
     <select
@@ -33,7 +33,7 @@ export function Save({ view }: { view: CpuView }) {
   );
 }
 
-function save(view: CpuView, kind: string): void {
+function save(view: CpuSelection, kind: string): void {
   const { link } = view.store;
   const { processName, pid } = link.handshake.value ?? {};
   // So that the number is there behind a name of any length.

@@ -1,9 +1,9 @@
 import { signal } from "@preact/signals";
 import { describe, expect, it } from "vitest";
 import { Observed } from "../../observed.ts";
-import { gather, type Span } from "./model/graph.ts";
+import { gather, type Stretch } from "./model/graph.ts";
 import { History, LIMITS } from "./model/history.ts";
-import { CpuView } from "./selection.ts";
+import { CpuSelection } from "./selection.ts";
 import type { CpuStore } from "./store.ts";
 
 /** A store without a server, whose tree holds few nodes. */
@@ -13,12 +13,12 @@ function filled() {
   const parts = {
     history: observed,
     numbered: signal({ history }),
-    pin: (span: Span) => {
+    pin: (span: Stretch) => {
       history.pinned = gather(history, span);
     },
     threads: signal(new Map()),
     clock: signal<"cpu" | "wall">("cpu"),
-    waits: signal(false),
+    waitingToo: signal(false),
     timed: signal(true),
   };
   const add = (second: number, stack: string, weightMs: number) => {
@@ -34,7 +34,7 @@ function filled() {
     );
     if (history.tree !== tree) parts.numbered.value = { history };
   };
-  return { view: new CpuView(parts as unknown as CpuStore), add, ...parts };
+  return { view: new CpuSelection(parts as unknown as CpuStore), add, ...parts };
 }
 
 describe("a held picture", () => {
@@ -67,7 +67,7 @@ describe("a held picture", () => {
 
 describe("the clock that is looked at", () => {
   it("changes what is shown and nothing else, and mixes nothing", () => {
-    const { view, history: observed, clock, waits } = filled();
+    const { view, history: observed, clock, waitingToo } = filled();
     const history = observed.peek();
     const wait = [history.table.number("Condition.wait", "/usr/lib/python3.11/threading.py", 1)];
     const stack = (label: string, wallMs: number, cpuMs: number, waiting = false) => ({
@@ -98,7 +98,7 @@ describe("the clock that is looked at", () => {
     clock.value = "wall";
     expect(shown()).toEqual({ computes: 100, sleeps: 100 });
     expect(view.graph.value.totalBefore?.[0]).toBeCloseTo(200);
-    waits.value = true;
+    waitingToo.value = true;
     expect(shown()).toEqual({ computes: 100, sleeps: 100, parked: 6500 });
     expect(view.timeline.value.busy[0]).toBeCloseTo(6.7);
     view.filter.value = { ...view.filter.value, busyOnly: false };

@@ -1,17 +1,17 @@
 import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
-import type { EpochMs, Ms } from "../../time.ts";
+import type { EpochMs, Ms, Span } from "../../time.ts";
 import {
   busyOver,
   differenceOf,
   type Filter,
+  type FunctionRow,
+  filtered,
   type Graph,
   type Grouping,
   graphOf,
-  type Row,
   rowsOf,
   type Shape,
-  type Span,
-  select,
+  type Stretch,
   sum,
   type Weights,
   weigh,
@@ -30,9 +30,13 @@ export type ShownStretch =
 export type Comparison = { kind: "none" } | { kind: "previous" } | { kind: "pinned" };
 
 /** What is chosen in the panel, and what follows from that and the samples. */
-export class CpuView {
+export class CpuSelection {
   readonly window: Signal<ShownStretch> = signal({ kind: "last", length: 60_000 });
-  readonly filter: Signal<Omit<Filter, "clock" | "waits">> = signal({ thread: null, request: null, busyOnly: true });
+  readonly filter: Signal<Omit<Filter, "clock" | "waitingToo">> = signal({
+    thread: null,
+    request: null,
+    busyOnly: true,
+  });
   /** With the clock that is looked at, and whether waiting requests are. */
   readonly chosen: ReadonlySignal<Filter>;
   readonly group: Signal<Grouping> = signal("none");
@@ -46,9 +50,9 @@ export class CpuView {
   /** What the pinned window was, in words; null where none is. */
   readonly pinned: Signal<string | null> = signal(null);
 
-  readonly span: ReadonlySignal<Span>;
+  readonly span: ReadonlySignal<Stretch>;
   /** From when to when something is shown: the span, as far as there are samples. */
-  readonly stretch: ReadonlySignal<{ from: EpochMs; to: EpochMs }>;
+  readonly stretch: ReadonlySignal<Span>;
   /** What the weights are, in words. */
   readonly unit: ReadonlySignal<string>;
   readonly weights: ReadonlySignal<Weights>;
@@ -56,12 +60,16 @@ export class CpuView {
   readonly graph: ReadonlySignal<Graph>;
   /** Callers on top and no groups, whatever is shown: for the table and the files. */
   readonly upright: ReadonlySignal<Graph>;
-  readonly rows: ReadonlySignal<readonly Row[]>;
+  readonly rows: ReadonlySignal<readonly FunctionRow[]>;
   readonly timeline: ReadonlySignal<{ at: EpochMs[]; busy: number[] }>;
   readonly requests: ReadonlySignal<readonly string[]>;
 
   constructor(readonly store: CpuStore) {
-    this.chosen = computed(() => ({ ...this.filter.value, clock: store.clock.value, waits: store.waits.value }));
+    this.chosen = computed(() => ({
+      ...this.filter.value,
+      clock: store.clock.value,
+      waitingToo: store.waitingToo.value,
+    }));
     const newest = computed(() => {
       return this.held.value ?? endOf(store.history.value);
     });
@@ -79,10 +87,10 @@ export class CpuView {
       return { from: Math.max(span.from, since), to: Math.max(since, Math.min(span.to, until)) };
     });
     this.unit = computed(() => {
-      const { clock, busyOnly, waits } = this.chosen.value;
+      const { clock, busyOnly, waitingToo } = this.chosen.value;
       if (!store.timed.value) return "Samples";
       if (clock === "cpu") return "CPU time";
-      return `Wall time of threads${busyOnly ? ", idle ones left out" : ""}${waits ? ", and of waiting requests" : ""}`;
+      return `Wall time of threads${busyOnly ? ", idle ones left out" : ""}${waitingToo ? ", and of waiting requests" : ""}`;
     });
     this.weights = computed(() => {
       const history = this.held.value === null ? store.history.value : store.numbered.value.history;
@@ -127,7 +135,7 @@ export class CpuView {
     if (comparison.kind === "none") return null;
     const { history } = this.store.numbered.value;
     if (comparison.kind === "pinned") {
-      return this.pinned.value && history.pinned ? select(history, history.pinned, this.chosen.value) : null;
+      return this.pinned.value && history.pinned ? filtered(history, history.pinned, this.chosen.value) : null;
     }
     const span = this.span.value;
     if (span === "all") return null;

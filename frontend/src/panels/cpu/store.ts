@@ -1,14 +1,14 @@
 import { batch, computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { Link } from "../../connection/link.ts";
 import { poll } from "../../connection/poll.ts";
-import { waitsOf } from "../../connection/waitsampling.ts";
+import { waitSamplingOf } from "../../connection/waitsampling.ts";
 import { Observed, type ReadonlyObserved } from "../../observed.ts";
 import type { RbkitEvent } from "../../protocol/codec.ts";
 import type { Handshake } from "../../protocol/handshake.ts";
 import { type Ms, toMicroseconds } from "../../time.ts";
 import { counted, duration } from "../../ui/format.ts";
-import { type ProfileAnswer, RawSamples, readProfile, type Watching } from "./model/decode.ts";
-import { gather, type Span } from "./model/graph.ts";
+import { type CostOfWatching, type ProfileAnswer, RawSamples, readProfile } from "./model/decode.ts";
+import { gather, type Stretch } from "./model/graph.ts";
 import { type Clock, type Delta, History } from "./model/history.ts";
 
 const PERIOD_MS = 1000;
@@ -18,7 +18,7 @@ const IDLE_PERIOD_MS = 3000;
 export const ONE_SAMPLE_MS: Ms = 1;
 
 /** CPU time that watching takes, as shares of one core. */
-export interface Cost {
+export interface CostShares {
   readonly all: number;
   readonly server: number;
   readonly sampler: number;
@@ -43,7 +43,7 @@ export class CpuStore {
   /** What is looked at: the viewer's choice where the server samples both clocks, else what it samples. */
   readonly clock: Signal<Clock> = signal("cpu");
   /** Whether waiting requests are looked at too, on the wall clock. */
-  readonly waits = signal(false);
+  readonly waitingToo = signal(false);
   /** Whether each sample has its time by both clocks; null before the server has answered. */
   readonly both: Signal<boolean | null> = signal(null);
   /** What a server of one clock samples, and what is published; empty where not said. */
@@ -51,7 +51,7 @@ export class CpuStore {
   readonly intervalMs: Signal<Ms> = signal(0);
   readonly effectiveIntervalMs: Signal<Ms> = signal(0);
   /** The last answers of what it costs to watch, oldest first. */
-  readonly watching: Signal<readonly Watching[]> = signal([]);
+  readonly watching: Signal<readonly CostOfWatching[]> = signal([]);
   /** Weight that was sampled but not kept for us. */
   readonly lostMs: Signal<Ms> = signal(0);
   /** What of the process is not sampled at the moment, in the server's words; empty for nothing. */
@@ -92,11 +92,11 @@ export class CpuStore {
   }
 
   /** What it costs to watch, over the last seconds; null where the server does not tell. */
-  get cost(): Cost | null {
+  get cost(): CostShares | null {
     const [first, last] = [this.watching.value[0], this.watching.value.at(-1)];
     if (!first || !last) return null;
     const whole = last.until <= first.until;
-    const spent = (of: (one: Watching) => Ms) => of(last) - (whole ? 0 : of(first));
+    const spent = (of: (one: CostOfWatching) => Ms) => of(last) - (whole ? 0 : of(first));
     const over = last.until - (whole ? last.since : first.until);
     if (over <= 0) return null;
     const parts = {
@@ -121,7 +121,7 @@ export class CpuStore {
       await this.#wish();
       await this.link.command(this.link.has("start_cpu_polling") ? "start_cpu_polling" : "start_cpu_profiling");
       // Then to look at them is a matter of this page alone.
-      if (both && this.link.has("wait_profile")) await waitsOf(this.link).set(true);
+      if (both && this.link.has("wait_profile")) await waitSamplingOf(this.link).set(true);
       this.#wanted = true;
       this.running.value = true;
       if (!both) this.serverClock.value = this.clock.peek();
@@ -146,8 +146,8 @@ export class CpuStore {
 
   /** Looks at waiting requests too, or no longer. */
   async lookAtWaits(on: boolean): Promise<void> {
-    this.waits.value = on;
-    const wish = waitsOf(this.link);
+    this.waitingToo.value = on;
+    const wish = waitSamplingOf(this.link);
     if (on && !wish.wanted.peek()) await this.#switch(() => wish.set(true));
   }
 
@@ -174,7 +174,7 @@ export class CpuStore {
   }
 
   /** Keeps what was sampled in a span by both clocks, until unpin(): clear() does not forget it. */
-  pin(span: Span): void {
+  pin(span: Stretch): void {
     this.#history.change((history) => {
       history.pinned = gather(history, span);
     });

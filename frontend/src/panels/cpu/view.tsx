@@ -10,7 +10,7 @@ import { sum } from "./model/graph.ts";
 import type { Clock } from "./model/history.ts";
 import { matches } from "./paint.ts";
 import { Save } from "./save.tsx";
-import type { CpuView, ShownStretch } from "./selection.ts";
+import type { CpuSelection, ShownStretch } from "./selection.ts";
 
 /** Milliseconds, or all. */
 const WINDOWS: readonly (readonly [string, string])[] = [
@@ -28,7 +28,7 @@ const TIMELINES: { readonly [clock in Clock]: string } = {
 };
 
 /** The profile: where the time goes, over which stretch, of which requests and threads. */
-export function CpuPanel({ view }: { view: CpuView }) {
+export function CpuView({ view }: { view: CpuSelection }) {
   const { store } = view;
   const empty = store.history.value.totalSamples === 0;
   return (
@@ -43,7 +43,7 @@ export function CpuPanel({ view }: { view: CpuView }) {
   );
 }
 
-function Problems({ view }: { view: CpuView }) {
+function Problems({ view }: { view: CpuSelection }) {
   const { problem, lostMs, unseen } = view.store;
   return (
     <>
@@ -62,7 +62,7 @@ function Problems({ view }: { view: CpuView }) {
   );
 }
 
-function Empty({ view }: { view: CpuView }) {
+function Empty({ view }: { view: CpuSelection }) {
   const { store } = view;
   return (
     <div class="box empty">
@@ -96,7 +96,7 @@ function Empty({ view }: { view: CpuView }) {
   );
 }
 
-function Profile({ view }: { view: CpuView }) {
+function Profile({ view }: { view: CpuSelection }) {
   const { store } = view;
   const graph = view.graph.value;
   const search = view.search.value.trim().toLowerCase();
@@ -119,13 +119,13 @@ function Profile({ view }: { view: CpuView }) {
             </p>
           ) : view.display.value === "flame" ? (
             <>
-              <Basis view={view} />
+              <ProfileBasis view={view} />
               <Flame graph={graph} search={search} focus={view.focus} amount={(weight) => store.amount(weight)} />
               <Legend view={view} found={search ? foundShare(view, search) : null} />
             </>
           ) : (
             <>
-              <Basis view={view} />
+              <ProfileBasis view={view} />
               <FunctionTable
                 rows={view.rows.value}
                 all={all}
@@ -146,7 +146,7 @@ function Profile({ view }: { view: CpuView }) {
 }
 
 /** What is shown below: of which clock how much, and from when to when. */
-function Basis({ view }: { view: CpuView }) {
+function ProfileBasis({ view }: { view: CpuSelection }) {
   const { from, to } = view.stretch.value;
   const all = sum(view.weights.value);
   return (
@@ -162,7 +162,7 @@ function rate(share: number, by: Clock): string {
   return by === "cpu" ? `${percent(share)} of one core` : `${share.toFixed(1)} at once on average`;
 }
 
-function Timeline({ view }: { view: CpuView }) {
+function Timeline({ view }: { view: CpuSelection }) {
   const { store } = view;
   const { at, busy } = view.timeline.value;
   const { totalSamples, since } = store.history.value;
@@ -193,7 +193,7 @@ function Timeline({ view }: { view: CpuView }) {
   );
 }
 
-function Choices({ view }: { view: CpuView }) {
+function Choices({ view }: { view: CpuSelection }) {
   const { store } = view;
   const window = view.window.value;
   const filter = view.filter.value;
@@ -267,7 +267,7 @@ function Choices({ view }: { view: CpuView }) {
         <label class="labelled" title="Parked greenlets of requests: of many at once each has its time">
           <input
             type="checkbox"
-            checked={store.waits.value}
+            checked={store.waitingToo.value}
             onChange={(event) => void store.lookAtWaits(event.currentTarget.checked)}
           />
           waiting requests too
@@ -313,7 +313,7 @@ function windowOf(value: string): ShownStretch {
   return value === "all" ? { kind: "all" } : { kind: "last", length: Number(value) };
 }
 
-function Comparing({ view }: { view: CpuView }) {
+function Comparing({ view }: { view: CpuSelection }) {
   const comparison = view.comparison.value;
   const pinned = view.pinned.value;
   const before = view.before.value;
@@ -376,7 +376,7 @@ function Comparing({ view }: { view: CpuView }) {
   );
 }
 
-function Legend({ view, found }: { view: CpuView; found: number | null }) {
+function Legend({ view, found }: { view: CpuSelection; found: number | null }) {
   const different = view.graph.value.totalBefore !== null;
   return (
     <ul class="legend soft">
@@ -419,7 +419,7 @@ function Legend({ view, found }: { view: CpuView; found: number | null }) {
 }
 
 /** The share of the time spent in or below a match; nested ones count once. */
-function foundShare(view: CpuView, search: string): number {
+function foundShare(view: CpuSelection, search: string): number {
   const graph = view.graph.value;
   let weight = 0;
   const open = [0];

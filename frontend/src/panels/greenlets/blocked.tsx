@@ -1,6 +1,6 @@
 import { clean, clock, count, counted, duration } from "../../ui/format.ts";
 import { type Culprit, ownFrame } from "./model/decode.ts";
-import { About, Stack } from "./stack.tsx";
+import { About, StackList } from "./stack.tsx";
 import type { TaskStore } from "./store.ts";
 
 const MOST_BELOW = 20;
@@ -37,7 +37,7 @@ export function BlockedLoop({ store }: { store: TaskStore }) {
       {blocked && blocked.culprits.length > 0 && (
         <ul class="groups">
           {blocked.culprits.map((one) => (
-            <Entry key={keyOf(one)} culprit={one} />
+            <BlockedEntry key={keyOf(one)} culprit={one} />
           ))}
         </ul>
       )}
@@ -51,7 +51,7 @@ function keyOf({ request, line, inner, stack }: Culprit): string {
   return [request, ...places.map((frame) => `${frame.file}:${frame.line}`)].join(" ");
 }
 
-function Entry({ culprit: one }: { culprit: Culprit }) {
+function BlockedEntry({ culprit: one }: { culprit: Culprit }) {
   return (
     <li>
       <details>
@@ -64,7 +64,7 @@ function Entry({ culprit: one }: { culprit: Culprit }) {
           </span>
         </summary>
         {one.inner.length > 1 && <Below culprit={one} />}
-        <Stack frames={one.stack} />
+        <StackList frames={one.stack} />
       </details>
     </li>
   );
@@ -85,7 +85,7 @@ function Below({ culprit: { inner } }: { culprit: Culprit }) {
                 <span class="pill bad">longest {duration(below.longest)}</span>
                 <span class="soft age">{duration(below.total)} in all</span>
               </summary>
-              <Stack frames={below.stack} />
+              <StackList frames={below.stack} />
             </details>
           </li>
         ))}

@@ -1,8 +1,8 @@
 import { clean } from "../../ui/format.ts";
-import { ownFrame, type StackFrame } from "./model/decode.ts";
+import { ownFrame, type StackLevel } from "./model/decode.ts";
 
 /** A stack, innermost frame first; the application's own innermost frame stands out. */
-export function Stack({ frames }: { frames: readonly StackFrame[] }) {
+export function StackList({ frames }: { frames: readonly StackLevel[] }) {
   const own = ownFrame(frames);
   if (!frames.length) return <p class="soft names">It has no frame of Python.</p>;
   return (

@@ -4,7 +4,7 @@ import { batch, type Signal, signal } from "@preact/signals";
 import { CommandError } from "../../connection/commandqueue.ts";
 import type { Link } from "../../connection/link.ts";
 import { type Poll, poll } from "../../connection/poll.ts";
-import { type WaitWish, waitsOf } from "../../connection/waitsampling.ts";
+import { type WaitSampling, waitSamplingOf } from "../../connection/waitsampling.ts";
 import { text } from "../../protocol/codec.ts";
 import {
   type Blocked,
@@ -30,12 +30,12 @@ export class TaskStore {
   readonly blockedProblem = signal("");
   /** Still, so that one can read. */
   readonly frozen = signal(false);
-  readonly waits: WaitWish;
+  readonly waitSampling: WaitSampling;
   #watchers = 0;
   #polling: Poll | null = null;
 
   constructor(readonly link: Link) {
-    this.waits = waitsOf(link);
+    this.waitSampling = waitSamplingOf(link);
     link.onConnect(() => {
       this.tasks.value = this.blocked.value = null;
       this.leftOut.value = NONE_LEFT_OUT;
@@ -86,9 +86,9 @@ export class TaskStore {
   }
 
   /** Asks for samples of waiting requests, or no longer. */
-  async setWaits(on: boolean): Promise<void> {
+  async setWaitSampling(on: boolean): Promise<void> {
     try {
-      await this.waits.set(on);
+      await this.waitSampling.set(on);
     } catch (error) {
       this.problem.value = (error as Error).message;
     }

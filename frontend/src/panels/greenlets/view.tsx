@@ -5,18 +5,18 @@ import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
 import { BlockedLoop } from "./blocked.tsx";
 import { type Group, group, ownFrame, type Task } from "./model/decode.ts";
-import { About, Stack } from "./stack.tsx";
+import { About, StackList } from "./stack.tsx";
 import type { TaskStore } from "./store.ts";
 
-type Shown = "requests" | "greenlets" | "threads";
+type TasksShown = "requests" | "greenlets" | "threads";
 
-const SHOWN: readonly (readonly [Shown, string])[] = [
+const SHOWN: readonly (readonly [TasksShown, string])[] = [
   ["requests", "Requests"],
   ["greenlets", "All greenlets"],
   ["threads", "Threads"],
 ];
 
-const FITS: { readonly [kind in Shown]: (task: Task) => boolean } = {
+const FITS: { readonly [kind in TasksShown]: (task: Task) => boolean } = {
   requests: (task) => task.request !== "",
   greenlets: (task) => task.kind === "greenlet",
   threads: (task) => task.kind === "thread",
@@ -34,7 +34,7 @@ export function GreenletsView({ store }: { store: TaskStore }) {
       <div class="title">
         <h1>Greenlets and requests</h1>
         <div class="toolbar">
-          {knowsStacks && <Waits store={store} />}
+          {knowsStacks && <WaitSamplingButton store={store} />}
           {(knowsStacks || knowsBlocked) && <Freeze store={store} />}
         </div>
       </div>
@@ -70,9 +70,9 @@ function Freeze({ store }: { store: TaskStore }) {
   );
 }
 
-function Waits({ store }: { store: TaskStore }) {
+function WaitSamplingButton({ store }: { store: TaskStore }) {
   if (!store.link.has("wait_profile")) return null;
-  const on = store.waits.wanted.value;
+  const on = store.waitSampling.wanted.value;
   return (
     <>
       <button
@@ -80,23 +80,23 @@ function Waits({ store }: { store: TaskStore }) {
         type="button"
         aria-pressed={on}
         title="The CPU panel can show them then, on the wall clock"
-        onClick={() => void store.setWaits(!on)}
+        onClick={() => void store.setWaitSampling(!on)}
       >
         {on ? "Waits are sampled" : "Sample waits"}
       </button>
-      {on && store.waits.active.value === false && <span class="soft">begins with CPU sampling</span>}
+      {on && store.waitSampling.active.value === false && <span class="soft">begins with CPU sampling</span>}
     </>
   );
 }
 
 function Tasks({ store }: { store: TaskStore }) {
-  const shown = useSignal<Shown | null>(null);
+  const shown = useSignal<TasksShown | null>(null);
   const filter = useSignal("");
   const tasks = store.tasks.value;
   const leftOut = store.leftOut.value;
   const numbers = Object.fromEntries(SHOWN.map(([kind]) => [kind, tasks?.filter(FITS[kind]).length ?? 0]));
   // How many there are; of requests no more than what is listed is known.
-  const all: Record<Shown, string> = {
+  const all: Record<TasksShown, string> = {
     requests: `${leftOut.greenlets + leftOut.threads ? "≥ " : ""}${count(numbers.requests ?? 0)}`,
     greenlets: count((numbers.greenlets ?? 0) + leftOut.greenlets),
     threads: count((numbers.threads ?? 0) + leftOut.threads),
@@ -106,7 +106,7 @@ function Tasks({ store }: { store: TaskStore }) {
     if (tasks && !shown.value)
       shown.value = numbers.requests ? "requests" : numbers.greenlets ? "greenlets" : "threads";
   }, [tasks]);
-  const kind: Shown = shown.value ?? "requests";
+  const kind: TasksShown = shown.value ?? "requests";
   const listed = tasks?.filter(FITS[kind]) ?? [];
   const doubled = kind === "requests" && listed.some((task) => task.kind === "greenlet");
   const groups = group(doubled ? listed.filter((task) => task.kind === "greenlet") : listed, filter.value);
@@ -135,7 +135,7 @@ function Tasks({ store }: { store: TaskStore }) {
       )}
       <ul class="groups">
         {groups.slice(0, MOST).map((one) => (
-          <Entry key={one.key} group={one} />
+          <GroupEntry key={one.key} group={one} />
         ))}
       </ul>
       {groups.length > MOST && (
@@ -154,7 +154,7 @@ function LeftOutWords({ of, what }: { of: number; what: string }) {
   );
 }
 
-const WAITS: { readonly [on: string]: string } = {
+const WAITING_WORDS: { readonly [on: string]: string } = {
   socket: "waits for a socket",
   sleep: "sleeps",
   zeromq: "waits for ZeroMQ",
@@ -166,7 +166,7 @@ const WAITS: { readonly [on: string]: string } = {
 function doing(one: Group): string {
   if (one.state === "running") return "runs";
   if (one.state === "new") return "has not begun";
-  return WAITS[one.waitingOn] ?? (one.state === "waiting" ? "waits" : "state unknown");
+  return WAITING_WORDS[one.waitingOn] ?? (one.state === "waiting" ? "waits" : "state unknown");
 }
 
 function ageWords({ oldest, youngest, request, count: number }: Group): string {
@@ -175,19 +175,19 @@ function ageWords({ oldest, youngest, request, count: number }: Group): string {
   return `${duration(youngest)} to ${duration(oldest)} old`;
 }
 
-function Entry({ group: one }: { group: Group }) {
+function GroupEntry({ group: one }: { group: Group }) {
   const place = ownFrame(one.stack);
   return (
     <li>
       <details>
         <summary>
           <span class="times">{count(one.count)}×</span>
-          <About name={one.request || one.names[0] || one.kind} place={place} />
+          <About name={one.request || one.taskNames[0] || one.kind} place={place} />
           <span class={`pill ${one.state === "running" ? "good" : ""}`}>{doing(one)}</span>
           <span class="soft age">{ageWords(one)}</span>
         </summary>
-        <Stack frames={one.stack} />
-        {one.names.length > 0 && <p class="soft names">{clean(one.names.join(", "))}</p>}
+        <StackList frames={one.stack} />
+        {one.taskNames.length > 0 && <p class="soft names">{clean(one.taskNames.join(", "))}</p>}
       </details>
     </li>
   );

@@ -14,7 +14,7 @@ export function memoryCards(feed: MemoryFeed): Card[] {
     const figures = store.figures.value;
     const { total, heap, live } = figures.series;
     const sized = total.last !== null || heap.last !== null;
-    if (!sized && live.last === null) return <Waiting feed={feed} />;
+    if (!sized && live.last === null) return <NoFigures feed={feed} />;
     const pauses = figures.collections
       ? `${words.pause.title} ${duration(figures.longestPause)} in ${counted(figures.collections, "garbage collection")}`
       : "No garbage collection yet";
@@ -34,7 +34,7 @@ export function memoryCards(feed: MemoryFeed): Card[] {
   return [{ title: "Memory", width: 2, order: 20, View: Chart }];
 }
 
-function Waiting({ feed }: { feed: MemoryFeed }) {
+function NoFigures({ feed }: { feed: MemoryFeed }) {
   if (feed.watching.value) return <p class="soft">Waiting for the first figures…</p>;
   return (
     <div class="card-off">

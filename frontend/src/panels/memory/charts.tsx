@@ -1,4 +1,4 @@
-import type { EpochMs, Ms } from "../../time.ts";
+import type { Ms, Span } from "../../time.ts";
 import { bytes, count, duration } from "../../ui/format.ts";
 import { TimeChart } from "../../ui/timechart.tsx";
 import { levels, rates } from "./model/chartdata.ts";
@@ -6,11 +6,6 @@ import type { MemoryWords } from "./model/figurewords.ts";
 import type { MemoryFigures, MemoryStore } from "./store.ts";
 
 const SHORTEST_MS = 30_000;
-
-export interface Span {
-  readonly from: EpochMs;
-  readonly to: EpochMs;
-}
 
 /** The span of that length that ends with the last data; shorter while there are not so many yet. */
 export function spanOf({ earliest, latest }: MemoryFigures, length: Ms): Span {
@@ -23,7 +18,7 @@ export const perSecond = (value: number): string =>
   `${value > 0 && value < 10 ? value.toFixed(1) : count(Math.round(value))}/s`;
 const whole = (value: number): string => count(Math.round(value));
 
-interface Props {
+interface MemoryChartProps {
   readonly store: MemoryStore;
   readonly span: Span;
   readonly words: MemoryWords;
@@ -32,7 +27,7 @@ interface Props {
   readonly bare?: boolean;
 }
 
-export function BytesChart({ store, span, words, height, bare = false }: Props) {
+export function BytesChart({ store, span, words, height, bare = false }: MemoryChartProps) {
   const { series } = store.figures.value;
   const { times, columns } = levels([series.total, series.heap], span.from, span.to);
   const lines = [
@@ -54,7 +49,7 @@ export function BytesChart({ store, span, words, height, bare = false }: Props) 
   );
 }
 
-export function LiveChart({ store, span }: Omit<Props, "words">) {
+export function LiveChart({ store, span }: Omit<MemoryChartProps, "words">) {
   const { series } = store.figures.value;
   const { times, columns } = levels([series.live], span.from, span.to);
   const line = { label: "live", color: "--chart-3", values: columns[0]!, shape: "area" } as const;
@@ -63,7 +58,7 @@ export function LiveChart({ store, span }: Omit<Props, "words">) {
   );
 }
 
-export function BlocksChart({ store, span, words }: Props) {
+export function BlocksChart({ store, span, words }: MemoryChartProps) {
   const { series } = store.figures.value;
   const { times, columns } = levels([series.blocks], span.from, span.to);
   const line = { label: words.blocks.line, color: "--chart-5", values: columns[0]!, shape: "line" } as const;
@@ -80,7 +75,7 @@ export function BlocksChart({ store, span, words }: Props) {
   );
 }
 
-export function RatesChart({ store, span }: Omit<Props, "words">) {
+export function RatesChart({ store, span }: Omit<MemoryChartProps, "words">) {
   const { series } = store.figures.value;
   const { times, columns } = rates([series.born, series.died], span.from, span.to);
   const lines = [
@@ -90,7 +85,7 @@ export function RatesChart({ store, span }: Omit<Props, "words">) {
   return <TimeChart title="Births and deaths" {...span} times={times} lines={lines} format={perSecond} />;
 }
 
-export function PausesChart({ store, span, words, height }: Props) {
+export function PausesChart({ store, span, words, height }: MemoryChartProps) {
   const { series } = store.figures.value;
   const { times, columns } = levels([series.pause], span.from, span.to, "max");
   const line = { label: words.pause.line, color: "--chart-2", values: columns[0]!, shape: "bars" } as const;

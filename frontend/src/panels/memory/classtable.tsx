@@ -68,7 +68,7 @@ function Growth({ by }: { by: number | null }) {
 }
 
 /** Living objects by class, and what is traced of them. */
-export function Classes({ feed }: { feed: MemoryFeed }) {
+export function ClassTable({ feed }: { feed: MemoryFeed }) {
   const filter = useSignal("");
   const shown = useSignal(PAGE);
   const sorting = useSignal<Sorting<ClassCountOrder>>({ key: "live", ascending: false });
@@ -87,10 +87,10 @@ export function Classes({ feed }: { feed: MemoryFeed }) {
         {!events && <Since feed={feed} />}
         <div class="toolbar">
           <SearchField text={filter} words="Filter by name" label="Filter classes by name" />
-          <Trace feed={feed} />
+          <TraceForm feed={feed} />
         </div>
       </header>
-      <Tracing feed={feed} />
+      <TracingNote feed={feed} />
       {rows.length ? (
         <Table
           label="Live objects by class"
@@ -141,7 +141,7 @@ function Since({ feed }: { feed: MemoryFeed }) {
 }
 
 /** Which objects are followed one by one, where the server can. */
-function Trace({ feed }: { feed: MemoryFeed }) {
+function TraceForm({ feed }: { feed: MemoryFeed }) {
   const patterns = useSignal("");
   if (!feed.link.has("trace_objects")) return null;
   const on = (feed.tracing.value?.patterns.length ?? 0) > 0;
@@ -175,13 +175,13 @@ function Trace({ feed }: { feed: MemoryFeed }) {
   );
 }
 
-function Tracing({ feed }: { feed: MemoryFeed }) {
+function TracingNote({ feed }: { feed: MemoryFeed }) {
   const tracing = feed.tracing.value;
   if (!tracing) return null;
   return (
     <p class={`notice inset ${tracing.complete || !tracing.patterns.length ? "" : "warn"}`} role="status">
       {tracing.patterns.length
-        ? `Tracing ${clean(tracing.patterns.join(", "))} by ${clean(tracing.mechanism)}, for every client. `
+        ? `TracingNote ${clean(tracing.patterns.join(", "))} by ${clean(tracing.mechanism)}, for every client. `
         : "Nothing is traced. "}
       {clean(tracing.note)}
     </p>

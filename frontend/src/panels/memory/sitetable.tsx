@@ -10,7 +10,7 @@ const COLUMNS: readonly Column<Site>[] = [
 ];
 
 /** Where traced objects are made; nothing where no server tells. */
-export function Sites({ feed }: { feed: MemoryFeed }) {
+export function SiteTable({ feed }: { feed: MemoryFeed }) {
   const sites = feed.store.sites.value;
   if (!sites.length) return null;
   return (

@@ -40,7 +40,7 @@ export interface MemoryFigures {
 }
 
 /** The figures as their store has them. */
-class Figures implements MemoryFigures {
+class CountedFigures implements MemoryFigures {
   readonly series = Object.fromEntries(METRICS.map((metric) => [metric, new Series()])) as {
     [metric in Metric]: Series;
   };
@@ -81,7 +81,7 @@ export class MemoryStore {
   readonly sites: Signal<readonly Site[]> = signal([]);
   /** Whether the server traces the begin and end of objects, as `memory_profile` last told. */
   readonly traced = signal(false);
-  readonly #figures = new Observed(new Figures());
+  readonly #figures = new Observed(new CountedFigures());
   readonly figures: ReadonlyObserved<MemoryFigures> = this.#figures;
   #gcBegan: EpochMs | null = null;
   /** Time of the first answer since watching began. */
@@ -91,7 +91,7 @@ export class MemoryStore {
 
   /** Forgets everything: another process is watched. */
   clear(): void {
-    this.#figures.replace(new Figures());
+    this.#figures.replace(new CountedFigures());
     this.stats.value = new Map();
     this.census.value = null;
     this.sites.value = [];
@@ -121,7 +121,7 @@ export class MemoryStore {
     });
   }
 
-  #taken(figures: Figures, answer: MemoryAnswer): void {
+  #taken(figures: CountedFigures, answer: MemoryAnswer): void {
     const { time, span } = answer;
     const { series, classes } = figures;
     figures.moved(time);
@@ -146,20 +146,20 @@ export class MemoryStore {
   /**
    * Takes in published events.
    *
-   * @param objects whether classes and pauses come from events: not where `memory_profile` tells them. Births and
+   * @param alone whether classes and pauses come from events: not where `memory_profile` tells them. Births and
    *   deaths do even there, as long as it does not know them.
    */
-  events(events: readonly RbkitEvent[], objects: boolean): void {
+  events(events: readonly RbkitEvent[], alone: boolean): void {
     batch(() =>
       this.#figures.change((figures) => {
         let changed = false;
-        for (const event of events) changed = this.#event(figures, event, objects) || changed;
+        for (const event of events) changed = this.#event(figures, event, alone) || changed;
         return changed;
       }),
     );
   }
 
-  #event(figures: Figures, event: RbkitEvent, objects: boolean): boolean {
+  #event(figures: CountedFigures, event: RbkitEvent, alone: boolean): boolean {
     const kind = event[Field.type];
     const time = number(event[Field.timestamp]) ?? 0;
     const payload = event[Field.payload];
@@ -169,7 +169,7 @@ export class MemoryStore {
       figures.statistics(time, this.stats.peek());
       return true;
     }
-    if (!objects) return !this.#exact && counted(figures, kind, time);
+    if (!alone) return !this.#exact && countedBeside(figures, kind, time);
     switch (kind) {
       case EventType.objectCreated: {
         const id = isMap(payload) ? number(payload[Field.objectId]) : null;
@@ -209,7 +209,7 @@ export class MemoryStore {
 }
 
 /** A birth or death beside a census that knows neither. */
-function counted({ series }: Figures, kind: unknown, time: EpochMs): boolean {
+function countedBeside({ series }: CountedFigures, kind: unknown, time: EpochMs): boolean {
   if (kind !== EventType.objectCreated && kind !== EventType.objectDestroyed) return false;
   series[kind === EventType.objectCreated ? "born" : "died"].add(time, 1);
   return true;

@@ -1,22 +1,13 @@
 import { useSignal } from "@preact/signals";
-import { fromSeconds, toSeconds } from "../../time.ts";
+import { fromSeconds, type Span, toSeconds } from "../../time.ts";
 import { lingering } from "../../ui/costwords.ts";
 import { bytes, clean, count, counted, duration } from "../../ui/format.ts";
 import { Segments } from "../../ui/segments.tsx";
-import {
-  BlocksChart,
-  BytesChart,
-  LiveChart,
-  PausesChart,
-  perSecond,
-  RatesChart,
-  type Span,
-  spanOf,
-} from "./charts.tsx";
-import { Classes } from "./classtable.tsx";
+import { BlocksChart, BytesChart, LiveChart, PausesChart, perSecond, RatesChart, spanOf } from "./charts.tsx";
+import { ClassTable } from "./classtable.tsx";
 import type { MemoryFeed } from "./feed.ts";
 import { GcStats } from "./gctable.tsx";
-import { Sites } from "./sitetable.tsx";
+import { SiteTable } from "./sitetable.tsx";
 import type { MemoryFigures, Metric } from "./store.ts";
 
 const SPANS = [
@@ -55,7 +46,7 @@ export function MemoryView({ feed }: { feed: MemoryFeed }) {
                 Stop tracing
               </button>
             )}
-            <Switch feed={feed} />
+            <WatchButton feed={feed} />
           </div>
         )}
       </div>
@@ -69,7 +60,7 @@ export function MemoryView({ feed }: { feed: MemoryFeed }) {
       ) : (
         <>
           <SourceNote feed={feed} />
-          <Figures feed={feed} />
+          <FigureRow feed={feed} />
           <div class="charts">
             {told("total", "heap") && (
               <div class="box">
@@ -91,8 +82,8 @@ export function MemoryView({ feed }: { feed: MemoryFeed }) {
               </div>
             )}
           </div>
-          <Classes feed={feed} />
-          <Sites feed={feed} />
+          <ClassTable feed={feed} />
+          <SiteTable feed={feed} />
           <GcStats feed={feed} />
         </>
       )}
@@ -126,7 +117,7 @@ function Rates({ feed, span }: { feed: MemoryFeed; span: Span }) {
   );
 }
 
-function Switch({ feed }: { feed: MemoryFeed }) {
+function WatchButton({ feed }: { feed: MemoryFeed }) {
   const on = feed.watching.value;
   const forAll = feed.source.value === "events" ? " for every client of this server" : "";
   return (
@@ -183,7 +174,7 @@ function SourceNote({ feed }: { feed: MemoryFeed }) {
   );
 }
 
-function Figures({ feed }: { feed: MemoryFeed }) {
+function FigureRow({ feed }: { feed: MemoryFeed }) {
   const { series, latest, earliest, collections, longestPause } = feed.store.figures.value;
   const { total, heap, live, born, died } = series;
   const words = feed.words.value;

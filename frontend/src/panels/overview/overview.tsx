@@ -1,9 +1,8 @@
 import "./overview.css";
-import type { App } from "../../app.tsx";
+import type { Card } from "../panel.ts";
 
 /** The cards of all panels on one screen. */
-export function Overview({ app }: { app: App }) {
-  const cards = app.mounted.flatMap(({ panel }) => panel.cards ?? []).sort((a, b) => a.order - b.order);
+export function Overview({ cards }: { cards: readonly Card[] }) {
   return (
     <div class="panel">
       <h1>Overview</h1>

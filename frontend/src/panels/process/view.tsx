@@ -46,7 +46,7 @@ const SWITCHES = new Set([
 ]);
 
 /** What the process says of itself, what is switched on, and what can be asked of it. */
-export function ProcessPanel({ link }: { link: Link }) {
+export function ProcessView({ link }: { link: Link }) {
   const problem = useSignal<string | null>(null);
   useEffect(() => {
     const look = () => void link.refreshHandshake().catch(() => {});
@@ -78,21 +78,29 @@ export function ProcessPanel({ link }: { link: Link }) {
         </p>
       )}
       <div class="halves">
-        <Facts title="What runs" facts={facts} rows={PROCESS} />
+        <FactList title="What runs" facts={facts} rows={PROCESS} />
         <Switches link={link} problem={problem} />
-        <Facts
+        <FactList
           title="What it can do"
           facts={facts}
           rows={[...SERVER, ...others.map((key) => ({ key, words: key.replaceAll("_", " ") }))]}
         />
         <Actions link={link} problem={problem} />
       </div>
-      <Workers link={link} />
+      <WorkerTable link={link} />
     </div>
   );
 }
 
-function Facts({ title, facts, rows }: { title: string; facts: ReadonlyMap<string, string>; rows: readonly Fact[] }) {
+function FactList({
+  title,
+  facts,
+  rows,
+}: {
+  title: string;
+  facts: ReadonlyMap<string, string>;
+  rows: readonly Fact[];
+}) {
   return (
     <section class="box">
       <header>
@@ -261,7 +269,7 @@ function Actions({ link, problem }: { link: Link; problem: Problem }) {
   );
 }
 
-function Workers({ link }: { link: Link }) {
+function WorkerTable({ link }: { link: Link }) {
   const servers = link.connection.servers.value;
   if (servers.length === 0) return null;
   const own = link.handshake.value?.facts.get("server_id");

@@ -7,8 +7,8 @@ import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
 import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
 import { useAnswer } from "../../ui/useanswer.ts";
-import { ObjectTable, place as placeWords } from "./objecttable.tsx";
-import type { Place, SnapshotStore } from "./store.ts";
+import { ObjectTable, placeWords } from "./objecttable.tsx";
+import type { SnapshotStore, TrailStepOf } from "./store.ts";
 
 const LISTED = [
   ["classes", "Classes"],
@@ -18,10 +18,14 @@ const LISTED = [
 const PAGE = 100;
 const MOST = 1000;
 
-type At<Kind extends Place["kind"]> = Extract<Place, { kind: Kind }>;
-
 /** A snapshot: its classes, or its objects. */
-export function Snapshot({ store, place }: { store: SnapshotStore; place: At<"classes"> | At<"objects"> }) {
+export function SnapshotContents({
+  store,
+  place,
+}: {
+  store: SnapshotStore;
+  place: TrailStepOf<"classes"> | TrailStepOf<"objects">;
+}) {
   const filter = useSignal("");
   const summary = store.find(place.key);
   if (!summary) return null;
@@ -44,9 +48,9 @@ export function Snapshot({ store, place }: { store: SnapshotStore; place: At<"cl
         </div>
       </header>
       {place.kind === "classes" ? (
-        <Classes store={store} summary={summary} filter={filter.value} />
+        <SnapshotClasses store={store} summary={summary} filter={filter.value} />
       ) : (
-        <Objects store={store} summary={summary} filter={filter.value} />
+        <SnapshotObjects store={store} summary={summary} filter={filter.value} />
       )}
     </section>
   );
@@ -73,7 +77,7 @@ interface Listed {
   readonly filter: string;
 }
 
-function Classes({ store, summary, filter }: Listed) {
+function SnapshotClasses({ store, summary, filter }: Listed) {
   const sorting = useSignal<Sorting<ClassOrder>>({ key: "size", ascending: false });
   const limit = useSignal(PAGE);
   const { key: order, ascending } = sorting.value;
@@ -97,7 +101,7 @@ function Classes({ store, summary, filter }: Listed) {
       ),
     },
     { key: "count", title: "Objects", number: true, cell: (row) => count(row.count) },
-    { key: "size", title: "Size", number: true, cell: (row) => <Share of={summary.size} size={row.size} /> },
+    { key: "size", title: "Size", number: true, cell: (row) => <SizeShare of={summary.size} size={row.size} /> },
     { key: "references", title: "References", number: true, wide: true, cell: (row) => count(row.references) },
   ];
   if (summary.retained) {
@@ -106,7 +110,7 @@ function Classes({ store, summary, filter }: Listed) {
       title: "Retained",
       number: true,
       hint: "What would be freed with all of its objects",
-      cell: (row) => (row.retained === null ? "–" : <Share of={summary.size} size={row.retained} />),
+      cell: (row) => (row.retained === null ? "–" : <SizeShare of={summary.size} size={row.retained} />),
     });
   }
   if (asked.error) return <p class="notice bad inset">{clean(asked.error)}</p>;
@@ -137,7 +141,7 @@ function Classes({ store, summary, filter }: Listed) {
 }
 
 /** Bytes, and how much of the whole they are. */
-function Share({ size, of }: { size: number; of: number }) {
+function SizeShare({ size, of }: { size: number; of: number }) {
   const share = of ? Math.min(size / of, 1) : 0;
   return (
     <span class="portion">
@@ -149,7 +153,7 @@ function Share({ size, of }: { size: number; of: number }) {
   );
 }
 
-function Objects({ store, summary, filter }: Listed) {
+function SnapshotObjects({ store, summary, filter }: Listed) {
   const sorting = useSignal<Sorting<ObjectOrder>>({ key: summary.retained ? "retained" : "size", ascending: false });
   const limit = useSignal(PAGE);
   const { key: order, ascending } = sorting.value;
@@ -177,7 +181,7 @@ function Objects({ store, summary, filter }: Listed) {
 }
 
 /** The objects of a class, by where they are from. */
-export function ClassView({ store, place }: { store: SnapshotStore; place: At<"class"> }) {
+export function ClassView({ store, place }: { store: SnapshotStore; place: TrailStepOf<"class"> }) {
   const site = useSignal<SiteRow | null>(null);
   const sorting = useSignal<Sorting<ObjectOrder>>({ key: "size", ascending: false });
   const limit = useSignal(PAGE);
@@ -201,12 +205,14 @@ export function ClassView({ store, place }: { store: SnapshotStore; place: At<"c
         <header>
           <h2 class="mono name">{clean(place.name)}</h2>
         </header>
-        {sites.answer && <Sites rows={sites.answer.rows} chosen={chosen} choose={(row) => (site.value = row)} />}
+        {sites.answer && <ClassPlaces rows={sites.answer.rows} chosen={chosen} choose={(row) => (site.value = row)} />}
       </section>
       <section class="box" aria-label="Its objects">
         <header>
           <h2>
-            {chosen ? `Objects from ${placeWords(chosen.file, chosen.line) || "an unknown place"}` : "All its objects"}
+            {chosen
+              ? `SnapshotObjects from ${placeWords(chosen.file, chosen.line) || "an unknown place"}`
+              : "All its objects"}
           </h2>
           {chosen && (
             <button
@@ -223,7 +229,7 @@ export function ClassView({ store, place }: { store: SnapshotStore; place: At<"c
         <ObjectTable
           store={store}
           snapshot={place.key}
-          label={`Objects of ${clean(place.name)}`}
+          label={`SnapshotObjects of ${clean(place.name)}`}
           asked={asked}
           sorting={sorting.value}
           onSort={(next) => {
@@ -246,7 +252,7 @@ interface SitesProps {
   readonly choose: (row: SiteRow) => void;
 }
 
-function Sites({ rows, chosen, choose }: SitesProps) {
+function ClassPlaces({ rows, chosen, choose }: SitesProps) {
   if (rows.every((row) => !row.file)) {
     return (
       <p class="inside soft">

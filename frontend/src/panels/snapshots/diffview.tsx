@@ -9,14 +9,12 @@ import { Segments } from "../../ui/segments.tsx";
 import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
 import { useAnswer } from "../../ui/useanswer.ts";
 import { ObjectTable } from "./objecttable.tsx";
-import type { Place, SnapshotStore } from "./store.ts";
+import type { SnapshotStore, TrailStepOf } from "./store.ts";
 
 const MOST = 1000;
 
-type At<Kind extends Place["kind"]> = Extract<Place, { kind: Kind }>;
-
 /** Two snapshots, class by class. */
-export function Diff({ store, place }: { store: SnapshotStore; place: At<"diff"> }) {
+export function DiffView({ store, place }: { store: SnapshotStore; place: TrailStepOf<"diff"> }) {
   const filter = useSignal("");
   const all = useSignal(false);
   const sorting = useSignal<Sorting<DiffOrder>>({ key: "size", ascending: false });
@@ -188,7 +186,7 @@ type Shown = (typeof CHANGES)[number][0];
 const MARKS = { created: Change.created, grown: Change.grown, gone: Change.gone } as const;
 
 /** The objects of one class that are new, grown or gone. */
-export function Changed({ store, place }: { store: SnapshotStore; place: At<"changed"> }) {
+export function ChangedObjects({ store, place }: { store: SnapshotStore; place: TrailStepOf<"changed"> }) {
   const shown = useSignal<Shown>(place.change);
   const change = MARKS[shown.value];
   const sorting = useSignal<Sorting<ObjectOrder>>({ key: "size", ascending: false });
@@ -222,7 +220,7 @@ export function Changed({ store, place }: { store: SnapshotStore; place: At<"cha
       <ObjectTable
         store={store}
         snapshot={snapshot}
-        label={`Changed objects of ${clean(name)}`}
+        label={`ChangedObjects objects of ${clean(name)}`}
         asked={asked}
         sorting={sorting.value}
         onSort={(next) => {

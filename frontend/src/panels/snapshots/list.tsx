@@ -14,14 +14,14 @@ export function SnapshotList({ store }: { store: SnapshotStore }) {
       {list.length > 1 && <Compare store={store} />}
       <ul>
         {list.map((summary) => (
-          <Entry key={summary.key} store={store} summary={summary} />
+          <SnapshotEntry key={summary.key} store={store} summary={summary} />
         ))}
       </ul>
     </aside>
   );
 }
 
-function Entry({ store, summary }: { store: SnapshotStore; summary: Summary }) {
+function SnapshotEntry({ store, summary }: { store: SnapshotStore; summary: Summary }) {
   const { key, name, facts } = summary;
   const place = store.trail.value[0];
   const current = place !== undefined && keysOf(place).includes(key);

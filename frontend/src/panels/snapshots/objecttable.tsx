@@ -19,18 +19,18 @@ export function rootWords(kind: RootKind): string {
 
 export const address = (id: number): string => `0x${id.toString(16)}`;
 
-export const place = (file: string, line: number): string =>
+export const placeWords = (file: string, line: number): string =>
   file ? `${clean(file, 200)}${line ? `:${line}` : ""}` : "";
 
 const SEGMENTS = 3;
 
 /** The end of a path, which tells files apart; the whole of it is in the title. */
-export function Path({ file, line }: { file: string; line: number }) {
+export function FilePlace({ file, line }: { file: string; line: number }) {
   const parts = file.split("/");
   const short = parts.length > SEGMENTS + 1 ? `…/${parts.slice(-SEGMENTS).join("/")}` : file;
   return (
-    <span class="mono name" title={place(file, line)}>
-      {place(short, line)}
+    <span class="mono name" title={placeWords(file, line)}>
+      {placeWords(short, line)}
     </span>
   );
 }
@@ -49,7 +49,7 @@ export function ObjectLink({ store, snapshot, row }: { store: SnapshotStore; sna
   );
 }
 
-interface Props {
+interface ObjectTableProps {
   readonly store: SnapshotStore;
   readonly snapshot: number;
   readonly label: string;
@@ -63,7 +63,17 @@ interface Props {
 }
 
 /** Objects one by one. */
-export function ObjectTable({ store, snapshot, label, asked, sorting, onSort, limit, onMore, empty }: Props) {
+export function ObjectTable({
+  store,
+  snapshot,
+  label,
+  asked,
+  sorting,
+  onSort,
+  limit,
+  onMore,
+  empty,
+}: ObjectTableProps) {
   const rows = asked.answer?.rows ?? [];
   const retained = rows.some((row) => row.retained !== null);
   const columns: Column<ObjectRow, ObjectOrder | "object" | "from">[] = [
@@ -94,7 +104,7 @@ export function ObjectTable({ store, snapshot, label, asked, sorting, onSort, li
       title: "From",
       sort: false,
       wide: true,
-      cell: (row) => <Path file={row.file} line={row.line} />,
+      cell: (row) => <FilePlace file={row.file} line={row.line} />,
     });
   }
   if (asked.error) return <p class="notice bad inset">{clean(asked.error)}</p>;

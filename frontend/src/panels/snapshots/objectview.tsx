@@ -3,16 +3,16 @@ import type { ComponentChildren } from "preact";
 import type { ObjectRow } from "../../heap/analysis.ts";
 import { brief, bytes, clean, count } from "../../ui/format.ts";
 import { useAnswer } from "../../ui/useanswer.ts";
-import { address, ObjectLink, ObjectTable, place as placeWords, rootWords } from "./objecttable.tsx";
-import type { Place, SnapshotStore } from "./store.ts";
+import { address, ObjectLink, ObjectTable, placeWords, rootWords } from "./objecttable.tsx";
+import type { SnapshotStore, TrailStep } from "./store.ts";
 
-interface Props {
+interface ObjectViewProps {
   readonly store: SnapshotStore;
-  readonly place: Extract<Place, { kind: "object" }>;
+  readonly place: Extract<TrailStep, { kind: "object" }>;
 }
 
 /** One object: why it is alive, who refers to it, what it refers to. */
-export function ObjectView({ store, place }: Props) {
+export function ObjectView({ store, place }: ObjectViewProps) {
   const { key, index } = place;
   const summary = store.find(key);
   const path = useAnswer(() => store.heaps.path(key, index), [key, index, summary]);
@@ -28,8 +28,8 @@ export function ObjectView({ store, place }: Props) {
         {!path.answer && !path.error && <p class="empty">Looking for roots…</p>}
         {path.answer && <Chain store={store} snapshot={key} rows={path.answer} />}
       </section>
-      {object && <Facts store={store} snapshot={key} object={object} />}
-      {summary?.retained && <Dominators store={store} snapshot={key} index={index} />}
+      {object && <ObjectFigures store={store} snapshot={key} object={object} />}
+      {summary?.retained && <DominatorChain store={store} snapshot={key} index={index} />}
       <div class="charts">
         <Neighbours store={store} snapshot={key} index={index} direction="referrers" />
         <Neighbours store={store} snapshot={key} index={index} direction="references" />
@@ -73,7 +73,7 @@ function Chain({ store, snapshot, rows }: { store: SnapshotStore; snapshot: numb
   );
 }
 
-function Facts({ store, snapshot, object }: { store: SnapshotStore; snapshot: number; object: ObjectRow }) {
+function ObjectFigures({ store, snapshot, object }: { store: SnapshotStore; snapshot: number; object: ObjectRow }) {
   const find = (
     <button
       class="button small"
@@ -102,7 +102,7 @@ function Facts({ store, snapshot, object }: { store: SnapshotStore; snapshot: nu
   );
 }
 
-function Dominators({ store, snapshot, index }: { store: SnapshotStore; snapshot: number; index: number }) {
+function DominatorChain({ store, snapshot, index }: { store: SnapshotStore; snapshot: number; index: number }) {
   const asked = useAnswer(() => store.heaps.dominatorsOf(snapshot, index), [snapshot, index]);
   if (!asked.answer) return null;
   return (

@@ -7,7 +7,7 @@ import type { Summary } from "../../heap/service.ts";
 import { type Progress, takeSnapshot } from "./take.ts";
 
 /** One step of what is looked at; the steps before it are the way back. */
-export type Place =
+export type TrailStep =
   | { readonly kind: "classes"; readonly key: number }
   | { readonly kind: "objects"; readonly key: number }
   | { readonly kind: "class"; readonly key: number; readonly number: number; readonly name: string }
@@ -21,6 +21,8 @@ export type Place =
       readonly name: string;
     };
 
+export type TrailStepOf<Kind extends TrailStep["kind"]> = Extract<TrailStep, { kind: Kind }>;
+
 export class SnapshotStore {
   readonly heaps: RemoteHeaps;
   /** In the order in which they were taken or opened. */
@@ -30,7 +32,7 @@ export class SnapshotStore {
   readonly problem = signal("");
   /** What is done with a snapshot now, in words; empty for nothing. */
   readonly busy = signal("");
-  readonly trail: Signal<readonly Place[]> = signal([]);
+  readonly trail: Signal<readonly TrailStep[]> = signal([]);
   #abort: AbortController | null = null;
   #taken = 0;
 
@@ -131,12 +133,12 @@ export class SnapshotStore {
   }
 
   /** Looks at something anew. */
-  show(place: Place): void {
+  show(place: TrailStep): void {
     this.trail.value = [place];
   }
 
   /** Goes on from what is looked at. */
-  enter(place: Place): void {
+  enter(place: TrailStep): void {
     this.trail.value = [...this.trail.value.slice(-30), place];
   }
 
@@ -146,6 +148,6 @@ export class SnapshotStore {
   }
 }
 
-export function keysOf(place: Place): number[] {
+export function keysOf(place: TrailStep): number[] {
   return "key" in place ? [place.key] : [place.before, place.after];
 }

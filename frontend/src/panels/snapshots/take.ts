@@ -55,7 +55,7 @@ function originOf(link: Link): { origin: string; process: string } {
 
 async function pull(order: Order, key: number): Promise<Summary> {
   const { link, heaps, name, progress, signal } = order;
-  const facts = await made(order);
+  const facts = await factsOnceMade(order);
   const id = number(facts.id);
   const chunks = number(facts.chunks) ?? 0;
   const total = number(facts.objects) ?? 0;
@@ -76,7 +76,7 @@ async function pull(order: Order, key: number): Promise<Summary> {
 }
 
 /** The facts of a snapshot once it is made. */
-async function made({ link, progress, signal }: Order): Promise<Unchecked<SnapshotAnswer>> {
+async function factsOnceMade({ link, progress, signal }: Order): Promise<Unchecked<SnapshotAnswer>> {
   let facts = await link.ask("snapshot_start");
   while (text(facts.state) === "running") {
     progress({ phase: "making", done: number(facts.objects_so_far) ?? 0, total: number(facts.objects_expected) });

@@ -1,11 +1,11 @@
 import { useEffect, useRef } from "preact/hooks";
 import { costOf } from "../../ui/costwords.ts";
 import { clean, count } from "../../ui/format.ts";
-import { ClassView, Snapshot } from "./classview.tsx";
-import { Changed, Diff } from "./diffview.tsx";
+import { ClassView, SnapshotContents } from "./classview.tsx";
+import { ChangedObjects, DiffView } from "./diffview.tsx";
 import { SnapshotList } from "./list.tsx";
 import { ObjectView } from "./objectview.tsx";
-import type { Place, SnapshotStore } from "./store.ts";
+import type { SnapshotStore, TrailStep } from "./store.ts";
 import type { Progress } from "./take.ts";
 
 export function SnapshotsView({ store }: { store: SnapshotStore }) {
@@ -45,7 +45,7 @@ export function SnapshotsView({ store }: { store: SnapshotStore }) {
           <SnapshotList store={store} />
           <div class="panel">
             <Trail store={store} />
-            {place && <Shown store={store} place={place} />}
+            {place && <CurrentStep store={store} place={place} />}
           </div>
         </div>
       ) : (
@@ -138,7 +138,7 @@ function Trail({ store }: { store: SnapshotStore }) {
   );
 }
 
-function titleOf(store: SnapshotStore, place: Place): string {
+function titleOf(store: SnapshotStore, place: TrailStep): string {
   const name = (key: number) => clean(store.find(key)?.name ?? "gone");
   switch (place.kind) {
     case "classes":
@@ -155,18 +155,18 @@ function titleOf(store: SnapshotStore, place: Place): string {
   }
 }
 
-function Shown({ store, place }: { store: SnapshotStore; place: Place }) {
+function CurrentStep({ store, place }: { store: SnapshotStore; place: TrailStep }) {
   switch (place.kind) {
     case "classes":
     case "objects":
-      return <Snapshot key={place.key} store={store} place={place} />;
+      return <SnapshotContents key={place.key} store={store} place={place} />;
     case "class":
       return <ClassView key={`${place.key} ${place.number}`} store={store} place={place} />;
     case "object":
       return <ObjectView key={`${place.key} ${place.index}`} store={store} place={place} />;
     case "diff":
-      return <Diff key={`${place.before} ${place.after}`} store={store} place={place} />;
+      return <DiffView key={`${place.before} ${place.after}`} store={store} place={place} />;
     case "changed":
-      return <Changed key={`${place.before} ${place.after} ${place.name}`} store={store} place={place} />;
+      return <ChangedObjects key={`${place.before} ${place.after} ${place.name}`} store={store} place={place} />;
   }
 }

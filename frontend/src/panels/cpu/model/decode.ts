@@ -11,7 +11,7 @@ import {
 import { EventType, Field } from "../../../protocol/constants.ts";
 import { type EpochMs, fromMicroseconds, type Ms } from "../../../time.ts";
 import { bounded } from "../../../ui/format.ts";
-import type { Delta, History, Stack, Weight } from "./history.ts";
+import type { Delta, History, WeighedStack, Weight } from "./history.ts";
 
 /** Of a function's, file's or request's name so much is kept: a hostile one must not fill this page's memory. */
 const LONGEST = 1000;
@@ -22,7 +22,7 @@ function name(value: unknown): string | null {
 }
 
 /** What it has cost to watch, in CPU time from `since` to `until`. */
-export interface Watching {
+export interface CostOfWatching {
   readonly since: EpochMs;
   readonly until: EpochMs;
   readonly serverMs: Ms;
@@ -35,7 +35,7 @@ function span(us: unknown): Ms {
   return fromMicroseconds(number(us) ?? 0);
 }
 
-function watchingOf(value: unknown): Watching | null {
+function watchingOf(value: unknown): CostOfWatching | null {
   const cost = uncheckedMap<WatchingCost>(value);
   if (!cost) return null;
   return {
@@ -60,7 +60,7 @@ export interface ProfileAnswer {
   /** What of the process is not sampled, in the server's words; empty for nothing. */
   readonly unseen: string;
   /** null where the server does not tell. */
-  readonly watching: Watching | null;
+  readonly watching: CostOfWatching | null;
   readonly threads: ReadonlyMap<number, string>;
   /** null where nothing has been sampled since the cursor. */
   readonly delta: Delta | null;
@@ -74,7 +74,7 @@ export function readProfile(answer: Unchecked<CpuProfileAnswer>, history: Histor
   });
   const both = number(answer.wall_us) !== null;
   const clock = text(answer.clock) ?? "";
-  const stacks: Stack[] = [];
+  const stacks: WeighedStack[] = [];
   for (const entry of uncheckedMaps<SampledStack>(answer.stacks)) {
     const indices = list(entry.frames).map((index) => frames[number(index) ?? -1]);
     stacks.push({
@@ -116,7 +116,7 @@ export class RawSamples {
   readonly #history: History;
   readonly #intervalMs: Ms;
   readonly #clock: () => string;
-  #stacks: Stack[] = [];
+  #stacks: WeighedStack[] = [];
   #since = 0;
   #until = 0;
 
@@ -150,7 +150,7 @@ export class RawSamples {
     return { since: this.#since, until: this.#until, samples: stacks.length, stacks };
   }
 
-  #read(payload: readonly unknown[]): Stack | null {
+  #read(payload: readonly unknown[]): WeighedStack | null {
     const frames = payload.filter(isMap);
     const outermost = frames.at(-1);
     if (!outermost) return null;

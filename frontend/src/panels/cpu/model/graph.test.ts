@@ -4,7 +4,7 @@ import { differenceOf, type Grouping, graphOf, rowsOf, weigh } from "./graph.ts"
 import { History } from "./history.ts";
 import { kindOf } from "./tree.ts";
 
-const EVERYTHING = { thread: null, request: null, busyOnly: false, clock: "wall", waits: false } as const;
+const EVERYTHING = { thread: null, request: null, busyOnly: false, clock: "wall", waitingToo: false } as const;
 
 function shape(inverse = false, group: Grouping = "none") {
   return { inverse, group, threadNames: new Map([[1, "MainThread"]]), focus: [] };

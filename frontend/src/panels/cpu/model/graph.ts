@@ -1,4 +1,4 @@
-import type { EpochMs } from "../../../time.ts";
+import type { EpochMs, Span } from "../../../time.ts";
 import {
   addTo,
   type Bucket,
@@ -14,7 +14,7 @@ import { holds, isOthers, type Path } from "./path.ts";
 import { compareFrames, type Frame, type FrameTable, StackTree } from "./tree.ts";
 
 /** Which stretch of time: everything since the start, or a span. */
-export type Span = { readonly from: EpochMs; readonly to: EpochMs } | "all";
+export type Stretch = Span | "all";
 
 export interface Filter {
   /** null: any. */
@@ -26,7 +26,7 @@ export interface Filter {
   /** On the wall clock, whether threads that only wait are left out. */
   readonly busyOnly: boolean;
   /** On the wall clock, whether parked greenlets of requests are looked at as well. */
-  readonly waits: boolean;
+  readonly waitingToo: boolean;
 }
 
 export type Grouping = "none" | "request" | "thread";
@@ -42,12 +42,12 @@ export interface Shape {
 /** Weights in milliseconds by entry, of a span and filter; what graphs and differences are made of. */
 export type Weights = Map<number, number>;
 
-export function weigh(history: History, span: Span, filter: Filter): Weights {
-  return select(history, gather(history, span), filter);
+export function weigh(history: History, span: Stretch, filter: Filter): Weights {
+  return filtered(history, gather(history, span), filter);
 }
 
 /** What was sampled in a span, by both clocks. */
-export function gather(history: History, span: Span): Sums {
+export function gather(history: History, span: Stretch): Sums {
   const sums: Sums = new Map();
   if (span !== "all") for (const bucket of history.between(span.from, span.to)) addTo(sums, bucket);
   else for (const [entry, weight] of history.totals) sums.set(entry, { ...weight });
@@ -55,7 +55,7 @@ export function gather(history: History, span: Span): Sums {
 }
 
 /** Of all that was sampled what a filter lets pass, by its clock. */
-export function select(history: History, sums: Sums, filter: Filter): Weights {
+export function filtered(history: History, sums: Sums, filter: Filter): Weights {
   const weights: Weights = new Map();
   const wanted = filter.request === "" ? null : filter.request;
   const wall = filter.clock === "wall";
@@ -66,14 +66,14 @@ export function select(history: History, sums: Sums, filter: Filter): Weights {
       (filter.thread === null || history.threads[threadOf(entry)] === filter.thread) &&
       (filter.request === null || history.requests[requestOf(entry)] === wanted) &&
       !(wall && filter.busyOnly && history.idle(entry)) &&
-      !(wall && !filter.waits && waitingOf(entry));
+      !(wall && !filter.waitingToo && waitingOf(entry));
     if (fits) weights.set(entry, weight);
   }
   return weights;
 }
 
 /** Per node, in milliseconds: what was spent in it alone, and in it and below; of two spans in a difference. */
-interface Figures {
+interface NodeFigures {
   readonly self: Float64Array;
   readonly total: Float64Array;
   /** Of the other span; scaled to the same sum. */
@@ -96,7 +96,7 @@ export class Graph {
   constructor(
     readonly table: FrameTable,
     readonly tree: StackTree,
-    figures: Figures,
+    figures: NodeFigures,
   ) {
     this.size = figures.total.length;
     this.self = figures.self;
@@ -158,17 +158,17 @@ const UPRIGHT: Shape = { inverse: false, group: "none", threadNames: new Map(), 
 
 /** The flame graph of some weights. */
 export function graphOf(history: History, weights: Weights, shape: Shape = UPRIGHT): Graph {
-  return made(history, weights, null, shape);
+  return graphFrom(history, weights, null, shape);
 }
 
 /** What has changed between two weights: both are scaled to the sum of `after`, so that shares are compared. */
 export function differenceOf(history: History, before: Weights, after: Weights, shape: Shape = UPRIGHT): Graph {
   const factor = sum(before) ? sum(after) / sum(before) : 0;
   const scaled = new Map([...before].map(([entry, weight]) => [entry, weight * factor]));
-  return made(history, after, scaled, shape);
+  return graphFrom(history, after, scaled, shape);
 }
 
-function made(history: History, weights: Weights, before: Weights | null, shape: Shape): Graph {
+function graphFrom(history: History, weights: Weights, before: Weights | null, shape: Shape): Graph {
   if (shape.inverse || shape.group !== "none") return regrown(history, weights, before, shape);
   // Callers on top and nothing between: the history's own tree has these paths already.
   const { tree, table } = history;
@@ -284,7 +284,7 @@ function groupOf(history: History, entry: number, shape: Shape): number {
 }
 
 /** One function in the table: time spent in it alone, and in it and what it called. */
-export interface Row {
+export interface FunctionRow {
   readonly frame: Frame;
   readonly self: number;
   readonly total: number;
@@ -293,7 +293,7 @@ export interface Row {
 }
 
 /** Functions with self and total; recursion counts once. For graphs with callers on top and no groups. */
-export function rowsOf(graph: Graph): Row[] {
+export function rowsOf(graph: Graph): FunctionRow[] {
   const size = graph.table.frames.length;
   const sums = [0, 1, 2, 3].map(() => new Float64Array(size)) as [
     Float64Array,
@@ -319,7 +319,7 @@ export function rowsOf(graph: Graph): Row[] {
     walk.push(-node);
     graph.unsorted(node, walk);
   }
-  const rows: Row[] = [];
+  const rows: FunctionRow[] = [];
   for (let frame = 0; frame < size; frame++) {
     if (sums[1][frame]! + sums[3][frame]! <= 0) continue;
     rows.push({
@@ -336,7 +336,7 @@ export function rowsOf(graph: Graph): Row[] {
 /** What was spent in each stretch by its length, so that 1 is one core or thread; `at`: its middle. */
 export function busyOver(
   buckets: readonly Bucket[],
-  { clock, busyOnly, waits }: Pick<Filter, "clock" | "busyOnly" | "waits">,
+  { clock, busyOnly, waitingToo }: Pick<Filter, "clock" | "busyOnly" | "waitingToo">,
 ): { at: EpochMs[]; busy: number[] } {
   const at: EpochMs[] = [];
   const busy: number[] = [];
@@ -344,7 +344,7 @@ export function busyOver(
     const span = bucket.until - bucket.since;
     if (span <= 0) continue;
     const { cpuMs, wallMs, idleMs, waitingMs } = bucket;
-    const spent = clock === "cpu" ? cpuMs : wallMs - (busyOnly ? idleMs : 0) + (waits ? waitingMs : 0);
+    const spent = clock === "cpu" ? cpuMs : wallMs - (busyOnly ? idleMs : 0) + (waitingToo ? waitingMs : 0);
     at.push((bucket.since + bucket.until) / 2);
     busy.push(spent / span);
   }

@@ -1,17 +1,17 @@
 import { describe, expect, it } from "vitest";
-import { gather, graphOf, rowsOf, select, weigh } from "./graph.ts";
-import { type Delta, History, LIMITS, requestOf, type Stack } from "./history.ts";
+import { filtered, gather, graphOf, rowsOf, weigh } from "./graph.ts";
+import { type Delta, History, LIMITS, requestOf, type WeighedStack } from "./history.ts";
 import { LIGHT } from "./tree.ts";
 
-const EVERYTHING = { thread: null, request: null, busyOnly: false, clock: "wall", waits: false } as const;
+const EVERYTHING = { thread: null, request: null, busyOnly: false, clock: "wall", waitingToo: false } as const;
 const UPRIGHT = { inverse: false, group: "none", threadNames: new Map(), focus: [] } as const;
 
-function stackOf(history: History, names: string[], weightMs: number, more: Partial<Stack> = {}): Stack {
+function stackOf(history: History, names: string[], weightMs: number, more: Partial<WeighedStack> = {}): WeighedStack {
   const frames = names.map((name) => history.table.number(name, "/srv/app.py", 1));
   return { frames, wallMs: weightMs, cpuMs: weightMs, waiting: false, thread: 1, request: null, ...more };
 }
 
-function delta(second: number, stacks: Stack[]): Delta {
+function delta(second: number, stacks: WeighedStack[]): Delta {
   return { since: second * 1000, until: (second + 1) * 1000, samples: stacks.length, stacks };
 }
 
@@ -50,7 +50,7 @@ describe("a pin", () => {
     const next = new History();
     next.add(delta(9, [stackOf(next, ["other", "main", "work"], 5, { request: "GET /b", thread: 9 })]));
     next.adopt(former);
-    const weights = select(next, next.pinned!, EVERYTHING);
+    const weights = filtered(next, next.pinned!, EVERYTHING);
     expect(sumOf(weights)).toBe(100);
     const rows = rowsOf(graphOf(next, weights, UPRIGHT)).map(({ frame, self, total }) => [frame.label, self, total]);
     expect(rows.sort()).toEqual([
@@ -135,7 +135,7 @@ describe("a history", () => {
 
   it("keeps apart what only waits, also where it is cut", () => {
     const history = new History({ ...LIMITS, fine: 4, merged: 4, coarse: 10, entries: 6 });
-    const wait = (at: number): Stack => ({
+    const wait = (at: number): WeighedStack => ({
       frames: [
         history.table.number(`caller${at}`, "/srv/app.py", 1),
         history.table.number("Condition.wait", "/usr/lib/python3.11/threading.py", 1),
@@ -182,7 +182,7 @@ describe("a history", () => {
     history.add(delta(0, [stackOf(history, ["main", "hot"], 500)]));
     history.pinned = new Map(history.totals);
     for (let at = 0; at < 100; at++) history.add(delta(at + 1, [stackOf(history, ["main", `cold${at}`], 1)]));
-    const graph = graphOf(history, select(history, history.pinned, EVERYTHING), UPRIGHT);
+    const graph = graphOf(history, filtered(history, history.pinned, EVERYTHING), UPRIGHT);
     expect(rowsOf(graph).map((row) => [row.frame.label, row.self])).toContainEqual(["hot", 500]);
   });
 

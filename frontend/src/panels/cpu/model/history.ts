@@ -10,7 +10,7 @@ export interface Weight {
 }
 
 /** One stack of a delta; frames are numbers of the history's table, outermost first. */
-export interface Stack extends Readonly<Weight> {
+export interface WeighedStack extends Readonly<Weight> {
   readonly frames: readonly number[];
   /** Whether it is a parked greenlet of a request, whose time is no thread's. */
   readonly waiting: boolean;
@@ -23,7 +23,7 @@ export interface Delta {
   readonly since: EpochMs;
   readonly until: EpochMs;
   readonly samples: number;
-  readonly stacks: readonly Stack[];
+  readonly stacks: readonly WeighedStack[];
 }
 
 /** A stretch of time: weights by entry. An entry is a stack with its thread, its request and whether it waits, packed by `pack`. */
@@ -196,9 +196,9 @@ export class History {
     const most = Math.floor(this.limits.nodes / 3);
     const least = weights.slice().sort().at(-most) ?? 0;
     const kept = new Uint8Array(this.tree.size);
-    let room = most - weights.reduce((heavier, weight) => heavier + (weight > least ? 1 : 0), 0);
+    let spare = most - weights.reduce((heavier, weight) => heavier + (weight > least ? 1 : 0), 0);
     weights.forEach((weight, node) => {
-      if (weight > least || (weight === least && room-- > 0)) kept[node] = 1;
+      if (weight > least || (weight === least && spare-- > 0)) kept[node] = 1;
     });
     const table = new FrameTable();
     const tree = new StackTree();

@@ -4,7 +4,7 @@ import { History } from "./history.ts";
 import { type Bar, barAt, barOf, find, layOut, neighbour, pathOf } from "./layout.ts";
 import type { Path } from "./path.ts";
 
-const EVERYTHING = { thread: null, request: null, busyOnly: false, clock: "wall", waits: false } as const;
+const EVERYTHING = { thread: null, request: null, busyOnly: false, clock: "wall", waitingToo: false } as const;
 
 /** `stacks`: "a;b;c" to a weight; one second each. */
 function historyOf(...seconds: { [stack: string]: number }[]): History {

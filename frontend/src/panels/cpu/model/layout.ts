@@ -21,14 +21,14 @@ const THIN = 2;
 const PARTS = 16;
 
 /** Where a path leads in a graph; as far as it is there. */
-export interface Place {
+export interface GraphPlace {
   readonly node: number;
   readonly others: readonly Others[];
   /** Whether all of the path is there. */
   readonly whole: boolean;
 }
 
-export function find(graph: Graph, path: Path): Place {
+export function find(graph: Graph, path: Path): GraphPlace {
   let node = 0;
   for (const [at, step] of path.entries()) {
     if (isOthers(step)) {
@@ -57,7 +57,7 @@ function membersOf(graph: Graph, node: number, others: Others): number[] {
  * together, at the right of the others, so that what is left free below a bar is its own time. The focused one and those
  * above it take the whole width.
  */
-export function layOut(graph: Graph, focus: Pick<Place, "node" | "others">, width: number, thin = THIN): Bar[] {
+export function layOut(graph: Graph, focus: Pick<GraphPlace, "node" | "others">, width: number, thin = THIN): Bar[] {
   const bars: Bar[] = [];
   const above: number[] = [];
   for (let at = focus.node; at > 0; at = graph.tree.parent[at]!) above.push(at);
@@ -134,7 +134,7 @@ export function barAt(bars: readonly Bar[], x: number, row: number): Bar | null 
 }
 
 /** The bar of a place, if it is drawn; that of a group also when its limit has moved with the samples. */
-export function barOf(bars: readonly Bar[], { node, others }: Pick<Place, "node" | "others">): Bar | null {
+export function barOf(bars: readonly Bar[], { node, others }: Pick<GraphPlace, "node" | "others">): Bar | null {
   return (
     bars.find((bar) => {
       if (bar.node !== node || bar.others.length !== others.length) return false;

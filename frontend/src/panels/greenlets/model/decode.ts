@@ -13,20 +13,20 @@ import { number, text, type Unchecked, uncheckedMap, uncheckedMaps } from "../..
 import { type EpochMs, fromSeconds, type Ms } from "../../../time.ts";
 
 /** One level of a stack: `line` was executing. */
-export interface StackFrame {
+export interface StackLevel {
   readonly label: string;
   readonly file: string;
   readonly line: number;
 }
 
-export type State = "running" | "waiting" | "new" | "unknown";
+export type TaskState = "running" | "waiting" | "new" | "unknown";
 
 /** A thread or a greenlet. */
 export interface Task {
   readonly kind: "thread" | "greenlet";
   readonly id: number;
   readonly name: string;
-  readonly state: State;
+  readonly state: TaskState;
   readonly waitingOn: string;
   /** Since it was spawned, which is when its connection began; null where not known. */
   readonly age: Ms | null;
@@ -34,27 +34,27 @@ export interface Task {
   /** Since the request began; null where not known. */
   readonly requestAge: Ms | null;
   /** Innermost first. */
-  readonly stack: readonly StackFrame[];
+  readonly stack: readonly StackLevel[];
 }
 
 /** Tasks with one stack, state and request. */
 export interface Group {
   readonly key: string;
   readonly kind: Task["kind"];
-  readonly state: State;
+  readonly state: TaskState;
   readonly waitingOn: string;
   readonly request: string;
-  readonly names: readonly string[];
+  readonly taskNames: readonly string[];
   readonly count: number;
   /** Ages of the oldest and the youngest, of the requests where there are any; null where none is known. */
   readonly oldest: Ms | null;
   readonly youngest: Ms | null;
-  readonly stack: readonly StackFrame[];
+  readonly stack: readonly StackLevel[];
 }
 
 const STATES: readonly string[] = ["running", "waiting", "new"];
 
-function readStack(value: unknown): StackFrame[] {
+function readStack(value: unknown): StackLevel[] {
   return (Array.isArray(value) ? value : []).flatMap((frame) => {
     if (!Array.isArray(frame)) return [];
     return [
@@ -70,7 +70,7 @@ export function readStacks(answer: Unchecked<StacksAnswer>): Task[] {
       kind,
       id: number(task.id) ?? 0,
       name: text(task.name) ?? "",
-      state: (STATES.includes(text(task.state) ?? "") ? text(task.state) : "unknown") as State,
+      state: (STATES.includes(text(task.state) ?? "") ? text(task.state) : "unknown") as TaskState,
       waitingOn: text(task.waiting_on) ?? "",
       age: fromSeconds(number(task.age)),
       request: text(task.request) ?? "",
@@ -123,7 +123,7 @@ function joined(key: string, members: readonly Task[]): Group {
     state: first.state,
     waitingOn: first.waitingOn,
     request: first.request,
-    names: [...new Set(members.map((task) => task.name))].slice(0, 20),
+    taskNames: [...new Set(members.map((task) => task.name))].slice(0, 20),
     count: members.length,
     oldest: ages.length ? Math.max(...ages) : null,
     youngest: ages.length ? Math.min(...ages) : null,
@@ -148,7 +148,7 @@ export interface Inner {
   readonly total: Ms;
   readonly longest: Ms;
   /** The frames below the line, innermost first; empty where the line itself blocked. */
-  readonly stack: readonly StackFrame[];
+  readonly stack: readonly StackLevel[];
 }
 
 /** Blocks of the event loop by one request at one line of the application. */
@@ -159,9 +159,9 @@ export interface Culprit {
   readonly longest: Ms;
   readonly last: EpochMs | null;
   /** Of the longest of them. */
-  readonly stack: readonly StackFrame[];
+  readonly stack: readonly StackLevel[];
   /** The line, as the server found it; null where there is none of the application's. */
-  readonly line: StackFrame | null;
+  readonly line: StackLevel | null;
   /** The longest first; empty from servers that list each stack for itself. */
   readonly inner: readonly Inner[];
 }
@@ -174,7 +174,7 @@ export interface Blocked {
   readonly total: Ms;
   readonly longest: Ms;
   /** The block that lasts still. */
-  readonly now: { readonly lasts: Ms; readonly request: string; readonly stack: readonly StackFrame[] } | null;
+  readonly now: { readonly lasts: Ms; readonly request: string; readonly stack: readonly StackLevel[] } | null;
   readonly culprits: readonly Culprit[];
 }
 
@@ -212,7 +212,7 @@ function readTimes(one: Unchecked<BlockedBelow>): { count: number; total: Ms; lo
 }
 
 /** The innermost frame that is the application's own: neither a library's nor the interpreter's. */
-export function ownFrame(stack: readonly StackFrame[]): StackFrame | null {
+export function ownFrame(stack: readonly StackLevel[]): StackLevel | null {
   const foreign = /site-packages|dist-packages|[/\\]lib[/\\]python\d|^<|rbkit_websocket[/\\]/;
   return stack.find((frame) => frame.file && !foreign.test(frame.file)) ?? stack[0] ?? null;
 }

@@ -11,10 +11,10 @@ export interface ChartData {
 /** A series that is only read. */
 type Readable = Pick<Series, "read">;
 
-export type Figure = "mean" | "max" | "perSecond";
+export type Statistic = "mean" | "max" | "perSecond";
 
 /** Levels: at every time at which one of them has a value. */
-export function levels(series: readonly Readable[], from: EpochMs, to: EpochMs, figure: Figure = "mean"): ChartData {
+export function levels(series: readonly Readable[], from: EpochMs, to: EpochMs, figure: Statistic = "mean"): ChartData {
   const read = series.map((one) => one.read(from, to));
   const times = [...new Set(read.flatMap((buckets) => buckets.times))].sort((a, b) => a - b);
   return { times, columns: read.map((buckets) => column(buckets, times, figure, null)) };
@@ -34,7 +34,7 @@ export function rates(series: readonly Readable[], from: EpochMs, to: EpochMs): 
 function column(
   buckets: Buckets,
   times: readonly EpochMs[],
-  figure: Figure,
+  figure: Statistic,
   missing: number | null,
 ): (number | null)[] {
   const values = new Map(

@@ -4,7 +4,7 @@ import type { CensusFacts, MemoryProfileAnswer, TraceObjectsAnswer } from "../..
 import { isMap, number, text, type Unchecked, uncheckedMap } from "../../../protocol/codec.ts";
 import { type EpochMs, fromMicroseconds, type Ms } from "../../../time.ts";
 
-export interface Collection {
+export interface GcCollection {
   readonly time: EpochMs;
   readonly generation: number;
   readonly took: Ms;
@@ -34,7 +34,7 @@ export interface MemoryAnswer {
     readonly took: Ms | null;
     readonly at: EpochMs | null;
   };
-  readonly collections: readonly Collection[];
+  readonly collections: readonly GcCollection[];
   readonly sites: readonly Site[];
   readonly gc: ReadonlyMap<string, number>;
 }

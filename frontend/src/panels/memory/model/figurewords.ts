@@ -2,7 +2,7 @@
 
 import type { Handshake } from "../../../protocol/handshake.ts";
 
-interface Figure {
+interface FigureWords {
   readonly title: string;
   /** What it is, in a few words. */
   readonly hint: string;
@@ -12,12 +12,12 @@ interface Figure {
 
 export interface MemoryWords {
   /** `total_memsize`. */
-  readonly total: Figure;
-  readonly heap: Figure;
-  readonly blocks: Figure;
-  readonly live: Figure;
+  readonly total: FigureWords;
+  readonly heap: FigureWords;
+  readonly blocks: FigureWords;
+  readonly live: FigureWords;
   /** Its hint follows the number of collections. */
-  readonly pause: Figure;
+  readonly pause: FigureWords;
 }
 
 const PYTHON: MemoryWords = {
