@@ -10,7 +10,7 @@
     ├── NoSuchServer                         no Rbkit server of this application has the id that was asked for
     ├── Refused                              an upgrade request is refused in plain HTTP: status, headers, body
     ├── ProtocolError (ValueError)           a message is not of the Rbkit protocol
-    └── ClientError                          what ``connect()`` and its ``Client`` raise
+    └── ClientError                          errors of ``connect()`` and its ``Client``
         ├── ConnectionRefused                the server answered the upgrade with another HTTP status
         ├── ConnectionClosed                 the WebSocket ended: close code and reason
         ├── CommandFailed                    an extension command answered ``{"error": ..., "message": ...}``
@@ -61,7 +61,7 @@ class RbkitError(Exception):
 
 
 class ConfigurationError(RbkitError, ValueError):
-    """An option has a value that cannot work; the text says which and what would."""
+    """An option has a value that cannot work; the text names it and says what would."""
 
 
 class RuntimeDirectoryError(RbkitError):
@@ -141,7 +141,7 @@ class ProtocolError(RbkitError, ValueError):
 
 
 class ClientError(RbkitError):
-    """Base class of what a :class:`~rbkit_websocket.client.Client` raises."""
+    """Base class of the errors of a :class:`~rbkit_websocket.client.Client`."""
 
     def __str__(self) -> str:
         return _harmless(super().__str__())

@@ -122,7 +122,7 @@ class _Wrapped:
             self.switch()
 
     def switch(self) -> None:
-        """Chooses what requests go through; called by the server's thread as well."""
+        """Chooses the function for requests; called by the server's thread as well."""
         self._switch((self._tracked if REQUESTS.tracking else self._app) if self._started else None)
 
 
@@ -135,7 +135,7 @@ def _looking_after(runtime: Runtime, app: WSGIApplication) -> WSGIApplication:
 
 
 def _import_ahead() -> None:
-    """Imports what serves requests, where gevent is loaded: at the first request no descriptor may be left for it."""
+    """Imports the modules that serve requests, where gevent is loaded: at the first one no descriptor may be left."""
     if loaded("gevent") is not None:
         from . import server  # noqa: F401
         from .http import upgrade  # noqa: F401

@@ -44,7 +44,7 @@ class Stack:
         waiting: whether the samples are of parked greenlets, whose time is no thread's.
         count: how many samples.
         thread: id of the thread.
-        request: what the thread was serving (``GET /``), or None.
+        request: the request that the thread was serving (``GET /``), or None.
         frames: innermost first.
     """
 
@@ -88,7 +88,7 @@ class Profile:
         """The same profile weighed by one clock, ``wall`` or ``cpu``; unchanged where the server lacks that clock.
 
         Args:
-            clock: what ``weight_us`` shall be.
+            clock: the clock of ``weight_us``.
             waiting: whether parked greenlets are part of it; they have no CPU time.
         """
         stacks = [(stack, stack.wall_us if clock == "wall" else stack.cpu_us) for stack in self.stacks]
@@ -163,7 +163,7 @@ def _weight(value: Any) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ClassTotal:
-    """All instances of a class: how many, and their own bytes (not those of what they refer to)."""
+    """All instances of a class: their number, and their own bytes (without their references)."""
 
     count: int
     size: int

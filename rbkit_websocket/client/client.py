@@ -75,7 +75,7 @@ class _Pending:
 
 
 class Client:
-    """An open connection to an Rbkit server; what :func:`connect` returns.
+    """An open connection to an Rbkit server; :func:`connect` returns it.
 
     A thread of its own reads (a greenlet where threads are patched by gevent): it answers the server's pings however
     long the program is busy elsewhere. Commands may come from any number of threads; one thread iterates. Close it,

@@ -60,7 +60,7 @@ class Publications:
     """A queue of published messages that take at most ``limit`` bytes of memory: past that the oldest go.
 
     Attributes:
-        lost: messages lost since the first one: gaps of the message counter, and what this queue dropped.
+        lost: messages lost since the first one: gaps of the message counter, and messages that this queue dropped.
     """
 
     def __init__(self, limit: int) -> None:

@@ -65,7 +65,7 @@ _PID_MAX: Final = 2**31 - 1  # pid_t
 # A record has some 500 bytes; names and paths may be longer than most.
 _MAX_RECORD: Final = 32 * 1024
 _MAX_TEXT: Final = 4096
-# What one listing reads: it happens within a request, and reading a record takes some 0.1 ms.
+# The most that one listing reads: it happens within a request, and reading a record takes some 0.1 ms.
 _MOST_NAMES: Final = 20_000
 _MOST_FILES: Final = 500
 # Seconds that a file without a readable record may be in the making, by a process whose pid means nothing here.
@@ -78,7 +78,7 @@ class Record:
     """The record that a server leaves for its siblings; the JSON file has exactly these keys.
 
     Attributes:
-        id: ``<pid>-<8 hex digits>``, what ``server=`` on the URL names.
+        id: ``<pid>-<8 hex digits>``, the value of ``server=`` on the URL.
         pid: the process.
         application: the name of the application.
         endpoint: ``unix://`` and the path of its socket.
@@ -360,7 +360,7 @@ def is_complete(directory: Path, application: str, server_id: str, path: str) ->
 
 
 def remove(directory: Path, application: str, server_id: str) -> None:
-    """Removes a server's record and sockets; what is already gone is fine."""
+    """Removes a server's record and sockets, if they are still there."""
     _remove(_files(directory / f"{application_key(application)}-{server_id}.json"))
 
 

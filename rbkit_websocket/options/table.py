@@ -132,7 +132,7 @@ class Settings:
     )
     name: str = _option("", values.name, BRIDGE, "Which application this is.")
     token: str | Literal[False] | None = _option(
-        None, values.token, BRIDGE, "What a client has to bring; ``False``: nothing."
+        None, values.token, BRIDGE, "The token that a client has to send; ``False``: none."
     )
     authorize: Authorize | None = _option(  # noqa: RUF009 - it makes a field
         None, values.authorize, BRIDGE, "A callable that decides about each request, or ``module:attribute``."
@@ -172,7 +172,7 @@ class Settings:
         BRIDGE,
         "Bytes that one message of an Rbkit server reached over ZeroMQ may have.",
     )
-    # What the Ruby middleware uses; under the 30 s and 60 s idle limits of common proxies.
+    # The Ruby middleware's interval; under the 30 s and 60 s idle limits of common proxies.
     ping_interval: float = _option(15.0, values.number(float, 0.05, 3600), BRIDGE, "Seconds between pings.")
     # RBKIT_PUB_PORT and RBKIT_REQ_PORT are the ports of start_server(), as in Rbkit: not the middleware's.
     pub_port: int | None = _option(
@@ -223,7 +223,7 @@ class Settings:
     request_names: bool = _option(
         True, values.flag, Taker.MIDDLEWARE, "Whether samples, stacks and blocks tell the request they belong to."
     )
-    # gunicorn kills a worker that is silent for 30 s; what did it should be in the log well before.
+    # gunicorn kills a worker that is silent for 30 s; the cause should be in the log well before.
     blocked_log: float = _option(
         5.0,
         values.number(float, 0, 86400),

@@ -32,7 +32,7 @@ __all__ = [
 
 @dataclass
 class Host:
-    """The process as a native thread may touch it: originals of what gevent patches.
+    """The process as a native thread may touch it: originals of functions that gevent patches.
 
     Attributes:
         start_new_thread, allocate_lock, get_ident: of ``_thread``, never gevent's.

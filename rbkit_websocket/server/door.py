@@ -29,7 +29,7 @@ _BACKLOG: Final = 64 * 1024 * 1024
 # Each takes a descriptor of the application's.
 _MOST_CLIENTS: Final = 256
 _QUEUE: Final = 128
-# Seconds to say what a connection is for; and until the next attempt where none can be accepted.
+# Seconds for a connection to say its purpose; and until the next attempt where none can be accepted.
 _GREETING: Final = 5.0
 _AGAIN: Final = 0.2
 _READ: Final = 64 * 1024

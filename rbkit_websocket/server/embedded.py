@@ -57,7 +57,7 @@ class _Process:
         # Settings of the start, and applications whose options have been compared with them.
         self.in_force = Settings()
         self.compared: list[Settings] = []
-        # (runtime directory, application name) of each record, with what ensure_embedded() answers for it. The same by
+        # (runtime directory, application name) of each record, with the result of ensure_embedded(). The same by
         # (option, application name), which costs no look at the directory.
         self.records: dict[tuple[Path, str], EmbeddedAddress] = {}
         self.known: dict[tuple[str | None, str], tuple[Path, EmbeddedAddress]] = {}

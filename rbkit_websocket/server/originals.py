@@ -189,7 +189,7 @@ class AppThread:
 
 def tell(text: str) -> None:
     """Writes lines to stderr from a native thread, unless its reader is behind: it must not stop the thread."""
-    # What a pipe is ready for is at least 4096 bytes.
+    # A ready pipe takes at least 4096 bytes.
     data = f"{text}\n".encode("utf-8", "backslashreplace")[:4096]
     try:
         poll = original("select", "poll")()

@@ -52,7 +52,7 @@ class ZmqSender:
 class ZmqSockets:
     """The sockets: made and bound by the starting thread, then used by the server's alone.
 
-    With keys, TCP endpoints are those of sockets of their own that speak CURVE alone, beside those for ipc.
+    With keys, TCP endpoints have sockets of their own that speak CURVE alone, beside the sockets for ipc.
 
     Args:
         poll: a ``select.poll`` object, which is told of each socket's descriptor. They are edge-triggered: look at

@@ -59,7 +59,7 @@ class Session:
         self._ping_interval = ping_interval
         self._aborted = False
         self._unacknowledged = 0
-        # Reading what is there already never switches greenlets.
+        # Reading bytes that are there already never switches greenlets.
         self._turn = Turn()
         self._ws = HardenedWebSocket(self._read_alive, self._pong, max_message)
         self._deadline: float | None = None

@@ -72,7 +72,7 @@ class _Bucket:
             for part in parts:
                 for entry in part:
                     self.add(*entry)
-            # As a list of entries again: less than half the memory, and nothing to make for each who asks.
+            # As a list of entries again: less than half the memory, and nothing to make for each reader.
             self.drained, self.sums = self.parts(), {}
 
     def __len__(self) -> int:
@@ -115,7 +115,7 @@ class CpuProfiler(Profiler):
         self.next_clock: Clock = "cpu"
         self._clock: Clock = "cpu"
         self._buckets: deque[_Bucket] = deque()
-        self._entries = 0  # in those
+        self._entries = 0  # in all buckets
         self._current = _Bucket(0)
         self._folding = folding()
         self._stacks: dict[tuple[int, ...], AnyStack] = {}

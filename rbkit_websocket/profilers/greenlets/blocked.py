@@ -110,7 +110,7 @@ class LoopWatch:
         self._asked = -_ASKED_LATELY
         self._limit = 0.0
         self._next: float | None = None
-        # The present turn of the loop: its number, when it began, who was seen in it, and since when.
+        # The present turn of the loop: its number, its begin, the greenlet seen in it, and since when.
         self._turn = loop.turn()[0]
         self._began: float | None = None
         self._culprit: Any = None

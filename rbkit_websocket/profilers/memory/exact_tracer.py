@@ -37,7 +37,7 @@ __all__ = ["MAX_FOLLOWED", "NativeTracer", "untested"]
 MAX_FOLLOWED: Final = 1 << 17
 SITES_TOLD: Final = 200
 _AT_A_TIME: Final = 2048
-_MOST_PORTIONS: Final = 8  # what is left is there the next time
+_MOST_PORTIONS: Final = 8  # the rest comes the next time
 _CLASSES_AT_A_TIME: Final = 200
 _LOOK_FOR_CLASSES: Final = 5.0
 

@@ -4,7 +4,7 @@ When a collection starts, the youngest generation is looked at, and each object 
 followed: ``obj_created`` then, ``obj_destroyed`` when the reference breaks. So
 
 - seen are: instances of classes written in Python (without ``__slots__``, or with ``__weakref__`` in them), functions,
-  classes, generators, sets, and what else takes weak references;
+  classes, generators, sets, and other objects that take weak references;
 - not seen are: dict, list, tuple, str, bytes, int and their like, which take none; objects that die before the next
   collection starts (most do, by reference counting), and objects made before profiling began;
 - ``obj_created`` comes at the next collection, not at once;
@@ -36,7 +36,7 @@ BUDGET: Final = 0.02
 _MAX_LOOK: Final = 0.01
 _MAX_WAITING: Final = 100_000
 _BETWEEN_CLOCKS: Final = 64
-# The end of a followed object: its reference's callback and what the event costs later. Too much to ask the clock for.
+# Seconds for the end of a followed object: the callback and later the event. Too many to ask the clock for each.
 _END_COSTS: Final = 3e-6
 
 _weakrefoffset = type.__dict__["__weakrefoffset__"].__get__
@@ -60,7 +60,7 @@ class ObjectWatch(Profiler):
         self._names: dict[int, tuple[type, str | None, bool]] = {}
         self._saved = 0.0
         self._filled = 0.0
-        # Each is written in one place and read by the callback, which takes what has been added since.
+        # Each is written in one place and read by the callback, which takes the increase since.
         self._ends = self._ends_paid = 0
         self._drained = self._drained_paid = 0.0
         self.skipped = 0
@@ -75,7 +75,7 @@ class ObjectWatch(Profiler):
             self._waiting.clear()
             self._saved, self._filled, self.skipped = _MAX_LOOK, time.perf_counter(), 0
             self.running = True
-            # Before all others, so that what this costs is not taken for the collection's own time.
+            # Before all others, so that this cost is not taken for the collection's own time.
             gc.callbacks.insert(0, self._callback)
 
     def stop(self) -> None:

@@ -9,7 +9,7 @@ function that sends it, see :mod:`.server_functions`.
 A request that began before the profiler is found as well: the marker's variable is read from the frame, which costs
 some tenths of a microsecond. ``stacks`` and ``blocked`` find requests so at any time. The native sampler calls no
 Python while it looks, so when it starts, requests under way are noted (:meth:`Requests.adopt`), and of a streamed body
-the sampler keeps what makes the name (:class:`Streamed`).
+the sampler keeps the keys of the name (:class:`Streamed`).
 
 For samplers: :meth:`Requests.walk` is the one walk over a stack in Python, and :meth:`Requests.of_walk` gives its
 :class:`Request` (or None), the same object for all samples of one tracked request. Keep that object with the sample and
