@@ -65,6 +65,17 @@
 #define HAVE_SIGNAL 0
 #endif
 
+/* Whether the interpreter ends. Who asks for its lock from now on may never come back. */
+static inline int
+interpreter_ends(void)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return Py_IsFinalizing();
+#else
+    return _Py_IsFinalizing();
+#endif
+}
+
 /* Whether what was tested of the version holds for the interpreter that runs: a release of it, whichever. */
 static inline int
 tested_version_runs(void)

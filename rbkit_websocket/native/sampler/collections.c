@@ -7,14 +7,24 @@
 #include "state.h"
 #include "weights.h"
 
+static struct {
+    unsigned long thread; /* that collects; 0: none */
+    int64_t since, cpu;   /* its clocks when that began */
+} collection;             /* under the lock */
+
+void collections_forget(void)
+{
+    collection.thread = 0;
+}
+
 static Slot *known_slot(unsigned long ident)
 {
-    if (ident == S.main.ident) {
-        return &S.main;
+    if (ident == shared.main.ident) {
+        return &shared.main;
     }
-    for (size_t i = 0; i < S.n_others; i++) {
-        if (S.others[i].ident == ident) {
-            return &S.others[i];
+    for (size_t i = 0; i < shared.n_others; i++) {
+        if (shared.others[i].ident == ident) {
+            return &shared.others[i];
         }
     }
     return NULL;
@@ -22,19 +32,19 @@ static Slot *known_slot(unsigned long ident)
 
 static void put_collection(Slot *slot, const Frame *frames, int depth, PyObject *request, int64_t now, int64_t cpu)
 {
-    pthread_mutex_lock(&S.mutex);
-    int64_t began = S.collects_since > slot->wall_seen ? S.collects_since : slot->wall_seen;
-    int64_t used = S.collects_cpu > slot->cpu_seen ? S.collects_cpu : slot->cpu_seen;
+    pthread_mutex_lock(&shared.mutex);
+    int64_t began = collection.since > slot->wall_seen ? collection.since : slot->wall_seen;
+    int64_t used = collection.cpu > slot->cpu_seen ? collection.cpu : slot->cpu_seen;
     Weight weight = {now > began ? now - began : 0, cpu > used ? cpu - used : 0};
-    Stack *stack = store_get(&S.store, slot->ident, frames, depth);
-    if (stack != NULL && store_add(&S.store, stack, request, weight, 1) == 0) {
+    Stack *stack = store_get(&shared.results.store, slot->ident, frames, depth);
+    if (stack != NULL && store_add(&shared.results.store, stack, request, weight, 1) == 0) {
         put_raw(slot, stack, request, weight);
         /* The next look weighs so much less. */
         slot->wall_seen += weight.wall_ns;
         slot->cpu_seen += weight.cpu_ns;
         slot->rested = 0;
     }
-    pthread_mutex_unlock(&S.mutex);
+    pthread_mutex_unlock(&shared.mutex);
 }
 
 static PyObject *on_collection(PyObject *Py_UNUSED(self), PyObject *arguments)
@@ -45,16 +55,16 @@ static PyObject *on_collection(PyObject *Py_UNUSED(self), PyObject *arguments)
     unsigned long ident = PyThread_get_thread_ident();
     int64_t now = read_clock(CLOCK_MONOTONIC), cpu = read_clock(CLOCK_THREAD_CPUTIME_ID);
     if (phase != NULL && strcmp(phase, "start") == 0) {
-        S.collecting = ident;
-        S.collects_since = now;
-        S.collects_cpu = cpu;
+        collection.thread = ident;
+        collection.since = now;
+        collection.cpu = cpu;
     }
-    else if (S.state == ON && S.collecting == ident) {
+    else if (run.state == ON && collection.thread == ident) {
         Slot *slot = known_slot(ident);
         if (slot != NULL) {
             Frame frames[MAX_DEPTH + 1];
             Marker marker = new_marker();
-            frames[0] = (Frame){S.collector, 0};
+            frames[0] = (Frame){config.collector, 0};
             PyThreadState *self = PyThreadState_Get();
             int depth = walk(self, frames + 1, &marker) + 1;
             if (depth > MAX_DEPTH) { /* the outermost frames tell more than one in between */
@@ -62,8 +72,8 @@ static PyObject *on_collection(PyObject *Py_UNUSED(self), PyObject *arguments)
             }
             put_collection(slot, frames, depth, request_of(self, &marker), now, cpu);
         }
-        S.collecting = 0;
-        S.on_behalf_ns += read_clock(CLOCK_MONOTONIC) - now;
+        collection.thread = 0;
+        run.on_behalf_ns += read_clock(CLOCK_MONOTONIC) - now;
     }
     PyErr_Clear();
     Py_RETURN_NONE;

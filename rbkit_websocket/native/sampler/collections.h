@@ -9,6 +9,9 @@
 
 #include <Python.h>
 
+/* The one under way, if any, is nobody's. */
+void collections_forget(void);
+
 /* on_collection(). */
 extern PyMethodDef collections_methods[];
 

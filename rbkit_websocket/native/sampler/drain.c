@@ -22,28 +22,28 @@ static void make_room(void)
 {
     Stack **gone = NULL;
     size_t n_gone = 0;
-    pthread_mutex_lock(&S.mutex);
-    if (S.store.stacks.used > MAX_STACKS / 2) {
-        for (size_t i = 0; i < table_places(&S.store.stacks); i++) {
-            Stack *stack = store_at(&S.store, i);
+    pthread_mutex_lock(&shared.mutex);
+    if (shared.results.store.stacks.used > MAX_STACKS / 2) {
+        for (size_t i = 0; i < table_places(&shared.results.store.stacks); i++) {
+            Stack *stack = store_at(&shared.results.store, i);
             if (stack != NULL) {
-                stack->kept = Py_REFCNT(stack) > 1 && S.store.stacks.used <= MAX_STACKS * 3 / 4;
+                stack->kept = Py_REFCNT(stack) > 1 && shared.results.store.stacks.used <= MAX_STACKS * 3 / 4;
             }
         }
-        if (S.main.last != NULL) {
-            S.main.last->kept = 1;
+        if (shared.main.last != NULL) {
+            shared.main.last->kept = 1;
         }
-        for (size_t i = 0; i < S.n_others; i++) {
-            if (S.others[i].last != NULL) {
-                S.others[i].last->kept = 1;
+        for (size_t i = 0; i < shared.n_others; i++) {
+            if (shared.others[i].last != NULL) {
+                shared.others[i].last->kept = 1;
             }
         }
-        for (size_t i = 0; i < S.n_raws; i++) {
-            S.raws[i].stack->kept = 1;
+        for (size_t i = 0; i < shared.results.n_raws; i++) {
+            shared.results.raws[i].stack->kept = 1;
         }
-        n_gone = store_evict(&S.store, &gone);
+        n_gone = store_evict(&shared.results.store, &gone);
     }
-    pthread_mutex_unlock(&S.mutex);
+    pthread_mutex_unlock(&shared.mutex);
     for (size_t i = 0; i < n_gone; i++) {
         Py_DECREF(gone[i]);
     }
@@ -163,34 +163,34 @@ static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(u
     size_t n_sums = 0, n_raws = 0;
     int64_t lost = 0;
     int failed = 0;
-    pthread_mutex_lock(&S.mutex);
-    flush_idle(&S.main);
-    for (size_t i = 0; i < S.n_others; i++) {
-        flush_idle(&S.others[i]);
+    pthread_mutex_lock(&shared.mutex);
+    flush_idle(&shared.main);
+    for (size_t i = 0; i < shared.n_others; i++) {
+        flush_idle(&shared.others[i]);
     }
-    if (S.n_raws != 0) {
-        raws = malloc(S.n_raws * sizeof *raws);
+    if (shared.results.n_raws != 0) {
+        raws = malloc(shared.results.n_raws * sizeof *raws);
         failed = raws == NULL;
     }
     if (!failed) {
-        sums = S.store.sums;
-        n_sums = S.store.n_sums;
-        S.store.sums = NULL;
-        S.store.n_sums = S.store.room_sums = 0;
+        sums = shared.results.store.sums;
+        n_sums = shared.results.store.n_sums;
+        shared.results.store.sums = NULL;
+        shared.results.store.n_sums = shared.results.store.room_sums = 0;
         for (size_t i = 0; i < n_sums; i++) {
             sums[i].stack->sums = 0;
             Py_INCREF(sums[i].stack);
         }
-        n_raws = S.n_raws;
-        S.n_raws = 0;
+        n_raws = shared.results.n_raws;
+        shared.results.n_raws = 0;
         for (size_t i = 0; i < n_raws; i++) {
-            raws[i] = S.raws[i];
+            raws[i] = shared.results.raws[i];
             Py_INCREF(raws[i].stack);
         }
-        lost = S.lost_ns / 1000;
-        S.lost_ns %= 1000;
+        lost = shared.results.lost_ns / 1000;
+        shared.results.lost_ns %= 1000;
     }
-    pthread_mutex_unlock(&S.mutex);
+    pthread_mutex_unlock(&shared.mutex);
     PyObject *answer = NULL;
     if (failed) {
         PyErr_NoMemory();
@@ -229,16 +229,16 @@ static PyObject *native_set_raw(PyObject *Py_UNUSED(module), PyObject *arguments
     if (!PyArg_ParseTuple(arguments, "pp", &raw, &cpu_clock)) {
         return NULL;
     }
-    pthread_mutex_lock(&S.mutex);
-    S.raw = raw && S.raws != NULL;
-    S.raw_cpu = cpu_clock;
-    size_t n = raw ? 0 : S.n_raws;
+    pthread_mutex_lock(&shared.mutex);
+    shared.results.raw = raw && shared.results.raws != NULL;
+    shared.results.raw_cpu = cpu_clock;
+    size_t n = raw ? 0 : shared.results.n_raws;
     Raw *unwanted = n != 0 ? malloc(n * sizeof *unwanted) : NULL;
     if (unwanted != NULL) { /* else they are handed out with the next drain */
-        memcpy(unwanted, S.raws, n * sizeof *unwanted);
-        S.n_raws = 0;
+        memcpy(unwanted, shared.results.raws, n * sizeof *unwanted);
+        shared.results.n_raws = 0;
     }
-    pthread_mutex_unlock(&S.mutex);
+    pthread_mutex_unlock(&shared.mutex);
     for (size_t i = 0; unwanted != NULL && i < n; i++) {
         Py_XDECREF(unwanted[i].request);
     }
@@ -253,11 +253,11 @@ PyDoc_STRVAR(held_doc,
 
 static PyObject *native_held(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    if (S.held.stack == NULL) {
+    if (run.held.stack == NULL) {
         Py_RETURN_NONE;
     }
-    return Py_BuildValue("ddOO", (double)S.held.began / SECOND, (double)S.held.ended / SECOND, S.held.stack,
-                         S.held.request != NULL ? S.held.request : Py_None);
+    return Py_BuildValue("ddOO", (double)run.held.began / SECOND, (double)run.held.ended / SECOND, run.held.stack,
+                         run.held.request != NULL ? run.held.request : Py_None);
 }
 
 PyMethodDef drain_methods[] = {

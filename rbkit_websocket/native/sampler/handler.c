@@ -7,6 +7,8 @@
 #include "itself.h"
 #include "state.h"
 
+Handler handler;
+
 #if HAVE_SIGNAL
 static PyObject *on_signal(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(arguments))
 {
@@ -19,12 +21,12 @@ PyMethodDef on_signal_method = {"rbkit_sampler", on_signal, METH_VARARGS, "Takes
 /* Whether the signal's Python-level handler is ours; -1 with an exception. Any thread. */
 static int handler_is(PyObject *module, PyObject *what)
 {
-    PyObject *handler = PyObject_CallMethod(module, "getsignal", "i", S.signum);
-    if (handler == NULL) {
+    PyObject *now = PyObject_CallMethod(module, "getsignal", "i", handler.signum);
+    if (now == NULL) {
         return -1;
     }
-    int same = what != NULL ? handler == what : (PyLong_Check(handler) && PyLong_AsLong(handler) == 0);
-    Py_DECREF(handler);
+    int same = what != NULL ? now == what : (PyLong_Check(now) && PyLong_AsLong(now) == 0);
+    Py_DECREF(now);
     return same;
 }
 
@@ -34,14 +36,14 @@ static int signal_is_free(PyObject *module, int signum)
     if (sigaction(signum, NULL, &action) != 0 || action.sa_handler != SIG_DFL) {
         return 0;
     }
-    S.signum = signum;
+    handler.signum = signum;
     return handler_is(module, NULL);
 }
 
-static int set_handler(PyObject *module, PyObject *handler)
+static int set_handler(PyObject *module, PyObject *function)
 {
-    PyObject *old = handler != NULL ? PyObject_CallMethod(module, "signal", "iO", S.signum, handler)
-                                    : PyObject_CallMethod(module, "signal", "ii", S.signum, 0);
+    PyObject *old = function != NULL ? PyObject_CallMethod(module, "signal", "iO", handler.signum, function)
+                                     : PyObject_CallMethod(module, "signal", "ii", handler.signum, 0);
     if (old == NULL) {
         return -1;
     }
@@ -54,25 +56,25 @@ int settle_signal(void *Py_UNUSED(unused))
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
     PyObject *module = PyImport_ImportModule("_signal"); /* the original, whatever gevent patches */
-    if (module != NULL && S.state == ON && !S.attached && S.signum != 0 && S.refusal == NULL) {
-        int is_free = signal_is_free(module, S.signum);
-        if (is_free == 1 && set_handler(module, S.handler) == 0) {
-            S.attached = 1;
-            PyObject *done = PyObject_CallMethod(module, "siginterrupt", "ii", S.signum, 0);
+    if (module != NULL && run.state == ON && !handler.attached && handler.signum != 0 && handler.refusal == NULL) {
+        int is_free = signal_is_free(module, handler.signum);
+        if (is_free == 1 && set_handler(module, handler.function) == 0) {
+            handler.attached = 1;
+            PyObject *done = PyObject_CallMethod(module, "siginterrupt", "ii", handler.signum, 0);
             Py_XDECREF(done);
         }
-        if (!S.attached) {
-            S.refusal = "the signal has been taken by the application";
+        if (!handler.attached) {
+            handler.refusal = "the signal has been taken by the application";
         }
-        pthread_mutex_lock(&S.mutex);
-        S.reachable = S.attached;
-        pthread_mutex_unlock(&S.mutex);
+        pthread_mutex_lock(&shared.mutex);
+        shared.asking.reachable = handler.attached;
+        pthread_mutex_unlock(&shared.mutex);
     }
-    else if (module != NULL && S.state == OFF && S.attached) {
-        S.attached = 0;
-        if (handler_is(module, S.handler) == 1) {
+    else if (module != NULL && run.state == OFF && handler.attached) {
+        handler.attached = 0;
+        if (handler_is(module, handler.function) == 1) {
             /* A signal that is still on its way would end the process: ignoring it discards it first. */
-            PyObject *old = PyObject_CallMethod(module, "signal", "ii", S.signum, 1);
+            PyObject *old = PyObject_CallMethod(module, "signal", "ii", handler.signum, 1);
             Py_XDECREF(old);
             if (old != NULL) {
                 set_handler(module, NULL);
@@ -86,23 +88,23 @@ int settle_signal(void *Py_UNUSED(unused))
 
 int on_audit(const char *event, PyObject *Py_UNUSED(arguments), void *Py_UNUSED(unused))
 {
-    if (event[0] != 'o' || strcmp(event, "os.exec") != 0 || !S.attached) {
+    if (event[0] != 'o' || strcmp(event, "os.exec") != 0 || !handler.attached) {
         return 0;
     }
-    pthread_mutex_lock(&S.mutex);
-    S.reachable = 0;
-    pthread_mutex_unlock(&S.mutex);
-    S.refusal = "an exec has been tried";
+    pthread_mutex_lock(&shared.mutex);
+    shared.asking.reachable = 0;
+    pthread_mutex_unlock(&shared.mutex);
+    handler.refusal = "an exec has been tried";
     struct sigaction action = {.sa_handler = SIG_IGN};
-    sigaction(S.signum, &action, NULL);
+    sigaction(handler.signum, &action, NULL);
     action.sa_handler = SIG_DFL;
-    sigaction(S.signum, &action, NULL);
+    sigaction(handler.signum, &action, NULL);
     return 0;
 }
 
 void have_signal_settled(void)
 {
-    if (pthread_equal(pthread_self(), S.main_thread)) {
+    if (pthread_equal(pthread_self(), config.main_thread)) {
         settle_signal(NULL);
     }
     else {
@@ -114,19 +116,19 @@ void have_signal_settled(void)
 
 void notice_loss(void)
 {
-    if (S.state != ON || !S.attached) {
+    if (run.state != ON || !handler.attached) {
         return;
     }
     PyObject *module = PyImport_ImportModule("_signal");
-    int ours = module != NULL ? handler_is(module, S.handler) : -1;
+    int ours = module != NULL ? handler_is(module, handler.function) : -1;
     Py_XDECREF(module);
     PyErr_Clear();
     if (ours == 0) {
-        S.attached = 0;
-        S.refusal = "the signal has been taken by the application";
-        pthread_mutex_lock(&S.mutex);
-        S.reachable = 0;
-        pthread_mutex_unlock(&S.mutex);
+        handler.attached = 0;
+        handler.refusal = "the signal has been taken by the application";
+        pthread_mutex_lock(&shared.mutex);
+        shared.asking.reachable = 0;
+        pthread_mutex_unlock(&shared.mutex);
     }
 }
 #else
@@ -138,25 +140,25 @@ void notice_loss(void) {}
 
 int choose_signal(int signum)
 {
-    S.refusal = NULL;
-    S.reachable = !S.by_signal;
+    handler.refusal = NULL;
+    shared.asking.reachable = !config.by_signal;
 #if HAVE_SIGNAL
-    if (!S.by_signal) {
+    if (!config.by_signal) {
         return 0;
     }
     if (signum == 0) {
-        S.refusal = "no signal may be used";
+        handler.refusal = "no signal may be used";
     }
-    else if (!S.attached || signum != S.signum) {
+    else if (!handler.attached || signum != handler.signum) {
         PyObject *module = PyImport_ImportModule("_signal");
         int is_free = module != NULL ? signal_is_free(module, signum) : -1;
         Py_XDECREF(module);
         if (is_free < 0) {
             return -1;
         }
-        S.refusal = is_free ? NULL : "the signal is in use by the application";
+        handler.refusal = is_free ? NULL : "the signal is in use by the application";
     }
-    S.reachable = S.attached && S.refusal == NULL;
+    shared.asking.reachable = handler.attached && handler.refusal == NULL;
 #else
     (void)signum;
 #endif

@@ -6,6 +6,16 @@
 
 #include "../common/compat.h"
 
+/* Under the lock; the ticker reads the number, which stays as it is while that runs. */
+typedef struct {
+    PyObject *function; /* the Python-level handler */
+    int signum;         /* 0: none */
+    int attached;       /* it is installed */
+    const char *refusal;
+} Handler;
+
+extern Handler handler;
+
 #if HAVE_SIGNAL
 /* The signal's Python-level handler. */
 extern PyMethodDef on_signal_method;

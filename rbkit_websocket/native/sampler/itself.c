@@ -7,7 +7,7 @@
 
 void look_at_self(void)
 {
-    if (S.state != ON) {
+    if (run.state != ON) {
         return;
     }
     int64_t began = read_clock(CLOCK_MONOTONIC);
@@ -21,16 +21,16 @@ void look_at_self(void)
         PyGC_Enable();
     }
     int64_t now = read_clock(CLOCK_MONOTONIC);
-    pthread_mutex_lock(&S.mutex);
+    pthread_mutex_lock(&shared.mutex);
     /* The ticker has just read it, and this costs a system call. */
-    int64_t cpu = S.pending && now - S.pending_since < S.interval / 2 ? S.asked_cpu
+    int64_t cpu = shared.asking.pending && now - shared.asking.pending_since < shared.interval / 2 ? shared.asking.cpu
                                                                       : read_clock(CLOCK_THREAD_CPUTIME_ID);
-    S.pending = 0;
-    S.answered++;
-    S.respite = marker.depth > DEEP ? now + (int64_t)marker.depth * NANOSECONDS_A_FRAME : 0;
-    pthread_mutex_unlock(&S.mutex);
-    put_sample(&S.main, frames, depth, request, now, cpu, WORKS);
-    S.on_behalf_ns += read_clock(CLOCK_MONOTONIC) - began;
+    shared.asking.pending = 0;
+    shared.asking.answered++;
+    shared.asking.respite = marker.depth > DEEP ? now + (int64_t)marker.depth * NANOSECONDS_A_FRAME : 0;
+    pthread_mutex_unlock(&shared.mutex);
+    put_sample(&shared.main, frames, depth, request, now, cpu, WORKS);
+    run.on_behalf_ns += read_clock(CLOCK_MONOTONIC) - began;
 }
 
 int on_pending(void *Py_UNUSED(unused))

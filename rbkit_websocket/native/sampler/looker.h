@@ -4,8 +4,14 @@
 
 #include <Python.h>
 
+#include <stdint.h>
+
 /* Looks at all threads that have run; with the lock. ``baseline``: at the start, what they used before is not ours. */
 void look(int baseline);
+
+/* Before the thread is started, and after it has ended or where there is none. */
+void looker_begin(int64_t now);
+void looker_end(void);
 
 void *looker_main(void *unused);
 

@@ -36,6 +36,7 @@
 #include "collections.h"
 #include "drain.h"
 #include "fold.h"
+#include "handler.h"
 #include "looker.h"
 #include "requests.h"
 #include "run.h"
@@ -57,13 +58,13 @@ PyDoc_STRVAR(cost_doc,
 
 static PyObject *native_cost(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    int64_t own = S.own_ns;
+    int64_t own = shared.own_ns;
     clockid_t clock;
-    if (S.state == ON) {
-        own += pthread_getcpuclockid(S.ticker, &clock) == 0 ? read_clock(clock) : 0;
-        own += pthread_getcpuclockid(S.looker, &clock) == 0 ? read_clock(clock) : 0;
+    if (run.state == ON) {
+        own += pthread_getcpuclockid(run.ticker, &clock) == 0 ? read_clock(clock) : 0;
+        own += pthread_getcpuclockid(run.looker, &clock) == 0 ? read_clock(clock) : 0;
     }
-    return Py_BuildValue("LL", (long long)(own / 1000), (long long)(S.on_behalf_ns / 1000));
+    return Py_BuildValue("LL", (long long)(own / 1000), (long long)(run.on_behalf_ns / 1000));
 }
 
 PyDoc_STRVAR(status_doc,
@@ -74,12 +75,12 @@ PyDoc_STRVAR(status_doc,
 
 static PyObject *native_status(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    return Py_BuildValue("{s:O,s:s,s:z,s:O,s:s,s:l,s:l,s:l,s:l,s:n,s:n}", "running", S.state == ON ? Py_True : Py_False,
-                         "reach", S.state == ON && S.reachable ? (S.by_signal ? "signal" : "pending call") : "",
-                         "refusal", S.refusal, "attached", S.attached ? Py_True : Py_False, "walk",
-                         internal_walk ? "internal" : "public", "ticks", S.ticks, "asked", S.asked, "answered",
-                         S.answered, "looks", S.looks, "stacks", (Py_ssize_t)S.store.stacks.used, "threads",
-                         (Py_ssize_t)S.n_others);
+    return Py_BuildValue("{s:O,s:s,s:z,s:O,s:s,s:l,s:l,s:l,s:l,s:n,s:n}", "running", run.state == ON ? Py_True : Py_False,
+                         "reach", run.state == ON && shared.asking.reachable ? (config.by_signal ? "signal" : "pending call") : "",
+                         "refusal", handler.refusal, "attached", handler.attached ? Py_True : Py_False, "walk",
+                         internal_walk ? "internal" : "public", "ticks", shared.asking.ticks, "asked", shared.asking.asked, "answered",
+                         shared.asking.answered, "looks", shared.looks, "stacks", (Py_ssize_t)shared.results.store.stacks.used, "threads",
+                         (Py_ssize_t)shared.n_others);
 }
 
 PyDoc_STRVAR(use_internal_doc,
@@ -117,8 +118,8 @@ PyMODINIT_FUNC PyInit__native(void)
         return NULL;
     }
     PyObject *module = PyModule_Create(&definition);
-    if (S.collector == NULL) {
-        S.collector = (PyObject *)PyCode_NewEmpty("<interpreter>", "(garbage collection)", 0);
+    if (config.collector == NULL) {
+        config.collector = (PyObject *)PyCode_NewEmpty("<interpreter>", "(garbage collection)", 0);
     }
     PyMethodDef *others[] = {
         run_methods,   requests_methods, looker_methods, collections_methods, drain_methods,
@@ -129,11 +130,11 @@ PyMODINIT_FUNC PyInit__native(void)
             Py_CLEAR(module);
         }
     }
-    if (module == NULL || S.collector == NULL) {
+    if (module == NULL || config.collector == NULL) {
         Py_XDECREF(module);
         return NULL;
     }
     internal_walk = walks_agree();
-    S.by_signal = HAVE_SIGNAL && !breaker_is_known();
+    config.by_signal = HAVE_SIGNAL && !breaker_is_known();
     return module;
 }

@@ -5,7 +5,7 @@
 
 Marker new_marker(void)
 {
-    return (Marker){.code = S.marker, .servers = V.codes, .n_servers = V.n, .filter = V.filter};
+    return (Marker){.code = config.marker, .servers = V.codes, .n_servers = V.n, .filter = V.filter};
 }
 
 PyObject *request_of(PyThreadState *tstate, const Marker *found)
@@ -14,9 +14,9 @@ PyObject *request_of(PyThreadState *tstate, const Marker *found)
         return found->server != 0 ? streamed(tstate, found) : NULL;
     }
     PyObject *request = NULL;
-    if (found->frame != NULL && S.tracked != NULL) {
+    if (found->frame != NULL && config.tracked != NULL) {
         PyObject *identity = PyLong_FromVoidPtr(found->frame);
-        request = identity != NULL ? PyDict_GetItemWithError(S.tracked, identity) : NULL;
+        request = identity != NULL ? PyDict_GetItemWithError(config.tracked, identity) : NULL;
         Py_XDECREF(identity);
         if (request == NULL) {
             PyErr_Clear();
@@ -47,8 +47,8 @@ static PyObject *native_set_marker(PyObject *Py_UNUSED(module), PyObject *argume
     }
     Py_XINCREF(code);
     Py_XINCREF(tracked);
-    Py_XSETREF(S.marker, code);
-    Py_XSETREF(S.tracked, tracked);
+    Py_XSETREF(config.marker, code);
+    Py_XSETREF(config.tracked, tracked);
     Py_RETURN_NONE;
 }
 

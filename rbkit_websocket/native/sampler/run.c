@@ -2,14 +2,13 @@
 
 #include "state.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "breaker.h"
+#include "collections.h"
 #include "looker.h"
 #include "served.h"
 #include "handler.h"
@@ -22,42 +21,22 @@ static pid_t tid_of_clock(clockid_t clock)
     return (pid_t)~((unsigned int)(clock >> 3));
 }
 
-static void close_files(void)
-{
-    if (S.main_state_file >= 0) {
-        close(S.main_state_file);
-    }
-    if (S.threads_file >= 0) {
-        close(S.threads_file);
-    }
-    S.main_state_file = S.threads_file = -1;
-}
-
-static void open_files(pid_t main_tid)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)main_tid);
-    S.main_state_file = open(path, O_RDONLY | O_CLOEXEC);
-    S.threads_file = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-}
-
 static void reset_threads(void)
 {
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_mutex_init(&S.mutex, NULL);
-    pthread_cond_init(&S.tick, &attributes);
-    pthread_cond_init(&S.look, &attributes);
+    pthread_mutex_init(&shared.mutex, NULL);
+    pthread_cond_init(&shared.tick, &attributes);
+    pthread_cond_init(&shared.look, &attributes);
     pthread_condattr_destroy(&attributes);
-    S.stopping = S.pending = S.look_at_main = 0;
+    shared.stopping = shared.asking.pending = shared.asking.look = 0;
 }
 
 /* In a forked child that ran no hook of ours: nothing of us is alive. */
 static void in_child(void)
 {
-    S.state = OFF;
-    S.looker_state = NULL;
+    run.state = OFF;
     reset_threads();
 }
 
@@ -69,15 +48,15 @@ static int start_threads(void)
     pthread_attr_setstacksize(&attributes, 512 * 1024);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* the application's signals are for its own threads */
-    int failed = pthread_create(&S.ticker, &attributes, ticker_main, NULL);
+    int failed = pthread_create(&run.ticker, &attributes, ticker_main, NULL);
     if (!failed) {
-        failed = pthread_create(&S.looker, &attributes, looker_main, NULL);
+        failed = pthread_create(&run.looker, &attributes, looker_main, NULL);
         if (failed) {
-            pthread_mutex_lock(&S.mutex);
-            S.stopping = 1;
-            pthread_cond_signal(&S.tick);
-            pthread_mutex_unlock(&S.mutex);
-            pthread_join(S.ticker, NULL);
+            pthread_mutex_lock(&shared.mutex);
+            shared.stopping = 1;
+            pthread_cond_signal(&shared.tick);
+            pthread_mutex_unlock(&shared.mutex);
+            pthread_join(run.ticker, NULL);
         }
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -88,49 +67,50 @@ static int start_threads(void)
 /* After the threads have ended: all that is left of the run is in the store. */
 static void end_slots(void)
 {
-    size_t n = S.n_others;
-    pthread_mutex_lock(&S.mutex);
-    flush_idle(&S.main);
+    size_t n = shared.n_others;
+    pthread_mutex_lock(&shared.mutex);
+    flush_idle(&shared.main);
     for (size_t i = 0; i < n; i++) {
-        flush_idle(&S.others[i]);
+        flush_idle(&shared.others[i]);
     }
-    S.n_others = 0;
-    pthread_mutex_unlock(&S.mutex);
-    Py_CLEAR(S.main.request);
+    shared.n_others = 0;
+    pthread_mutex_unlock(&shared.mutex);
+    Py_CLEAR(shared.main.request);
     for (size_t i = 0; i < n; i++) {
-        Py_CLEAR(S.others[i].request);
+        Py_CLEAR(shared.others[i].request);
     }
 }
 
 static void drop_raws(void)
 {
     remember_held(0, 0, NULL, NULL);
-    while (S.n_raws > 0) {
-        Py_XDECREF(S.raws[--S.n_raws].request);
+    while (shared.results.n_raws > 0) {
+        Py_XDECREF(shared.results.raws[--shared.results.n_raws].request);
     }
 }
 
 static PyObject *native_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    while (S.state == ENDING) { /* another thread ends it: at exit both the server and atexit do */
+    while (run.state == ENDING) { /* another thread ends it: at exit both the server and atexit do */
         Py_BEGIN_ALLOW_THREADS
         usleep(1000);
         Py_END_ALLOW_THREADS
     }
-    if (S.state == ON) {
-        S.state = ENDING;
-        pthread_mutex_lock(&S.mutex);
-        S.stopping = 1;
-        pthread_cond_signal(&S.tick);
-        pthread_cond_signal(&S.look);
-        pthread_mutex_unlock(&S.mutex);
+    if (run.state == ON) {
+        run.state = ENDING;
+        pthread_mutex_lock(&shared.mutex);
+        shared.stopping = 1;
+        pthread_cond_signal(&shared.tick);
+        pthread_cond_signal(&shared.look);
+        pthread_mutex_unlock(&shared.mutex);
         Py_BEGIN_ALLOW_THREADS
-        pthread_join(S.ticker, NULL);
-        pthread_join(S.looker, NULL);
+        pthread_join(run.ticker, NULL);
+        pthread_join(run.looker, NULL);
         Py_END_ALLOW_THREADS
         end_slots();
-        S.state = OFF;
-        close_files();
+        run.state = OFF;
+        ticker_end();
+        looker_end();
         have_signal_settled();
     }
     Py_RETURN_NONE;
@@ -186,7 +166,7 @@ static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
                           &skipped)) {
         return NULL;
     }
-    if (S.state != OFF) {
+    if (run.state != OFF) {
         PyErr_SetString(PyExc_RuntimeError, "another native sampler runs in this process");
         return NULL;
     }
@@ -198,55 +178,56 @@ static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
         PyErr_SetString(PyExc_ValueError, "interval or signal number out of range");
         return NULL;
     }
-    S.main_thread = (pthread_t)main_ident;
+    config.main_thread = (pthread_t)main_ident;
     clockid_t main_clock;
-    if (pthread_getcpuclockid(S.main_thread, &main_clock) != 0) {
+    if (pthread_getcpuclockid(config.main_thread, &main_clock) != 0) {
         PyErr_SetString(PyExc_RuntimeError, "the main thread has no CPU clock");
         return NULL;
     }
 #if HAVE_SIGNAL
-    if (S.by_signal && S.attached && signum != S.signum) {
+    if (config.by_signal && handler.attached && signum != handler.signum) {
         PyErr_SetString(PyExc_RuntimeError, "the signal used before has not been given back yet");
         return NULL;
     }
-    if (S.handler == NULL && (S.handler = PyCFunction_New(&on_signal_method, NULL)) == NULL) {
+    if (handler.function == NULL && (handler.function = PyCFunction_New(&on_signal_method, NULL)) == NULL) {
         return NULL;
     }
 #endif
-    if (S.raws == NULL && (S.raws = malloc(MAX_RAW * sizeof *S.raws)) == NULL) {
+    if (shared.results.raws == NULL && (shared.results.raws = malloc(MAX_RAW * sizeof *shared.results.raws)) == NULL) {
         return PyErr_NoMemory();
     }
     if (install_hooks() < 0 || choose_signal(signum) < 0) {
         return NULL;
     }
     reset_threads();
-    S.interpreter = PyInterpreterState_Get();
+    config.interpreter = PyInterpreterState_Get();
     Py_INCREF(own);
-    Py_XSETREF(S.own, own);
+    Py_XSETREF(config.own, own);
     Py_INCREF(skipped);
-    Py_XSETREF(S.skipped, skipped);
-    S.collecting = 0;
-    S.interval = interval;
-    S.signum = signum;
+    Py_XSETREF(config.skipped, skipped);
+    collections_forget();
+    shared.interval = interval;
+    handler.signum = signum;
     int64_t now = read_clock(CLOCK_MONOTONIC);
     drop_raws();
-    S.main = (Slot){.ident = main_ident, .clock = main_clock, .wall_seen = now};
-    S.main.cpu_seen = read_clock(S.main.clock);
-    S.lost_ns = 0;
-    S.respite = 0;
-    S.ticks = S.asked = S.answered = S.looks = 0;
-    S.main_looked = 0;
-    S.checked = S.scanned = now;
-    open_files(tid_of_clock(main_clock));
+    shared.main = (Slot){.ident = main_ident, .clock = main_clock, .wall_seen = now};
+    shared.main.cpu_seen = read_clock(shared.main.clock);
+    shared.results.lost_ns = 0;
+    shared.asking.respite = 0;
+    shared.asking.ticks = shared.asking.asked = shared.asking.answered = shared.looks = 0;
+    shared.asking.looked = 0;
+    ticker_begin(tid_of_clock(main_clock));
+    looker_begin(now);
     look(1);
     int failed = start_threads();
     if (failed) {
-        close_files();
+        ticker_end();
+        looker_end();
         PyErr_Format(PyExc_RuntimeError, "its threads cannot be started: %s", strerror(failed));
         return NULL;
     }
-    S.state = ON;
-    if (S.by_signal && S.refusal == NULL) {
+    run.state = ON;
+    if (config.by_signal && handler.refusal == NULL) {
         have_signal_settled();
     }
     Py_RETURN_NONE;
@@ -260,11 +241,12 @@ static PyObject *native_forget(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
 {
     in_child();
     waits_forget();
-    close_files();
+    ticker_end();
+    looker_end();
     end_slots();
     drop_raws();
     forget_served();
-    S.main_thread = pthread_self();
+    config.main_thread = pthread_self();
     settle_signal(NULL);
     Py_RETURN_NONE;
 }
@@ -279,13 +261,13 @@ static PyObject *native_set_interval(PyObject *Py_UNUSED(module), PyObject *argu
         PyErr_SetString(PyExc_ValueError, "interval out of range");
         return NULL;
     }
-    pthread_mutex_lock(&S.mutex);
-    S.interval = interval;
-    if (S.state == ON) {
-        pthread_cond_signal(&S.tick);
-        pthread_cond_signal(&S.look);
+    pthread_mutex_lock(&shared.mutex);
+    shared.interval = interval;
+    if (run.state == ON) {
+        pthread_cond_signal(&shared.tick);
+        pthread_cond_signal(&shared.look);
     }
-    pthread_mutex_unlock(&S.mutex);
+    pthread_mutex_unlock(&shared.mutex);
     Py_RETURN_NONE;
 }
 
@@ -302,19 +284,19 @@ static PyObject *native_use_signal(PyObject *Py_UNUSED(module), PyObject *argume
     if (wanted < 0) {
         return NULL;
     }
-    if (S.state != OFF || S.attached) {
+    if (run.state != OFF || handler.attached) {
         PyErr_SetString(PyExc_RuntimeError, "the sampler runs");
         return NULL;
     }
-    S.by_signal = HAVE_SIGNAL && (wanted || !breaker_is_known());
-    return PyBool_FromLong(S.by_signal);
+    config.by_signal = HAVE_SIGNAL && (wanted || !breaker_is_known());
+    return PyBool_FromLong(config.by_signal);
 }
 
 PyDoc_STRVAR(needs_signal_doc, "needs_signal()\n--\n\nWhether the main thread is asked with a signal.");
 
 static PyObject *native_needs_signal(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    return PyBool_FromLong(S.by_signal);
+    return PyBool_FromLong(config.by_signal);
 }
 
 PyMethodDef run_methods[] = {

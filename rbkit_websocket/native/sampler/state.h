@@ -45,61 +45,69 @@ typedef struct {
     PyObject *request;
 } Held;
 
-enum { OFF, ON, ENDING };
-
 /* Of one look: the thread works; so it does, but somebody else looks at it; it waits. */
 typedef enum { WORKS, SEEN, WAITS } Way;
 
+/* What is sampled, and how. Under the lock; what the ticker reads stays as it is while that runs. */
 typedef struct {
-    int state; /* under the lock */
-    pthread_mutex_t mutex;
-    pthread_cond_t tick, look;
-    pthread_t ticker, looker, main_thread;
-    int stopping; /* the rest up to the store: under the mutex once the threads run */
+    PyInterpreterState *interpreter;
+    pthread_t main_thread;
+    int by_signal;              /* the main thread is asked with a signal, not with a pending call */
+    PyObject *own;              /* the identities of threads that are left out */
+    PyObject *marker, *tracked; /* a code object and a dictionary, or both NULL */
+    PyObject *skipped;          /* a code object of ours that is called in the application's threads */
+    PyObject *collector;        /* a code object that stands for a collection */
+} Configuration;
+
+enum { OFF, ON, ENDING };
+
+/* The run. Under the lock. */
+typedef struct {
+    int state;
+    pthread_t ticker, looker;
+    Held held;
+    int64_t on_behalf_ns; /* that looks, switches and collections have cost the application's threads */
+} Run;
+
+/* How the main thread is had to look at itself, or is looked at. */
+typedef struct {
+    int reachable; /* it can be asked */
+    int pending;   /* it has been, and has not answered */
+    int64_t pending_since, broke, cpu;
+    int64_t respite; /* it is not asked before: its stack is deep */
+    int look;        /* the looker is to: 0: no; else 1 + the Way to take it */
+    int64_t looked;
+    long ticks, asked, answered;
+} Asking;
+
+/* What has been seen. */
+typedef struct {
+    Store store;
+    int64_t lost_ns;
     int raw;     /* whether single samples are kept, and */
     int raw_cpu; /* whether they weigh CPU time */
-    int64_t interval;
-    int pending;
-    int64_t pending_since, broke, asked_cpu;
-    int64_t respite; /* the main thread is not asked before: its stack is deep */
-    int waits_for_lock; /* the looker does */
-    int look_at_main; /* 0: no; else 1 + the Way to take it */
-    int64_t main_looked;
-    int64_t lost_ns;
-    Slot main;
-    Held held;
     Raw *raws;
     size_t n_raws;
-    Slot *others; /* the array: the looker, with lock and mutex; its weights: with the mutex */
-    size_t n_others, room_others;
-    Store store;
-    long ticks, asked, answered, looks;
-    int64_t own_ns;     /* CPU time of ticker and looker that have ended */
-    int64_t on_behalf_ns; /* that looks, switches and collections have cost the application's threads; under the lock */
-    unsigned long collecting; /* the thread that collects, and its clocks when it began; under the lock */
-    int64_t collects_since, collects_cpu;
-    PyInterpreterState *interpreter; /* under the lock: */
-    PyThreadState *looker_state;
-    PyObject *own;
-    PyObject *marker, *tracked; /* a code object and a dictionary, or both NULL */
-    PyObject *skipped;   /* a code object of ours that is called in the application's threads */
-    PyObject *collector; /* a code object that stands for a collection */
-    PyObject *handler;
-    int by_signal;    /* the main thread is asked with a signal, not with a pending call */
-    int signum;       /* 0: none */
-    int attached;     /* the handler is installed */
-    int reachable;    /* the main thread can be asked */
-    const char *refusal;
-    int main_state_file, threads_file; /* /proc */
-    unsigned long generation;          /* the looker's: */
-    uint64_t threads;                  /* their fingerprint */
-    uint64_t frameless;
-    int64_t deep; /* frames of deep stacks in its last look */
-    int newborn; /* how many more looks, at most, until a new thread has its first frame */
-    int64_t checked, scanned;
-} Sampler;
+} Results;
 
-extern Sampler S;
+/* What the ticker, the looker and whoever has the lock share. All of it under its mutex, once the threads run. */
+typedef struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t tick, look;
+    int stopping;
+    int64_t interval;
+    Asking asking;
+    Slot main;
+    Slot *others; /* the array: with lock and mutex, by the looker; its weights: with the mutex */
+    size_t n_others, room_others;
+    Results results;
+    long looks;
+    int64_t own_ns; /* CPU time of ticker and looker that have ended */
+} Shared;
+
+extern Configuration config;
+extern Run run;
+extern Shared shared;
 
 /* With the mutex, which is let go meanwhile. */
 void wait_until(pthread_cond_t *condition, int64_t when);

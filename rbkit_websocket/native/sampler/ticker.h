@@ -2,6 +2,12 @@
 #ifndef RBKIT_TICKER_H
 #define RBKIT_TICKER_H
 
+#include <sys/types.h>
+
+/* Before the thread is started, and after it has ended or where there is none. */
+void ticker_begin(pid_t main_thread);
+void ticker_end(void);
+
 void *ticker_main(void *unused);
 
 #endif

@@ -171,7 +171,7 @@ static PyObject *on_switch(PyObject *Py_UNUSED(self), PyObject *arguments)
         int64_t now = read_clock(CLOCK_MONOTONIC);
         resume(PyTuple_GET_ITEM(pair, 1), now);
         park(PyTuple_GET_ITEM(pair, 0), now, new_marker());
-        S.on_behalf_ns += read_clock(CLOCK_MONOTONIC) - now;
+        run.on_behalf_ns += read_clock(CLOCK_MONOTONIC) - now;
         if (collecting) {
             PyGC_Enable();
         }

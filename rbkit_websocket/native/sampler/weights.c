@@ -6,17 +6,17 @@
 
 void put_raw(Slot *slot, Stack *stack, PyObject *request, Weight weight)
 {
-    if (!S.raw) {
+    if (!shared.results.raw) {
         return;
     }
-    slot->raw_ns += S.raw_cpu ? weight.cpu_ns : weight.wall_ns;
-    int64_t worth = S.interval > RAW_UNIT ? S.interval : RAW_UNIT;
-    if (slot->raw_ns < worth - S.interval / 2) {
+    slot->raw_ns += shared.results.raw_cpu ? weight.cpu_ns : weight.wall_ns;
+    int64_t worth = shared.interval > RAW_UNIT ? shared.interval : RAW_UNIT;
+    if (slot->raw_ns < worth - shared.interval / 2) {
         return; /* at a shorter interval than PUB carries: thinned here already */
     }
-    if (S.n_raws < MAX_RAW) {
+    if (shared.results.n_raws < MAX_RAW) {
         Py_XINCREF(request);
-        S.raws[S.n_raws++] = (Raw){(double)read_clock(CLOCK_REALTIME) / 1e6, stack, request, slot->raw_ns};
+        shared.results.raws[shared.results.n_raws++] = (Raw){(double)read_clock(CLOCK_REALTIME) / 1e6, stack, request, slot->raw_ns};
     }
     slot->raw_ns = 0;
 }
@@ -25,8 +25,8 @@ void flush_idle(Slot *slot)
 {
     if (slot->idle_count != 0) {
         Weight weight = {slot->idle_ns, 0};
-        if (slot->last == NULL || store_add(&S.store, slot->last, slot->request, weight, slot->idle_count) < 0) {
-            S.lost_ns += slot->idle_ns;
+        if (slot->last == NULL || store_add(&shared.results.store, slot->last, slot->request, weight, slot->idle_count) < 0) {
+            shared.results.lost_ns += slot->idle_ns;
         }
         else {
             put_raw(slot, slot->last, slot->request, weight);
@@ -38,21 +38,21 @@ void flush_idle(Slot *slot)
 
 void remember_held(int64_t began, int64_t ended, Stack *stack, PyObject *request)
 {
-    Held before = S.held;
+    Held before = run.held;
     Py_XINCREF(stack);
     Py_XINCREF(request);
-    S.held = (Held){began, ended, stack, request};
+    run.held = (Held){began, ended, stack, request};
     Py_XDECREF(before.stack);
     Py_XDECREF(before.request);
 }
 
 void put_sample(Slot *slot, const Frame *frames, int depth, PyObject *request, int64_t now, int64_t cpu, Way way)
 {
-    if (depth > 1 && frames[0].code == S.skipped) {
+    if (depth > 1 && frames[0].code == config.skipped) {
         frames++;
         depth--;
     }
-    pthread_mutex_lock(&S.mutex);
+    pthread_mutex_lock(&shared.mutex);
     flush_idle(slot);
     int64_t used = cpu > slot->cpu_seen ? cpu - slot->cpu_seen : 0; /* a reading may be a little older than the last */
     Weight weight = {now > slot->wall_seen ? now - slot->wall_seen : 0, 0};
@@ -63,10 +63,10 @@ void put_sample(Slot *slot, const Frame *frames, int depth, PyObject *request, i
         weight.cpu_ns = slot->cpu_owed + used;
         slot->cpu_owed = 0;
     }
-    Stack *stack = store_get(&S.store, slot->ident, frames, depth);
+    Stack *stack = store_get(&shared.results.store, slot->ident, frames, depth);
     if (weight.wall_ns > 0 || weight.cpu_ns > 0) {
-        if (stack == NULL || store_add(&S.store, stack, request, weight, 1) < 0) {
-            S.lost_ns += weight.wall_ns;
+        if (stack == NULL || store_add(&shared.results.store, stack, request, weight, 1) < 0) {
+            shared.results.lost_ns += weight.wall_ns;
         }
         else {
             put_raw(slot, stack, request, weight);
@@ -82,11 +82,11 @@ void put_sample(Slot *slot, const Frame *frames, int depth, PyObject *request, i
     slot->wall_seen += weight.wall_ns;
     slot->cpu_seen += used;
     slot->rested = way != WORKS && cpu >= 0;
-    pthread_mutex_unlock(&S.mutex);
+    pthread_mutex_unlock(&shared.mutex);
     if (before != request) {
         Py_XDECREF(before);
     }
-    if (slot == &S.main && weight.wall_ns >= LONG) {
+    if (slot == &shared.main && weight.wall_ns >= LONG) {
         remember_held(began, now, stack, request);
     }
 }
