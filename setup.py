@@ -7,6 +7,7 @@ failure to build them fatal.
 
 import os
 import sys
+import sysconfig
 from glob import glob
 
 from setuptools import Extension, setup
@@ -27,6 +28,10 @@ def extensions():
     if not sys.platform.startswith("linux") or sys.implementation.name != "cpython":
         if WANTED == "require":
             sys.exit("RBKIT_NATIVE=require, but the extensions are for Linux and CPython only")
+        return []
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        if WANTED == "require":
+            sys.exit("RBKIT_NATIVE=require, but the extensions rest on the interpreter's lock")
         return []
     root = os.path.join("rbkit_websocket", "native")
     options = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-pthread"]

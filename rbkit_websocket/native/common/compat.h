@@ -8,18 +8,29 @@
  * Versions are told apart twice. When this is compiled, by the headers. When it is loaded, by the interpreter that runs,
  * which may be of another release of the same minor version, or one before the first: layouts are believed only of the
  * very release that the headers were of.
+ *
+ * Locks and interpreters, for all three modules. What they know is the process's, and the interpreter's lock guards it.
+ * So there are no extensions for builds without that lock, and none is imported by an interpreter that has another one
+ * than the first (INTERPRETER_SLOT; before 3.12 all have the same). Interpreters that share the lock share the state: the
+ * sampler runs for the first one only (is_first_interpreter()), the tracer for the one that has started it, and a walk
+ * through the heap shows what the lists of the calling interpreter's collector have.
  */
 #ifndef RBKIT_COMPAT_H
 #define RBKIT_COMPAT_H
 
 #include <Python.h>
+#include <frameobject.h>
 #include <string.h>
+
+#ifdef Py_GIL_DISABLED
+#error "the extensions rest on the interpreter's lock"
+#endif
 
 #define TESTED_VERSIONS "CPython 3.10 to 3.13"
 
 /* From the first release on: what comes before one may be laid out in another way. */
 #if PY_VERSION_HEX >= 0x030A00F0 && PY_VERSION_HEX < 0x030E0000 && PY_RELEASE_LEVEL == PY_RELEASE_LEVEL_FINAL && \
-    !defined(Py_GIL_DISABLED) && !defined(PYPY_VERSION)
+    !defined(PYPY_VERSION)
 #define TESTED_VERSION 1
 #else
 #define TESTED_VERSION 0
@@ -97,6 +108,126 @@ layouts_hold(void)
     const char *running = Py_GetVersion();
     size_t length = strlen(PY_VERSION);
     return TESTED_VERSION && strncmp(running, PY_VERSION, length) == 0 && running[length] == ' ';
+}
+
+/* -- what has changed between versions, by what there is */
+
+/* Each function that runs has a frame object, whose struct is public. */
+#if PY_VERSION_HEX < 0x030B0000
+#define FRAMES_ARE_OBJECTS 1
+#else
+#define FRAMES_ARE_OBJECTS 0
+#endif
+
+/* Among the interpreter's own frames: some are entries from C. Each has its executable, and threads lead to it. */
+#define FRAMES_OF_C (PY_VERSION_HEX >= 0x030C0000)
+#define FRAMES_HAVE_EXECUTABLE (PY_VERSION_HEX >= 0x030D0000)
+
+/* PyUnstable_GC_VisitObjects. */
+#define HAVE_VISIT (PY_VERSION_HEX >= 0x030C0000)
+
+/* A call that has been specialized for a class makes instances without tp_alloc. */
+#define CALLS_ARE_SPECIALIZED (PY_VERSION_HEX >= 0x030D0000)
+
+/* A thread's state has the kernel's number of the thread. */
+#if PY_VERSION_HEX >= 0x030B0000 && defined(PY_HAVE_THREAD_NATIVE_ID)
+#define THREADS_HAVE_NUMBERS 1
+#else
+#define THREADS_HAVE_NUMBERS 0
+#endif
+
+/* Of a module's slots: none but interpreters that share the first one's lock. */
+#if PY_VERSION_HEX >= 0x030C0000
+#define INTERPRETER_SLOT {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#else
+#define INTERPRETER_SLOT
+#endif
+
+static inline int
+is_first_interpreter(void)
+{
+    return PyInterpreterState_Get() == PyInterpreterState_Main();
+}
+
+/* The namespace of a class, a new reference; NULL without an exception. */
+static inline PyObject *
+class_namespace(PyTypeObject *type)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyObject *namespace = PyType_GetDict(type);
+    if (namespace == NULL) {
+        PyErr_Clear();
+    }
+    return namespace;
+#else
+    Py_XINCREF(type->tp_dict);
+    return type->tp_dict;
+#endif
+}
+
+/* What a weak reference leads to, a new reference; NULL: it has gone. */
+static inline PyObject *
+weak_target(PyObject *weak)
+{
+    PyObject *target = NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    (void)PyWeakref_GetRef(weak, &target);
+#else
+    target = PyWeakref_GetObject(weak);
+    Py_XINCREF(target);
+    if (target == Py_None) {
+        Py_CLEAR(target);
+    }
+#endif
+    return target;
+}
+
+/* What people are shown of a function: with the names of what it is in, where the version has them. Borrowed. */
+static inline PyObject *
+code_label(PyCodeObject *code)
+{
+#if PY_VERSION_HEX >= 0x030B0000
+    return code->co_qualname;
+#else
+    return code->co_name;
+#endif
+}
+
+#define COLLECTOR_HEADER (2 * sizeof(uintptr_t))
+
+/* What sys.getsizeof adds to __sizeof__ of most objects of a class: what is in front of them. */
+static inline size_t
+class_overhead(PyTypeObject *type)
+{
+    size_t overhead = type->tp_flags & Py_TPFLAGS_HAVE_GC ? COLLECTOR_HEADER : 0;
+#if PY_VERSION_HEX >= 0x030C0000
+    if (type->tp_flags & (Py_TPFLAGS_MANAGED_WEAKREF | Py_TPFLAGS_MANAGED_DICT)) {
+        overhead += 2 * sizeof(PyObject *);
+    }
+#elif PY_VERSION_HEX >= 0x030B0000
+    if (type->tp_flags & Py_TPFLAGS_MANAGED_DICT) {
+        overhead += 2 * sizeof(PyObject *);
+    }
+#endif
+    return overhead;
+}
+
+/* Whether sys.getsizeof leaves the collector's header of the class's objects out for this one. ``asks``: the class says
+ * of each whether it has one. */
+static inline int
+lacks_header(PyObject *object, int asks)
+{
+#if PY_VERSION_HEX < 0x030B0000
+    return asks && !PyObject_IS_GC(object);
+#elif PY_VERSION_HEX >= 0x030D0000
+    /* Other objects that may have no header (a greenlet that runs) are counted as if they had one, as in 3.11. */
+    (void)asks;
+    /* A static type has none; 3.11 and 3.12 count one nevertheless. */
+    return PyType_Check(object) && !PyType_HasFeature((PyTypeObject *)object, Py_TPFLAGS_HEAPTYPE);
+#else
+    (void)object, (void)asks;
+    return 0;
+#endif
 }
 
 #endif

@@ -28,7 +28,7 @@ int walk_from(PyFrameObject *frame, Frame *out, Marker *marker)
     int depth = 0;
     for (; frame != NULL; depth++) {
         Frame here;
-#if PY_VERSION_HEX >= 0x030B0000
+#if !FRAMES_ARE_OBJECTS
         PyCodeObject *code = PyFrame_GetCode(frame);
         here.code = (PyObject *)code;
         here.lasti = PyFrame_GetLasti(frame);
@@ -55,21 +55,22 @@ static int walk_public(PyThreadState *tstate, Frame *out, Marker *marker)
 }
 
 #if HAVE_INTERNAL_WALK
-int walk_internal(PyThreadState *tstate, Frame *out, int limit, Marker *marker)
+/* The same without objects; of the innermost frames only if ``limit`` is less than INT_MAX. */
+static int walk_internal(PyThreadState *tstate, Frame *out, int limit, Marker *marker)
 {
-#if PY_VERSION_HEX >= 0x030D0000
+#if FRAMES_HAVE_EXECUTABLE
     struct _PyInterpreterFrame *frame = tstate->current_frame;
 #else
     struct _PyInterpreterFrame *frame = tstate->cframe->current_frame;
 #endif
     int depth = 0;
     for (; frame != NULL && depth < limit; frame = frame->previous) {
-#if PY_VERSION_HEX >= 0x030C0000
+#if FRAMES_OF_C
         if (frame->owner == FRAME_OWNED_BY_CSTACK) {
             continue; /* the entry from C, no function */
         }
 #endif
-#if PY_VERSION_HEX >= 0x030D0000
+#if FRAMES_HAVE_EXECUTABLE
         if (!PyCode_Check(frame->f_executable)) {
             continue;
         }
@@ -142,6 +143,29 @@ int walk(PyThreadState *tstate, Frame *out, Marker *marker)
     marker->depth = walk_public(tstate, out, marker);
 #endif
     return fit(out, marker->depth);
+}
+
+int innermost(Frame *out)
+{
+#if FRAMES_ARE_OBJECTS
+    PyFrameObject *top = PyThreadState_Get()->frame;
+    if (top == NULL) {
+        return 0;
+    }
+    *out = (Frame){(PyObject *)top->f_code, (Py_ssize_t)top->f_lasti * 2};
+    return 1;
+#elif HAVE_INTERNAL_WALK
+    Marker nothing = {0};
+    return internal_walk && walk_internal(PyThreadState_Get(), out, 1, &nothing) == 1;
+#else
+    (void)out;
+    return 0;
+#endif
+}
+
+int innermost_is_known(void)
+{
+    return FRAMES_ARE_OBJECTS || internal_walk;
 }
 
 int walks_agree(void)

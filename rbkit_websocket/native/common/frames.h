@@ -7,7 +7,6 @@
 #define RBKIT_FRAMES_H
 
 #include <Python.h>
-#include <frameobject.h>
 #include <stdint.h>
 
 #include "compat.h"
@@ -75,10 +74,11 @@ int walk(PyThreadState *tstate, Frame *out, Marker *marker);
 /* From a frame on, whose reference it takes: that of a thread, or where a greenlet is parked. For fit(). */
 int walk_from(PyFrameObject *frame, Frame *out, Marker *marker);
 
-#if HAVE_INTERNAL_WALK
-/* The same without objects; of the innermost frames only if ``limit`` is less than INT_MAX. */
-int walk_internal(PyThreadState *tstate, Frame *out, int limit, Marker *marker);
-#endif
+/* The frame that runs in the calling thread, without making an object; 0 where there is none or that cannot be told. */
+int innermost(Frame *out);
+
+/* Whether it can be told. */
+int innermost_is_known(void);
 
 /* Puts the outer frames of a deep stack in order, and what stands for those left out before them. Returns how many are
  * there now. */

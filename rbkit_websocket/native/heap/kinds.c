@@ -1,9 +1,5 @@
 #include "kinds.h"
 
-#if PY_VERSION_HEX < 0x030B0000
-#include <frameobject.h>
-#endif
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,20 +66,7 @@ measure_type(Kind *kind)
 #endif
         break;
     }
-#if !defined(Py_GIL_DISABLED)
-    if (type->tp_flags & Py_TPFLAGS_HAVE_GC) {
-        kind->overhead += 2 * sizeof(uintptr_t); /* the collector's header */
-    }
-#endif
-#if PY_VERSION_HEX >= 0x030C0000
-    if (type->tp_flags & (Py_TPFLAGS_MANAGED_WEAKREF | Py_TPFLAGS_MANAGED_DICT)) {
-        kind->overhead += 2 * sizeof(PyObject *);
-    }
-#elif PY_VERSION_HEX >= 0x030B0000
-    if (type->tp_flags & Py_TPFLAGS_MANAGED_DICT) {
-        kind->overhead += 2 * sizeof(PyObject *);
-    }
-#endif
+    kind->overhead = class_overhead(type);
 }
 
 static int
@@ -171,16 +154,9 @@ size_of(Kind *kind, PyObject *object)
     Py_ssize_t size = -1;
     size_t overhead = kind->overhead;
     PyObject *answer = NULL;
-#if PY_VERSION_HEX < 0x030B0000
-    if (kind->collected == GC_ASK && !PyObject_IS_GC(object)) {
-        overhead -= 2 * sizeof(uintptr_t);
+    if (lacks_header(object, kind->collected == GC_ASK)) {
+        overhead -= COLLECTOR_HEADER;
     }
-#elif PY_VERSION_HEX >= 0x030D0000 && !defined(Py_GIL_DISABLED)
-    /* Other objects that may have no header (a greenlet that runs) are counted as if they had one, as in 3.11. */
-    if (PyType_Check(object) && !PyType_HasFeature((PyTypeObject *)object, Py_TPFLAGS_HEAPTYPE)) {
-        overhead -= 2 * sizeof(uintptr_t); /* a static type has none; 3.11 and 3.12 count one nevertheless */
-    }
-#endif
     switch (kind->size) {
     case SIZE_BASIC:
         size = kind->type->tp_basicsize;

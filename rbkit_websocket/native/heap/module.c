@@ -20,6 +20,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "../common/compat.h"
 #include "../common/gc_lists.h"
 #include "child.h"
 #include "roots.h"
@@ -186,20 +187,16 @@ static PyMethodDef methods[] = {
 static int
 module_exec(PyObject *module)
 {
+    const char *roots = HAVE_VISIT ? "visit" : "get_objects";
 #if HAVE_LISTS
     lists_are_known = check_lists();
-    const char *roots = lists_are_known ? "lists" : PY_VERSION_HEX >= 0x030C0000 ? "visit" : "get_objects";
-#else
-    const char *roots = PY_VERSION_HEX >= 0x030C0000 ? "visit" : "get_objects";
+    roots = lists_are_known ? "lists" : roots;
 #endif
     return PyModule_AddIntConstant(module, "OBJECTS_PER_CHUNK", OBJECTS_PER_CHUNK) ||
            PyModule_AddIntConstant(module, "CAN_FORK", CAN_FORK) || PyModule_AddStringConstant(module, "ROOTS", roots);
 }
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, module_exec},
-    {0, NULL},
-};
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, module_exec}, INTERPRETER_SLOT {0, NULL}};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "../common/compat.h"
+
 PyObject *
 plain_get(PyObject *dict, const char *key)
 {
@@ -22,17 +24,9 @@ plain_get(PyObject *dict, const char *key)
 PyObject *
 namespace_of(PyTypeObject *type)
 {
-#if PY_VERSION_HEX >= 0x030C0000
-    PyObject *dict = PyType_GetDict(type);
-    if (dict == NULL) {
-        PyErr_Clear();
-        return NULL;
-    }
-    Py_DECREF(dict);
-    return dict;
-#else
-    return type->tp_dict;
-#endif
+    PyObject *namespace = class_namespace(type);
+    Py_XDECREF(namespace);
+    return namespace;
 }
 
 PyObject *

@@ -32,7 +32,7 @@ add_from_lists(Walk *walk)
 }
 #endif
 
-#if PY_VERSION_HEX >= 0x030C0000
+#if HAVE_VISIT
 static int
 visit_root(PyObject *object, void *arg)
 {
@@ -53,7 +53,7 @@ find_roots(Walk *walk, PyObject **list)
         goto modules;
     }
 #endif
-#if PY_VERSION_HEX >= 0x030C0000
+#if HAVE_VISIT
     PyUnstable_GC_VisitObjects(visit_root, walk);
     error = walk->error;
 #else

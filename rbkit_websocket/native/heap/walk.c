@@ -1,13 +1,11 @@
 #include "walk.h"
 
-#if PY_VERSION_HEX < 0x030B0000
-#include <frameobject.h>
-#endif
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "../common/compat.h"
 
 #define PROGRESS_EVERY 16384
 #define MAGIC UINT64_C(0x72626b6974686561)

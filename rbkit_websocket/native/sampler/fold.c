@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../common/compat.h"
 #include "../common/pack.h"
 #include "../common/table.h"
 #include "stack.h"
@@ -303,15 +304,10 @@ static int pack_places(Fold *fold, Bytes *out)
     for (size_t i = 0; !failed && i < fold->places.count; i++) {
         const Place *place = (Place *)fold->places.items + i;
         PyCodeObject *code = (PyCodeObject *)(uintptr_t)place->code_line.one;
-#if PY_VERSION_HEX >= 0x030B0000
-        PyObject *label = code->co_qualname;
-#else
-        PyObject *label = code->co_name;
-#endif
         failed = bytes_reserve(out, 1);
         if (!failed) {
             put_byte(out, 0x95);
-            failed = put_unicode(out, code->co_name) || put_unicode(out, label) ||
+            failed = put_unicode(out, code->co_name) || put_unicode(out, code_label(code)) ||
                      put_unicode(out, code->co_filename) || bytes_reserve(out, 10);
         }
         if (!failed) {

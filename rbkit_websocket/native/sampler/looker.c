@@ -22,7 +22,7 @@
 
 /* A thread's CPU clock is numbered after the kernel's id of it (CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED of
  * linux/posix-timers.h): that of a dead thread merely fails. */
-#if PY_VERSION_HEX >= 0x030B0000 && defined(PY_HAVE_THREAD_NATIVE_ID)
+#if THREADS_HAVE_NUMBERS
 static clockid_t clock_of_tid(pid_t tid)
 {
     return (clockid_t)((~(unsigned int)tid << 3) | 6u);
@@ -94,7 +94,7 @@ static int others_moved(int64_t now)
 
 static int clock_of(PyThreadState *tstate, clockid_t *clock)
 {
-#if PY_VERSION_HEX >= 0x030B0000 && defined(PY_HAVE_THREAD_NATIVE_ID)
+#if THREADS_HAVE_NUMBERS
     *clock = clock_of_tid((pid_t)tstate->native_thread_id);
     return 0;
 #else
@@ -272,6 +272,11 @@ void looker_end(void)
         close(own.threads_file);
     }
     own.threads_file = -1;
+    own.state = NULL;
+}
+
+void looker_forget(void)
+{
     own.state = NULL;
 }
 

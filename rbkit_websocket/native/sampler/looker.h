@@ -13,6 +13,9 @@ void look(int baseline);
 void looker_begin(int64_t now);
 void looker_end(void);
 
+/* In a forked child: it is not alive. */
+void looker_forget(void);
+
 void *looker_main(void *unused);
 
 /* catch_up(). */

@@ -48,9 +48,6 @@
 #ifndef __linux__
 #error "only Linux has CPU clocks by kernel thread id"
 #endif
-#ifdef Py_GIL_DISABLED
-#error "the sampler rests on the interpreter's lock"
-#endif
 
 PyDoc_STRVAR(cost_doc,
 "cost()\n--\n\n"
@@ -104,37 +101,42 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "rbkit_websocket.native._native",
-    .m_doc = "The CPU sampler in C: one a process. Called by one thread at a time, the server's.",
-    .m_size = -1,
-    .m_methods = methods,
-};
-
-PyMODINIT_FUNC PyInit__native(void)
+static int module_exec(PyObject *module)
 {
-    if (PyType_Ready(&StackType) < 0) {
-        return NULL;
-    }
-    PyObject *module = PyModule_Create(&definition);
-    if (config.collector == NULL) {
+    if (config.collector == NULL) { /* else it is the first interpreter's already, which may be sampled now */
+        if (PyType_Ready(&StackType) < 0) {
+            return -1;
+        }
         config.collector = (PyObject *)PyCode_NewEmpty("<interpreter>", "(garbage collection)", 0);
+        if (config.collector == NULL) {
+            return -1;
+        }
+        internal_walk = walks_agree();
+        config.by_signal = HAVE_SIGNAL && !breaker_is_known();
     }
     PyMethodDef *others[] = {
         run_methods,   requests_methods, looker_methods, collections_methods, drain_methods,
         waits_methods, threads_methods,  stack_methods,  fold_methods,
     };
-    for (size_t i = 0; module != NULL && i < sizeof others / sizeof *others; i++) {
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         if (PyModule_AddFunctions(module, others[i]) < 0) {
-            Py_CLEAR(module);
+            return -1;
         }
     }
-    if (module == NULL || config.collector == NULL) {
-        Py_XDECREF(module);
-        return NULL;
-    }
-    internal_walk = walks_agree();
-    config.by_signal = HAVE_SIGNAL && !breaker_is_known();
-    return module;
+    return 0;
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, module_exec}, INTERPRETER_SLOT {0, NULL}};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "rbkit_websocket.native._native",
+    .m_doc = "The CPU sampler in C: one a process. Called by one thread at a time, the server's.",
+    .m_methods = methods,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    return PyModuleDef_Init(&definition);
 }

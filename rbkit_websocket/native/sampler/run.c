@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../common/compat.h"
 #include "breaker.h"
 #include "collections.h"
 #include "looker.h"
@@ -37,6 +38,7 @@ static void reset_threads(void)
 static void in_child(void)
 {
     run.state = OFF;
+    looker_forget();
     reset_threads();
 }
 
@@ -170,7 +172,7 @@ static PyObject *native_start(PyObject *Py_UNUSED(module), PyObject *arguments)
         PyErr_SetString(PyExc_RuntimeError, "another native sampler runs in this process");
         return NULL;
     }
-    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+    if (!is_first_interpreter()) {
         PyErr_SetString(PyExc_RuntimeError, "this is a sub-interpreter");
         return NULL;
     }

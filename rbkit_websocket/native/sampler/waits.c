@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "../common/clock.h"
+#include "../common/compat.h"
 #include "../common/frames.h"
 #include "../common/table.h"
 #include "drain.h"
@@ -113,13 +114,7 @@ static void park(PyObject *greenlet, int64_t now, Marker found)
 /* Whether an entry's greenlet is still where it was parked: somebody may have taken our place at greenlet. */
 static int still_parked(const Parked *entry)
 {
-    PyObject *greenlet = NULL;
-#if PY_VERSION_HEX >= 0x030D0000
-    (void)PyWeakref_GetRef(entry->weak, &greenlet);
-#else
-    greenlet = PyWeakref_GetObject(entry->weak);
-    Py_XINCREF(greenlet);
-#endif
+    PyObject *greenlet = weak_target(entry->weak);
     PyFrameObject *frame = greenlet == entry->greenlet ? parked_frame(greenlet) : NULL;
     Py_XDECREF(greenlet);
     if (frame == NULL) {

@@ -26,21 +26,9 @@ static uint32_t
 find_site(uint32_t class)
 {
     Frame frame;
-#if PY_VERSION_HEX < 0x030B0000
-    PyFrameObject *top = PyThreadState_Get()->frame;
-    if (top == NULL) {
+    if (!innermost(&frame)) {
         return 0;
     }
-    frame.code = (PyObject *)top->f_code;
-    frame.lasti = (Py_ssize_t)top->f_lasti * 2;
-#elif HAVE_INTERNAL_WALK
-    Marker nothing = {0};
-    if (!internal_walk || walk_internal(PyThreadState_Get(), &frame, 1, &nothing) != 1) {
-        return 0;
-    }
-#else
-    return 0;
-#endif
     uint64_t key = table_key(((uint64_t)(uintptr_t)frame.code * 31 + (uint64_t)frame.lasti) * 31 + class);
     for (TableSlot *slot = table_find(&trace.by_site, key); slot != NULL; slot = table_next(&trace.by_site, slot)) {
         Site *site = &trace.sites[slot->value];

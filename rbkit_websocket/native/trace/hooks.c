@@ -51,10 +51,9 @@ set_hooks(PyTypeObject *type)
 {
     type->tp_free = hook_of(type->tp_free);
     type->tp_alloc = hook_alloc;
-#if PY_VERSION_HEX >= 0x030D0000
-    /* Calls that have been specialized for this class make instances without tp_alloc; this undoes them. */
-    PyType_Modified(type);
-#endif
+    if (CALLS_ARE_SPECIALIZED) {
+        PyType_Modified(type); /* undoes those for this class */
+    }
 }
 
 void

@@ -354,7 +354,7 @@ module_exec(PyObject *module)
         lists_are_known = check_lists();
 #endif
     }
-    int sites_work = PY_VERSION_HEX < 0x030B0000 || internal_walk;
+    int sites_work = innermost_is_known();
     int census_works = 0;
 #if HAVE_LISTS
     census_works = lists_are_known;
@@ -373,13 +373,7 @@ module_exec(PyObject *module)
            PyModule_AddIntConstant(module, "CAN_COUNT", census_works);
 }
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, module_exec},
-#if PY_VERSION_HEX >= 0x030C0000
-    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
-#endif
-    {0, NULL},
-};
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, module_exec}, INTERPRETER_SLOT {0, NULL}};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "../common/compat.h"
+
 /* Shell patterns with * alone; both are UTF-8. */
 static int
 matches(const char *pattern, const char *text)
@@ -30,18 +32,6 @@ matches(const char *pattern, const char *text)
     return *pattern == '\0';
 }
 
-/* The namespace of a class, a new reference. */
-static PyObject *
-namespace_of(PyTypeObject *type)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    return PyType_GetDict(type);
-#else
-    Py_XINCREF(type->tp_dict);
-    return type->tp_dict;
-#endif
-}
-
 /* A new str, or NULL without an exception: __module__ of a class, where it is an exact str. */
 static PyObject *
 module_of(PyTypeObject *type)
@@ -52,7 +42,7 @@ module_of(PyTypeObject *type)
         PyErr_Clear();
         return name;
     }
-    PyObject *namespace = namespace_of(type);
+    PyObject *namespace = class_namespace(type);
     PyObject *module = namespace != NULL ? PyDict_GetItemString(namespace, "__module__") : NULL;
     Py_XINCREF(module);
     Py_XDECREF(namespace);
