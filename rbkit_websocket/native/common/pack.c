@@ -21,19 +21,6 @@ bytes_grow(Bytes *bytes, size_t more)
 }
 
 int
-put_text(Bytes *out, const char *text, size_t size)
-{
-    int error = bytes_reserve(out, size + 5);
-    if (error) {
-        return error;
-    }
-    put_size(out, size, 32, 0xa0, 0xda);
-    memcpy(out->data + out->used, text, size);
-    out->used += size;
-    return 0;
-}
-
-int
 put_nil(Bytes *out)
 {
     int error = bytes_reserve(out, 1);

@@ -5,6 +5,7 @@
 #include <Python.h>
 
 #include <stdint.h>
+#include <string.h>
 
 typedef struct {
     unsigned char *data;
@@ -88,8 +89,18 @@ put_array(Bytes *out, size_t count)
 }
 
 /* The raw types of the old specification: no str8, which old decoders do not know. */
-int
-put_text(Bytes *out, const char *text, size_t size);
+static inline int
+put_text(Bytes *out, const char *text, size_t size)
+{
+    int error = bytes_reserve(out, size + 5);
+    if (error) {
+        return error;
+    }
+    put_size(out, size, 32, 0xa0, 0xda);
+    memcpy(out->data + out->used, text, size);
+    out->used += size;
+    return 0;
+}
 
 int
 put_nil(Bytes *out);

@@ -48,9 +48,9 @@ typedef struct {
 } Key;
 
 /* The value with this key, made with the rest of it 0 if there is none yet; NULL without memory. */
-static inline void *keyed(Table *numbers, Values *values, size_t size, Key key)
+static inline __attribute__((always_inline)) void *keyed(Table *numbers, Values *values, size_t size, Key key)
 {
-    uint64_t hash = table_key(mixed(key.one, key.other));
+    uint64_t hash = table_key((key.one * 0xFF51AFD7ED558CCDu) ^ key.other); /* the table mixes it */
     for (TableSlot *at = table_find(numbers, hash); at != NULL; at = table_next(numbers, at)) {
         Key *value = (Key *)((char *)values->items + at->value * size);
         if (value->one == key.one && value->other == key.other) {
