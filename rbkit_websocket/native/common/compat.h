@@ -29,7 +29,7 @@
 #define TESTED_VERSIONS "CPython 3.10 to 3.13"
 
 /* From the first release on: what comes before one may be laid out in another way. */
-#if PY_VERSION_HEX >= 0x030A00F0 && PY_VERSION_HEX < 0x030E0000 && PY_RELEASE_LEVEL == PY_RELEASE_LEVEL_FINAL && \
+#if PY_VERSION_HEX >= 0x030A00F0 && PY_VERSION_HEX < 0x030E0000 && PY_RELEASE_LEVEL == PY_RELEASE_LEVEL_FINAL &&       \
     !defined(PYPY_VERSION)
 #define TESTED_VERSION 1
 #else
@@ -77,8 +77,7 @@
 #endif
 
 /* Whether the interpreter ends. Who asks for its lock from now on may never come back. */
-static inline int
-interpreter_ends(void)
+static inline int interpreter_ends(void)
 {
 #if PY_VERSION_HEX >= 0x030D0000
     return Py_IsFinalizing();
@@ -88,8 +87,7 @@ interpreter_ends(void)
 }
 
 /* Whether what was tested of the version holds for the interpreter that runs: a release of it, whichever. */
-static inline int
-tested_version_runs(void)
+static inline int tested_version_runs(void)
 {
     const char *running = Py_GetVersion(); /* "3.11.7 (main, ...", "3.12.0rc1 (..." */
     size_t major = strcspn(PY_VERSION, "."), minor = major + 1 + strcspn(PY_VERSION + major + 1, ".") + 1;
@@ -102,8 +100,7 @@ tested_version_runs(void)
 }
 
 /* Whether it is the very release that this was built for: only its structures are as the headers have them. */
-static inline int
-layouts_hold(void)
+static inline int layouts_hold(void)
 {
     const char *running = Py_GetVersion();
     size_t length = strlen(PY_VERSION);
@@ -143,15 +140,13 @@ layouts_hold(void)
 #define INTERPRETER_SLOT
 #endif
 
-static inline int
-is_first_interpreter(void)
+static inline int is_first_interpreter(void)
 {
     return PyInterpreterState_Get() == PyInterpreterState_Main();
 }
 
 /* The namespace of a class, a new reference; NULL without an exception. */
-static inline PyObject *
-class_namespace(PyTypeObject *type)
+static inline PyObject *class_namespace(PyTypeObject *type)
 {
 #if PY_VERSION_HEX >= 0x030C0000
     PyObject *namespace = PyType_GetDict(type);
@@ -166,8 +161,7 @@ class_namespace(PyTypeObject *type)
 }
 
 /* What a weak reference leads to, a new reference; NULL: it has gone. */
-static inline PyObject *
-weak_target(PyObject *weak)
+static inline PyObject *weak_target(PyObject *weak)
 {
     PyObject *target = NULL;
 #if PY_VERSION_HEX >= 0x030D0000
@@ -183,8 +177,7 @@ weak_target(PyObject *weak)
 }
 
 /* What people are shown of a function: with the names of what it is in, where the version has them. Borrowed. */
-static inline PyObject *
-code_label(PyCodeObject *code)
+static inline PyObject *code_label(PyCodeObject *code)
 {
 #if PY_VERSION_HEX >= 0x030B0000
     return code->co_qualname;
@@ -196,8 +189,7 @@ code_label(PyCodeObject *code)
 #define COLLECTOR_HEADER (2 * sizeof(uintptr_t))
 
 /* What sys.getsizeof adds to __sizeof__ of most objects of a class: what is in front of them. */
-static inline size_t
-class_overhead(PyTypeObject *type)
+static inline size_t class_overhead(PyTypeObject *type)
 {
     size_t overhead = type->tp_flags & Py_TPFLAGS_HAVE_GC ? COLLECTOR_HEADER : 0;
 #if PY_VERSION_HEX >= 0x030C0000
@@ -214,8 +206,7 @@ class_overhead(PyTypeObject *type)
 
 /* Whether sys.getsizeof leaves the collector's header of the class's objects out for this one. ``asks``: the class says
  * of each whether it has one. */
-static inline int
-lacks_header(PyObject *object, int asks)
+static inline int lacks_header(PyObject *object, int asks)
 {
 #if PY_VERSION_HEX < 0x030B0000
     return asks && !PyObject_IS_GC(object);

@@ -84,8 +84,7 @@ static int walk_internal(PyThreadState *tstate, Frame *out, int limit, Marker *m
             continue; /* a frame in the making: the public functions do not show it either */
         }
         note_frame(marker, (PyObject *)code, (PyObject *)frame->frame_obj, depth);
-        out[place_of(depth++)] =
-            (Frame){(PyObject *)code, instruction * (Py_ssize_t)sizeof(_Py_CODEUNIT)};
+        out[place_of(depth++)] = (Frame){(PyObject *)code, instruction * (Py_ssize_t)sizeof(_Py_CODEUNIT)};
     }
     return depth;
 }

@@ -20,8 +20,8 @@
 #define NANOSECONDS_A_FRAME 500
 
 typedef struct {
-    PyObject *code;    /* a code object */
-    Py_ssize_t lasti;  /* a frame's f_lasti: an offset in bytes */
+    PyObject *code;   /* a code object */
+    Py_ssize_t lasti; /* a frame's f_lasti: an offset in bytes */
 } Frame;
 
 /* What a walk finds on its way: the outermost frame that runs a certain code, the outermost one that runs one of several

@@ -4,8 +4,7 @@
 
 int lists_are_known = 0;
 
-GcLists *
-find_lists(void)
+GcLists *find_lists(void)
 {
     PyObject *probe = PyList_New(0);
     if (probe == NULL) {
@@ -17,8 +16,7 @@ find_lists(void)
     return lists;
 }
 
-int
-check_lists(void)
+int check_lists(void)
 {
     if (!layouts_hold()) {
         return 0;

@@ -25,25 +25,22 @@ typedef struct {
 
 /* The lowest bits of both fields are flags. */
 #define GC_NODE(value) ((GcHead *)((value) & ~(uintptr_t)3))
-#define NODE_OF(object) ((GcHead *)(object)-1)
+#define NODE_OF(object) ((GcHead *)(object) - 1)
 
 /* Whether they may be used: check_lists() has said so. */
 extern int lists_are_known;
 
 /* A new object comes last in the youngest list, so its successor is the head of that. */
-static inline GcLists *
-lists_before(PyObject *newest)
+static inline GcLists *lists_before(PyObject *newest)
 {
     return (GcLists *)GC_NODE(NODE_OF(newest)->next);
 }
 
 /* The collector's lists; NULL without memory. */
-GcLists *
-find_lists(void);
+GcLists *find_lists(void);
 
 /* Whether they look as this file thinks they do: thresholds are where they should be, and lists are rings. */
-int
-check_lists(void);
+int check_lists(void);
 
 #endif
 #endif

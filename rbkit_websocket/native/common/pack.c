@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int
-bytes_grow(Bytes *bytes, size_t more)
+int bytes_grow(Bytes *bytes, size_t more)
 {
     size_t room = bytes->room ? bytes->room : 256;
     while (room - bytes->used < more) {
@@ -20,8 +19,7 @@ bytes_grow(Bytes *bytes, size_t more)
     return 0;
 }
 
-int
-put_nil(Bytes *out)
+int put_nil(Bytes *out)
 {
     int error = bytes_reserve(out, 1);
     if (!error) {
@@ -30,8 +28,7 @@ put_nil(Bytes *out)
     return error;
 }
 
-int
-put_unicode(Bytes *out, PyObject *text)
+int put_unicode(Bytes *out, PyObject *text)
 {
     if (PyUnicode_IS_ASCII(text)) {
         return put_text(out, (const char *)PyUnicode_1BYTE_DATA(text), (size_t)PyUnicode_GET_LENGTH(text));
@@ -47,8 +44,7 @@ put_unicode(Bytes *out, PyObject *text)
     return error;
 }
 
-int
-put_str(Bytes *out, PyObject *text)
+int put_str(Bytes *out, PyObject *text)
 {
     return text != NULL && PyUnicode_CheckExact(text) ? put_unicode(out, text) : put_nil(out);
 }

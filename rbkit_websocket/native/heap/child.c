@@ -12,8 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static int
-close_some(unsigned from, unsigned to)
+static int close_some(unsigned from, unsigned to)
 {
 #ifdef SYS_close_range
     return from > to ? 0 : (int)syscall(SYS_close_range, from, to, 0);
@@ -23,8 +22,7 @@ close_some(unsigned from, unsigned to)
 }
 
 /* Closes every descriptor but two: peers of the parent's connections must see them end when the parent ends them. */
-static void
-close_others(int one, int other)
+static void close_others(int one, int other)
 {
     unsigned low = (unsigned)(one < other ? one : other), high = (unsigned)(one < other ? other : one);
     if ((low == 0 || close_some(0, low - 1) == 0) && close_some(low + 1, high - 1) == 0 &&
@@ -51,8 +49,7 @@ close_others(int one, int other)
     closedir(directory);
 }
 
-void
-become_child(int file, int report, pid_t parent, long thread, unsigned seconds, const sigset_t *none)
+void become_child(int file, int report, pid_t parent, long thread, unsigned seconds, const sigset_t *none)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent || (syscall(SYS_tgkill, parent, thread, 0) < 0 && errno == ESRCH)) {

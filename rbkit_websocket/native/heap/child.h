@@ -8,8 +8,7 @@
 #include <sys/types.h>
 
 /* Everything that ties the child to what its parent was. */
-void
-become_child(int file, int report, pid_t parent, long thread, unsigned seconds, const sigset_t *none);
+void become_child(int file, int report, pid_t parent, long thread, unsigned seconds, const sigset_t *none);
 #else
 #define CAN_FORK 0
 #endif

@@ -7,8 +7,7 @@
 #include "../common/compat.h"
 
 /* The packed name, as class_name() in base.py makes it. */
-static int
-name_type(Kind *kind)
+static int name_type(Kind *kind)
 {
     PyTypeObject *type = kind->type;
     if (!(type->tp_flags & Py_TPFLAGS_HEAPTYPE)) {
@@ -35,8 +34,7 @@ name_type(Kind *kind)
 }
 
 /* How the size of its objects is had: the first __sizeof__ among its bases that is written in C and meant for it. */
-static void
-measure_type(Kind *kind)
+static void measure_type(Kind *kind)
 {
     PyTypeObject *type = kind->type;
     PyObject *mro = type->tp_mro;
@@ -69,8 +67,7 @@ measure_type(Kind *kind)
     kind->overhead = class_overhead(type);
 }
 
-static int
-describe_type(const Types *types, Kind *kind)
+static int describe_type(const Types *types, Kind *kind)
 {
     PyTypeObject *type = kind->type;
     measure_type(kind);
@@ -94,8 +91,8 @@ describe_type(const Types *types, Kind *kind)
         kind->placed = PLACE_CLASS;
     }
     kind->collected = !(type->tp_flags & Py_TPFLAGS_HAVE_GC) || type->tp_traverse == NULL ? GC_NEVER
-                      : type->tp_is_gc == NULL                                          ? GC_ALWAYS
-                                                                                         : GC_ASK;
+                      : type->tp_is_gc == NULL                                            ? GC_ALWAYS
+                                                                                          : GC_ASK;
     int error = name_type(kind);
     long line;
     PyObject *file = place_of_class(&types->modules, type, &line);
@@ -115,8 +112,7 @@ describe_type(const Types *types, Kind *kind)
     return error;
 }
 
-static void
-kind_free(Kind *kind)
+static void kind_free(Kind *kind)
 {
     free(kind->name.data);
     free(kind->place.data);
@@ -148,8 +144,7 @@ void types_free(Types *types)
     modules_free(&types->modules);
 }
 
-Py_ssize_t
-size_of(Kind *kind, PyObject *object)
+Py_ssize_t size_of(Kind *kind, PyObject *object)
 {
     Py_ssize_t size = -1;
     size_t overhead = kind->overhead;

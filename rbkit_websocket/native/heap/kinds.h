@@ -38,11 +38,9 @@ static inline Kind *kind_of(Types *types, PyTypeObject *type)
     return slot != NULL ? (Kind *)(uintptr_t)slot->value : kind_make(types, type);
 }
 
-void
-types_free(Types *types);
+void types_free(Types *types);
 
 /* Size in bytes as sys.getsizeof tells it; -1 when the type does not tell. */
-Py_ssize_t
-size_of(Kind *kind, PyObject *object);
+Py_ssize_t size_of(Kind *kind, PyObject *object);
 
 #endif

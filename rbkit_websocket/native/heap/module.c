@@ -35,8 +35,7 @@
 #endif
 
 /* The whole dump, without letting go of the interpreter's lock; 0 or an errno. */
-static int
-dump(Walk *walk)
+static int dump(Walk *walk)
 {
     PyObject *list = NULL;
     int error = read_modules(&walk->types.modules);
@@ -68,8 +67,7 @@ dump(Walk *walk)
     return error;
 }
 
-static int64_t
-nanoseconds(void)
+static int64_t nanoseconds(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -85,8 +83,7 @@ PyDoc_STRVAR(fork_dump_doc,
              "killed after ``seconds``, and when the calling thread ends. ``hold`` has it wait that many seconds first.\n\n"
              "Returns (pid, descriptor to read reports from, nanoseconds that the fork took).");
 
-static PyObject *
-fork_dump(PyObject *Py_UNUSED(module), PyObject *args)
+static PyObject *fork_dump(PyObject *Py_UNUSED(module), PyObject *args)
 {
     int file, pipe_ends[2];
     unsigned seconds = 300;
@@ -133,8 +130,7 @@ PyDoc_STRVAR(reap_doc, "reap(pid, kill=False, /)\n--\n\n"
                        "Whether the child has ended; a zombie goes. With ``kill``, one that has not is killed.\n"
                        "True too if somebody else has reaped it, as an event loop may.");
 
-static PyObject *
-reap(PyObject *Py_UNUSED(module), PyObject *args)
+static PyObject *reap(PyObject *Py_UNUSED(module), PyObject *args)
 {
     int pid, end = 0, status;
     if (!PyArg_ParseTuple(args, "i|p:reap", &pid, &end)) {
@@ -156,8 +152,7 @@ PyDoc_STRVAR(dump_doc, "dump(file, /)\n--\n\n"
                        "Writes the dump to the descriptor ``file``; nothing else of this process runs meanwhile.\n\n"
                        "Returns (objects, nanoseconds). Raises OSError.");
 
-static PyObject *
-heap_dump(PyObject *Py_UNUSED(module), PyObject *args)
+static PyObject *heap_dump(PyObject *Py_UNUSED(module), PyObject *args)
 {
     int file;
     if (!PyArg_ParseTuple(args, "i:dump", &file)) {
@@ -184,8 +179,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static int
-module_exec(PyObject *module)
+static int module_exec(PyObject *module)
 {
     const char *roots = HAVE_VISIT ? "visit" : "get_objects";
 #if HAVE_LISTS
@@ -196,18 +190,14 @@ module_exec(PyObject *module)
            PyModule_AddIntConstant(module, "CAN_FORK", CAN_FORK) || PyModule_AddStringConstant(module, "ROOTS", roots);
 }
 
-static PyModuleDef_Slot slots[] = {{Py_mod_exec, module_exec}, INTERPRETER_SLOT {0, NULL}};
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, module_exec}, INTERPRETER_SLOT{0, NULL}};
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "_heap",
-    .m_doc = "The heap, written to a file by C code.",
-    .m_methods = methods,
-    .m_slots = slots,
+    PyModuleDef_HEAD_INIT, .m_name = "_heap", .m_doc = "The heap, written to a file by C code.",
+    .m_methods = methods,  .m_slots = slots,
 };
 
-PyMODINIT_FUNC
-PyInit__heap(void)
+PyMODINIT_FUNC PyInit__heap(void)
 {
     return PyModuleDef_Init(&definition);
 }

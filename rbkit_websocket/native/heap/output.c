@@ -3,8 +3,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-int
-write_all(int file, const unsigned char *data, size_t size)
+int write_all(int file, const unsigned char *data, size_t size)
 {
     while (size > 0) {
         ssize_t count = write(file, data, size);
@@ -20,8 +19,7 @@ write_all(int file, const unsigned char *data, size_t size)
     return 0;
 }
 
-int
-output_flush(Output *output)
+int output_flush(Output *output)
 {
     int error = write_all(output->file, output->bytes.data, output->bytes.used);
     output->written += output->bytes.used;

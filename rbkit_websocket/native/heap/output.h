@@ -18,15 +18,12 @@ typedef struct {
 } Output;
 
 /* 0 or an errno, as all that writes. */
-int
-write_all(int file, const unsigned char *data, size_t size);
+int write_all(int file, const unsigned char *data, size_t size);
 
-int
-output_flush(Output *output);
+int output_flush(Output *output);
 
 /* A reference: always as long, so that it may be written quickly. */
-static inline void
-put_id(Bytes *out, const void *object)
+static inline void put_id(Bytes *out, const void *object)
 {
     put_byte(out, 0xcf);
     uint64_t value = (uint64_t)(uintptr_t)object;

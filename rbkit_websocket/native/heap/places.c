@@ -5,8 +5,7 @@
 
 #include "../common/compat.h"
 
-PyObject *
-plain_get(PyObject *dict, const char *key)
+PyObject *plain_get(PyObject *dict, const char *key)
 {
     Py_ssize_t position = 0;
     PyObject *name, *value;
@@ -21,16 +20,14 @@ plain_get(PyObject *dict, const char *key)
     return NULL;
 }
 
-PyObject *
-namespace_of(PyTypeObject *type)
+PyObject *namespace_of(PyTypeObject *type)
 {
     PyObject *namespace = class_namespace(type);
     Py_XDECREF(namespace);
     return namespace;
 }
 
-PyObject *
-module_file(PyObject *module)
+PyObject *module_file(PyObject *module)
 {
     if (!PyModule_Check(module)) {
         return NULL;
@@ -84,8 +81,7 @@ void modules_free(Modules *modules)
     table_free(&modules->by_name);
 }
 
-PyObject *
-place_of_class(const Modules *modules, PyTypeObject *type, long *line)
+PyObject *place_of_class(const Modules *modules, PyTypeObject *type, long *line)
 {
     *line = -1;
     if (!(type->tp_flags & Py_TPFLAGS_HEAPTYPE)) {

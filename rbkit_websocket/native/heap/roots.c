@@ -4,16 +4,14 @@
 
 #include "../common/gc_lists.h"
 
-static int
-add_root(Walk *walk, PyObject *object)
+static int add_root(Walk *walk, PyObject *object)
 {
     int fresh = seen_mark(&walk->seen, object);
     return fresh < 0 ? ENOMEM : fresh ? objects_push(&walk->roots, object) : 0;
 }
 
 #if HAVE_LISTS
-static int
-add_from_lists(Walk *walk)
+static int add_from_lists(Walk *walk)
 {
     GcLists *lists = find_lists();
     if (lists == NULL) {
@@ -33,8 +31,7 @@ add_from_lists(Walk *walk)
 #endif
 
 #if HAVE_VISIT
-static int
-visit_root(PyObject *object, void *arg)
+static int visit_root(PyObject *object, void *arg)
 {
     Walk *walk = arg;
     walk->error = add_root(walk, object);
@@ -42,8 +39,7 @@ visit_root(PyObject *object, void *arg)
 }
 #endif
 
-int
-find_roots(Walk *walk, PyObject **list)
+int find_roots(Walk *walk, PyObject **list)
 {
     int error = 0;
     *list = NULL;

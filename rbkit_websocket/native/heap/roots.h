@@ -5,7 +5,6 @@
 #include "walk.h"
 
 /* Fills the roots. `list` gets what keeps them, or NULL; it is nobody else's, and no root. */
-int
-find_roots(Walk *walk, PyObject **list);
+int find_roots(Walk *walk, PyObject **list);
 
 #endif

@@ -32,8 +32,7 @@ typedef struct {
 uint64_t *seen_region(Seen *seen, uintptr_t number);
 
 /* Marks the object; 1 if it is new, 0 if it was marked before, -1 without memory. */
-static inline int
-seen_mark(Seen *seen, const void *object)
+static inline int seen_mark(Seen *seen, const void *object)
 {
     uintptr_t address = (uintptr_t)object;
     uintptr_t number = address >> REGION_BITS;
@@ -55,16 +54,14 @@ seen_mark(Seen *seen, const void *object)
     return 1;
 }
 
-void
-seen_free(Seen *seen);
+void seen_free(Seen *seen);
 
 typedef struct {
     PyObject **items;
     size_t count, room;
 } Objects;
 
-static inline int
-objects_push(Objects *objects, PyObject *object)
+static inline int objects_push(Objects *objects, PyObject *object)
 {
     if (UNLIKELY(objects->count == objects->room)) {
         size_t room = objects->room ? objects->room * 2 : 1024;

@@ -10,8 +10,7 @@
 #define PROGRESS_EVERY 16384
 #define MAGIC UINT64_C(0x72626b6974686561)
 
-static int
-visit(PyObject *object, void *arg)
+static int visit(PyObject *object, void *arg)
 {
     Walk *walk = arg;
     if (object == NULL) {
@@ -29,8 +28,7 @@ static size_t scatter(uintptr_t value)
 }
 
 /* Each reference once, in the order of the first. */
-static int
-unique_references(Walk *walk)
+static int unique_references(Walk *walk)
 {
     PyObject **items = walk->references.items;
     size_t count = walk->references.count, kept = 0;
@@ -83,8 +81,7 @@ unique_references(Walk *walk)
 }
 
 /* Keys 6 and 7, each only if it is known: file is a str or NULL, line below 0 if unknown. */
-static int
-put_file_and_line(Bytes *out, PyObject *file, long line, unsigned *fields)
+static int put_file_and_line(Bytes *out, PyObject *file, long line, unsigned *fields)
 {
     int error;
     if (file == NULL || !PyUnicode_CheckExact(file)) {
@@ -106,8 +103,7 @@ put_file_and_line(Bytes *out, PyObject *file, long line, unsigned *fields)
     return 0;
 }
 
-static int
-put_code(Bytes *out, PyObject *object, unsigned *fields)
+static int put_code(Bytes *out, PyObject *object, unsigned *fields)
 {
     if (object == NULL || !PyCode_Check(object)) {
         return 0;
@@ -117,8 +113,7 @@ put_code(Bytes *out, PyObject *object, unsigned *fields)
 }
 
 /* File and line of the object; `fields` grows by as many entries as are written. */
-static int
-put_place(Walk *walk, Kind *kind, PyObject *object, unsigned *fields)
+static int put_place(Walk *walk, Kind *kind, PyObject *object, unsigned *fields)
 {
     Bytes *out = &walk->output.bytes;
     PyObject *code = NULL, *file = NULL;
@@ -155,8 +150,7 @@ put_place(Walk *walk, Kind *kind, PyObject *object, unsigned *fields)
     return put_file_and_line(out, file, line, fields);
 }
 
-void
-report(Walk *walk, uint64_t kind, uint64_t value)
+void report(Walk *walk, uint64_t kind, uint64_t value)
 {
     if (walk->report >= 0) {
         uint64_t record[2] = {kind, value};
@@ -167,8 +161,7 @@ report(Walk *walk, uint64_t kind, uint64_t value)
 }
 
 /* Where a chunk begins; and that makes a good moment for what has to be done now and then. */
-static int
-begin_chunk(Walk *walk)
+static int begin_chunk(Walk *walk)
 {
     int error = bytes_reserve(&walk->index, sizeof(uint64_t));
     if (error) {
@@ -183,8 +176,7 @@ begin_chunk(Walk *walk)
     return 0;
 }
 
-int
-dump_object(Walk *walk, PyObject *object)
+int dump_object(Walk *walk, PyObject *object)
 {
     Bytes *out = &walk->output.bytes;
     Kind *kind = kind_of(&walk->types, Py_TYPE(object));
@@ -237,8 +229,8 @@ dump_object(Walk *walk, PyObject *object)
         put_byte(out, 8);
         put_unsigned(out, (uint64_t)size);
     }
-    if (kind->placed && ((error = put_place(walk, kind, object, &fields)) ||
-                         (error = bytes_reserve(out, 32 + kind->place.used)))) {
+    if (kind->placed &&
+        ((error = put_place(walk, kind, object, &fields)) || (error = bytes_reserve(out, 32 + kind->place.used)))) {
         return error;
     }
     if (kind->fields) {
@@ -253,8 +245,7 @@ dump_object(Walk *walk, PyObject *object)
     return 0;
 }
 
-int
-write_end(Walk *walk)
+int write_end(Walk *walk)
 {
     int error = output_flush(&walk->output);
     uint64_t end = walk->output.written;
@@ -266,8 +257,7 @@ write_end(Walk *walk)
     return write_all(walk->output.file, (unsigned char *)trailer, sizeof trailer);
 }
 
-void
-walk_free(Walk *walk)
+void walk_free(Walk *walk)
 {
     types_free(&walk->types);
     seen_free(&walk->seen);

@@ -29,16 +29,12 @@ typedef struct {
 } Walk;
 
 /* Writes one object and marks what it refers to; what is new there waits for its turn. */
-int
-dump_object(Walk *walk, PyObject *object);
+int dump_object(Walk *walk, PyObject *object);
 
-int
-write_end(Walk *walk);
+int write_end(Walk *walk);
 
-void
-report(Walk *walk, uint64_t kind, uint64_t value);
+void report(Walk *walk, uint64_t kind, uint64_t value);
 
-void
-walk_free(Walk *walk);
+void walk_free(Walk *walk);
 
 #endif

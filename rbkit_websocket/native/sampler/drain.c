@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "served.h"
 #include "handler.h"
+#include "served.h"
 #include "state.h"
 #include "weights.h"
 
@@ -113,10 +113,9 @@ PyObject *totals_list(const Sum *sums, size_t n, PyObject *waiting)
     size_t n_totals = add_up(sums, found, n, totals);
     list = PyList_New((Py_ssize_t)n_totals);
     for (size_t i = 0; list != NULL && i < n_totals; i++) {
-        PyObject *item =
-            Py_BuildValue("OOLLlO", (PyObject *)totals[i].stack, totals[i].name,
-                          (long long)(totals[i].weight.wall_ns / 1000), (long long)(totals[i].weight.cpu_ns / 1000),
-                          totals[i].count, waiting);
+        PyObject *item = Py_BuildValue("OOLLlO", (PyObject *)totals[i].stack, totals[i].name,
+                                       (long long)(totals[i].weight.wall_ns / 1000),
+                                       (long long)(totals[i].weight.cpu_ns / 1000), totals[i].count, waiting);
         if (item == NULL) {
             Py_CLEAR(list);
             break;
@@ -134,9 +133,9 @@ static PyObject *raws_list(const Raw *raws, size_t n)
 {
     PyObject *list = PyList_New((Py_ssize_t)n);
     for (size_t i = 0; list != NULL && i < n; i++) {
-        PyObject *item = Py_BuildValue("dOOd", raws[i].milliseconds, (PyObject *)raws[i].stack,
-                                       raws[i].request != NULL ? raws[i].request : Py_None,
-                                       (double)raws[i].weight_ns / 1000.0);
+        PyObject *item =
+            Py_BuildValue("dOOd", raws[i].milliseconds, (PyObject *)raws[i].stack,
+                          raws[i].request != NULL ? raws[i].request : Py_None, (double)raws[i].weight_ns / 1000.0);
         if (item == NULL) {
             Py_CLEAR(list);
             break;

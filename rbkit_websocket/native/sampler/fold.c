@@ -202,12 +202,9 @@ static int entry_parts(PyObject *object, Entry *entry)
         return -1;
     }
     *entry = (Entry){
-        (Stack *)PyTuple_GET_ITEM(object, 0),
-        PyTuple_GET_ITEM(object, 1),
-        PyLong_AsLongLong(PyTuple_GET_ITEM(object, 2)),
-        PyLong_AsLongLong(PyTuple_GET_ITEM(object, 3)),
-        PyLong_AsLongLong(PyTuple_GET_ITEM(object, 4)),
-        PyTuple_GET_ITEM(object, 5) == Py_True,
+        (Stack *)PyTuple_GET_ITEM(object, 0),           PyTuple_GET_ITEM(object, 1),
+        PyLong_AsLongLong(PyTuple_GET_ITEM(object, 2)), PyLong_AsLongLong(PyTuple_GET_ITEM(object, 3)),
+        PyLong_AsLongLong(PyTuple_GET_ITEM(object, 4)), PyTuple_GET_ITEM(object, 5) == Py_True,
     };
     if (!PyErr_Occurred() && (entry->wall_us < 0 || entry->cpu_us < 0 || entry->count < 0)) {
         PyErr_SetString(PyExc_ValueError, "weights and counts are not negative");

@@ -132,8 +132,14 @@ void notice_loss(void)
     }
 }
 #else
-int settle_signal(void *Py_UNUSED(unused)) { return 0; }
-int on_audit(const char *Py_UNUSED(event), PyObject *Py_UNUSED(arguments), void *Py_UNUSED(unused)) { return 0; }
+int settle_signal(void *Py_UNUSED(unused))
+{
+    return 0;
+}
+int on_audit(const char *Py_UNUSED(event), PyObject *Py_UNUSED(arguments), void *Py_UNUSED(unused))
+{
+    return 0;
+}
 void have_signal_settled(void) {}
 void notice_loss(void) {}
 #endif

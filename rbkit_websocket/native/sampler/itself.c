@@ -23,8 +23,9 @@ void look_at_self(void)
     int64_t now = read_clock(CLOCK_MONOTONIC);
     pthread_mutex_lock(&shared.mutex);
     /* The ticker has just read it, and this costs a system call. */
-    int64_t cpu = shared.asking.pending && now - shared.asking.pending_since < shared.interval / 2 ? shared.asking.cpu
-                                                                      : read_clock(CLOCK_THREAD_CPUTIME_ID);
+    int64_t cpu = shared.asking.pending && now - shared.asking.pending_since < shared.interval / 2
+                      ? shared.asking.cpu
+                      : read_clock(CLOCK_THREAD_CPUTIME_ID);
     shared.asking.pending = 0;
     shared.asking.answered++;
     shared.asking.respite = marker.depth > DEEP ? now + (int64_t)marker.depth * NANOSECONDS_A_FRAME : 0;

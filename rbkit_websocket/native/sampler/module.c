@@ -72,12 +72,13 @@ PyDoc_STRVAR(status_doc,
 
 static PyObject *native_status(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    return Py_BuildValue("{s:O,s:s,s:z,s:O,s:s,s:l,s:l,s:l,s:l,s:n,s:n}", "running", run.state == ON ? Py_True : Py_False,
-                         "reach", run.state == ON && shared.asking.reachable ? (config.by_signal ? "signal" : "pending call") : "",
-                         "refusal", handler.refusal, "attached", handler.attached ? Py_True : Py_False, "walk",
-                         internal_walk ? "internal" : "public", "ticks", shared.asking.ticks, "asked", shared.asking.asked, "answered",
-                         shared.asking.answered, "looks", shared.looks, "stacks", (Py_ssize_t)shared.results.store.stacks.used, "threads",
-                         (Py_ssize_t)shared.n_others);
+    return Py_BuildValue(
+        "{s:O,s:s,s:z,s:O,s:s,s:l,s:l,s:l,s:l,s:n,s:n}", "running", run.state == ON ? Py_True : Py_False, "reach",
+        run.state == ON && shared.asking.reachable ? (config.by_signal ? "signal" : "pending call") : "", "refusal",
+        handler.refusal, "attached", handler.attached ? Py_True : Py_False, "walk",
+        internal_walk ? "internal" : "public", "ticks", shared.asking.ticks, "asked", shared.asking.asked, "answered",
+        shared.asking.answered, "looks", shared.looks, "stacks", (Py_ssize_t)shared.results.store.stacks.used,
+        "threads", (Py_ssize_t)shared.n_others);
 }
 
 PyDoc_STRVAR(use_internal_doc,
@@ -126,7 +127,7 @@ static int module_exec(PyObject *module)
     return 0;
 }
 
-static PyModuleDef_Slot slots[] = {{Py_mod_exec, module_exec}, INTERPRETER_SLOT {0, NULL}};
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, module_exec}, INTERPRETER_SLOT{0, NULL}};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,

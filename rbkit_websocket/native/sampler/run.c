@@ -10,16 +10,16 @@
 #include "../common/compat.h"
 #include "breaker.h"
 #include "collections.h"
+#include "handler.h"
 #include "looker.h"
 #include "served.h"
-#include "handler.h"
 #include "ticker.h"
 #include "waits.h"
 #include "weights.h"
 
 static pid_t tid_of_clock(clockid_t clock)
 {
-    return (pid_t)~((unsigned int)(clock >> 3));
+    return (pid_t) ~((unsigned int)(clock >> 3));
 }
 
 static void reset_threads(void)
@@ -94,8 +94,7 @@ static void drop_raws(void)
 static PyObject *native_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     while (run.state == ENDING) { /* another thread ends it: at exit both the server and atexit do */
-        Py_BEGIN_ALLOW_THREADS
-        usleep(1000);
+        Py_BEGIN_ALLOW_THREADS usleep(1000);
         Py_END_ALLOW_THREADS
     }
     if (run.state == ON) {
@@ -105,11 +104,9 @@ static PyObject *native_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
         pthread_cond_signal(&shared.tick);
         pthread_cond_signal(&shared.look);
         pthread_mutex_unlock(&shared.mutex);
-        Py_BEGIN_ALLOW_THREADS
-        pthread_join(run.ticker, NULL);
+        Py_BEGIN_ALLOW_THREADS pthread_join(run.ticker, NULL);
         pthread_join(run.looker, NULL);
-        Py_END_ALLOW_THREADS
-        end_slots();
+        Py_END_ALLOW_THREADS end_slots();
         run.state = OFF;
         ticker_end();
         looker_end();

@@ -52,8 +52,7 @@ static PyGetSetDef stack_attributes[] = {
 };
 
 PyTypeObject StackType = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "rbkit_websocket.native._native.Stack",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "rbkit_websocket.native._native.Stack",
     .tp_basicsize = offsetof(Stack, frames),
     .tp_itemsize = sizeof(Frame),
     .tp_dealloc = stack_dealloc,

@@ -19,12 +19,11 @@ static inline void weight_add(Weight *sum, Weight more)
 }
 
 typedef struct {
-    PyObject_VAR_HEAD
-    unsigned long thread;
-    Weight rest;     /* less than a microsecond each, left over by the last drain */
-    size_t sums;     /* number + 1 of its youngest sum; 0: it has none */
-    size_t group;    /* whoever adds up: drain(), fold() */
-    char kept;       /* during an eviction: stays */
+    PyObject_VAR_HEAD unsigned long thread;
+    Weight rest;  /* less than a microsecond each, left over by the last drain */
+    size_t sums;  /* number + 1 of its youngest sum; 0: it has none */
+    size_t group; /* whoever adds up: drain(), fold() */
+    char kept;    /* during an eviction: stays */
     Frame frames[1];
 } Stack;
 

@@ -41,7 +41,7 @@ typedef struct {
 /* When the main thread has last let nobody in for long, and where that was. */
 typedef struct {
     int64_t began, ended;
-    Stack *stack;      /* references, or NULL; under the lock */
+    Stack *stack; /* references, or NULL; under the lock */
     PyObject *request;
 } Held;
 

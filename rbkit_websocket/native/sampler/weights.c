@@ -16,7 +16,8 @@ void put_raw(Slot *slot, Stack *stack, PyObject *request, Weight weight)
     }
     if (shared.results.n_raws < MAX_RAW) {
         Py_XINCREF(request);
-        shared.results.raws[shared.results.n_raws++] = (Raw){(double)read_clock(CLOCK_REALTIME) / 1e6, stack, request, slot->raw_ns};
+        shared.results.raws[shared.results.n_raws++] =
+            (Raw){(double)read_clock(CLOCK_REALTIME) / 1e6, stack, request, slot->raw_ns};
     }
     slot->raw_ns = 0;
 }
@@ -25,7 +26,8 @@ void flush_idle(Slot *slot)
 {
     if (slot->idle_count != 0) {
         Weight weight = {slot->idle_ns, 0};
-        if (slot->last == NULL || store_add(&shared.results.store, slot->last, slot->request, weight, slot->idle_count) < 0) {
+        if (slot->last == NULL ||
+            store_add(&shared.results.store, slot->last, slot->request, weight, slot->idle_count) < 0) {
             shared.results.lost_ns += slot->idle_ns;
         }
         else {

@@ -14,17 +14,16 @@ enum { FROZEN = 0, DONE = 4 };
 enum { NO_MEMORY = -1, NOT_YET, COUNTED, SHUFFLED };
 
 typedef struct {
-    Table counts;        /* type: objects in younger generations << 32 | in the oldest and the frozen ones */
-    PyObject *bookmark;  /* what keeps the place; NULL while no census is under way */
+    Table counts;       /* type: objects in younger generations << 32 | in the oldest and the frozen ones */
+    PyObject *bookmark; /* what keeps the place; NULL while no census is under way */
     GcLists *lists;
     GcHead *first_frozen; /* when it began; the list's head: there was none */
-    int stage;           /* of the walk */
+    int stage;            /* of the walk */
 } Census;
 
 static Census census;
 
-static GcHead *
-census_head(int stage)
+static GcHead *census_head(int stage)
 {
     switch (stage) {
     case FROZEN:
@@ -38,8 +37,7 @@ census_head(int stage)
     }
 }
 
-static void
-node_unlink(GcHead *node)
+static void node_unlink(GcHead *node)
 {
     GcHead *next = GC_NODE(node->next), *previous = GC_NODE(node->previous);
     previous->next = (uintptr_t)next | (previous->next & 3);
@@ -47,8 +45,7 @@ node_unlink(GcHead *node)
 }
 
 /* Puts the bookmark behind a node, which may be a head. */
-static void
-bookmark_behind(GcHead *node)
+static void bookmark_behind(GcHead *node)
 {
     GcHead *mark = NODE_OF(census.bookmark);
     if (mark == node) {
@@ -62,21 +59,18 @@ bookmark_behind(GcHead *node)
     next->previous = (uintptr_t)mark | (next->previous & 3);
 }
 
-static GcHead *
-first_frozen(void)
+static GcHead *first_frozen(void)
 {
     GcHead *first = GC_NODE(census_head(FROZEN)->next);
     return first == NODE_OF(census.bookmark) ? GC_NODE(first->next) : first;
 }
 
-static int
-is_head(GcHead *node)
+static int is_head(GcHead *node)
 {
     return (char *)node >= (char *)census.lists && (char *)node < (char *)(census.lists + 1);
 }
 
-static int
-count_object(PyObject *object, int old)
+static int count_object(PyObject *object, int old)
 {
     PyTypeObject *type = Py_TYPE(object);
     TableSlot *slot = table_find(&census.counts, (uintptr_t)type);
@@ -91,8 +85,7 @@ count_object(PyObject *object, int old)
     return 0;
 }
 
-static int64_t
-monotonic_ns(void)
+static int64_t monotonic_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -100,8 +93,7 @@ monotonic_ns(void)
 }
 
 /* Counts until the time is over. */
-static int
-census_walk(int64_t until)
+static int census_walk(int64_t until)
 {
     if (first_frozen() != census.first_frozen) {
         return SHUFFLED; /* by gc.freeze() or gc.unfreeze(); or the first of them has ended, which costs nothing more */
@@ -137,8 +129,7 @@ census_walk(int64_t until)
 }
 
 /* Every reference to a type, into a list that the caller releases where that may be done. */
-static void
-census_clear(PyObject *into)
+static void census_clear(PyObject *into)
 {
     for (size_t place = 0; place < table_places(&census.counts); place++) {
         PyObject *type = (PyObject *)(uintptr_t)census.counts.slots[place].key;
@@ -154,8 +145,7 @@ census_clear(PyObject *into)
 
 PyDoc_STRVAR(census_begin_doc, "census_begin()\n\nBegins to count, anew if a census is under way.");
 
-static PyObject *
-census_begin(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+static PyObject *census_begin(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     if (!lists_are_known) {
         PyErr_SetString(PyExc_RuntimeError, "the collector's lists are not known here");
@@ -181,8 +171,7 @@ census_begin(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 PyDoc_STRVAR(census_step_doc, "census_step(microseconds)\n\n"
              "Counts for that long; whether everything has been counted, None when it has to begin anew.");
 
-static PyObject *
-census_step(PyObject *Py_UNUSED(module), PyObject *argument)
+static PyObject *census_step(PyObject *Py_UNUSED(module), PyObject *argument)
 {
     long microseconds = PyLong_AsLong(argument);
     if (microseconds == -1 && PyErr_Occurred()) {
@@ -201,8 +190,7 @@ census_step(PyObject *Py_UNUSED(module), PyObject *argument)
 
 PyDoc_STRVAR(census_end_doc, "census_end()\n\nEnds it: a list of (class, live, of these in the oldest generation).");
 
-static PyObject *
-census_end(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+static PyObject *census_end(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     PyObject *result = PyList_New(0);
     if (result == NULL) {

@@ -8,8 +8,7 @@
 #include "names.h"
 
 /* Enters a class; takes the name. -1 with an exception. */
-static int
-enter_class(PyTypeObject *type, PyObject *name)
+static int enter_class(PyTypeObject *type, PyObject *name)
 {
     if (trace.class_count == trace.class_room) {
         size_t room = trace.class_room ? trace.class_room * 2 : 256;
@@ -42,8 +41,7 @@ enter_class(PyTypeObject *type, PyObject *name)
     return 0;
 }
 
-int
-consider_class(PyTypeObject *type)
+int consider_class(PyTypeObject *type)
 {
     if (table_find(&trace.by_type, (uintptr_t)type) != NULL) {
         return 0;
@@ -74,8 +72,7 @@ consider_class(PyTypeObject *type)
     return 1;
 }
 
-void
-process_newborn(PyObject *released)
+void process_newborn(PyObject *released)
 {
     size_t count = trace.newborn_count;
     PyTypeObject **types = count > 0 ? malloc(count * sizeof(types[0])) : NULL;
@@ -111,8 +108,7 @@ process_newborn(PyObject *released)
 }
 
 /* A class has gone: nothing of it is touched any more. What is left of its instances ends by their own identity. */
-static PyObject *
-class_died(PyObject *Py_UNUSED(module), PyObject *reference)
+static PyObject *class_died(PyObject *Py_UNUSED(module), PyObject *reference)
 {
     TableSlot *slot = table_find(&trace.by_reference, (uintptr_t)reference);
     if (slot != NULL) {
@@ -132,8 +128,7 @@ PyMethodDef class_died_method = {"class_died", class_died, METH_O, NULL};
 
 /* Python compares tp_free before it lets obj.__class__ or cls.__bases__ be changed, so two classes that were alike stay
  * alike: the other one gets the hook as well, or where it must not be touched, the first one gives its own back. */
-static void
-make_alike(PyTypeObject *one, PyTypeObject *other)
+static void make_alike(PyTypeObject *one, PyTypeObject *other)
 {
     freefunc a = one->tp_free, b = other->tp_free;
     if (a == b) {
@@ -151,8 +146,7 @@ make_alike(PyTypeObject *one, PyTypeObject *other)
     }
 }
 
-int
-on_audit(const char *event, PyObject *arguments, void *Py_UNUSED(data))
+int on_audit(const char *event, PyObject *arguments, void *Py_UNUSED(data))
 {
     if (trace.mechanism == OFF || strcmp(event, "object.__setattr__") != 0 || !PyTuple_Check(arguments) ||
         PyTuple_GET_SIZE(arguments) != 3 || PyInterpreterState_Get() != trace.interpreter) {
@@ -187,8 +181,7 @@ on_audit(const char *event, PyObject *arguments, void *Py_UNUSED(data))
     return 0;
 }
 
-static int
-newborn_call(void *Py_UNUSED(argument))
+static int newborn_call(void *Py_UNUSED(argument))
 {
     trace.call_scheduled = 0;
     if (trace.mechanism != OFF && PyInterpreterState_Get() == trace.interpreter) {
@@ -197,8 +190,7 @@ newborn_call(void *Py_UNUSED(argument))
     return 0;
 }
 
-void
-note_class(PyObject *class)
+void note_class(PyObject *class)
 {
     if (trace.newborn_count == MAX_NEWBORN) {
         trace.newborn_lost = 1;

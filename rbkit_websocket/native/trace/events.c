@@ -11,8 +11,7 @@ __thread int muted = 0;
 allocfunc plain_alloc;
 freefunc free_tracked, free_untracked;
 
-static inline void
-put_event(uint64_t id, uint32_t class, uint32_t created)
+static inline void put_event(uint64_t id, uint32_t class, uint32_t created)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -22,8 +21,7 @@ put_event(uint64_t id, uint32_t class, uint32_t created)
 }
 
 /* The place where the running Python code is; 0 when that cannot be told. Sites are numbered from 1. */
-static uint32_t
-find_site(uint32_t class)
+static uint32_t find_site(uint32_t class)
 {
     Frame frame;
     if (!innermost(&frame)) {
@@ -45,8 +43,7 @@ find_site(uint32_t class)
     return (uint32_t)++trace.site_count;
 }
 
-static void
-forget_live(TableSlot *slot)
+static void forget_live(TableSlot *slot)
 {
     uint32_t class = (uint32_t)(slot->value >> 32), site = (uint32_t)slot->value;
     put_event(slot->key, class, 0);
@@ -56,8 +53,7 @@ forget_live(TableSlot *slot)
     table_remove(&trace.live, slot);
 }
 
-uint64_t
-draw_distance(void)
+uint64_t draw_distance(void)
 {
     if (trace.stride == 1) {
         return 1;
@@ -68,8 +64,7 @@ draw_distance(void)
     return 1 + (trace.chance >> 11) % (2 * trace.stride - 1);
 }
 
-static void
-note_birth(PyTypeObject *type, PyObject *object)
+static void note_birth(PyTypeObject *type, PyObject *object)
 {
     TableSlot *known = table_find(&trace.by_type, (uintptr_t)type);
     if (known == NULL) {
@@ -111,8 +106,7 @@ note_birth(PyTypeObject *type, PyObject *object)
 }
 
 /* type: what the object is at its end, or NULL when that is of no interest. */
-static inline void
-note_death(PyTypeObject *type, uint64_t id)
+static inline void note_death(PyTypeObject *type, uint64_t id)
 {
     TableSlot *slot = trace.live.used > 0 ? table_find(&trace.live, id) : NULL;
     if (slot != NULL) {
@@ -125,8 +119,7 @@ note_death(PyTypeObject *type, uint64_t id)
     }
 }
 
-PyObject *
-hook_alloc(PyTypeObject *type, Py_ssize_t count)
+PyObject *hook_alloc(PyTypeObject *type, Py_ssize_t count)
 {
     /* It may collect, and so run anything: whether we are still on is asked afterwards. */
     PyObject *self = plain_alloc(type, count);
@@ -136,8 +129,7 @@ hook_alloc(PyTypeObject *type, Py_ssize_t count)
     return self;
 }
 
-PyObject *
-hook_alloc_class(PyTypeObject *metaclass, Py_ssize_t count)
+PyObject *hook_alloc_class(PyTypeObject *metaclass, Py_ssize_t count)
 {
     PyObject *self = plain_alloc(metaclass, count);
     if (self != NULL && trace.mechanism == BY_HOOKS && PyInterpreterState_Get() == trace.interpreter) {
@@ -146,8 +138,7 @@ hook_alloc_class(PyTypeObject *metaclass, Py_ssize_t count)
     return self;
 }
 
-void
-hook_free_tracked(void *object)
+void hook_free_tracked(void *object)
 {
     if (trace.mechanism == BY_HOOKS) {
         note_death(Py_TYPE((PyObject *)object), (uintptr_t)object);
@@ -155,8 +146,7 @@ hook_free_tracked(void *object)
     free_tracked(object);
 }
 
-void
-hook_free_untracked(void *object)
+void hook_free_untracked(void *object)
 {
     if (trace.mechanism == BY_HOOKS) {
         note_death(Py_TYPE((PyObject *)object), (uintptr_t)object);
@@ -165,8 +155,7 @@ hook_free_untracked(void *object)
 }
 
 #if HAVE_REFTRACER
-int
-on_reference(PyObject *object, PyRefTracerEvent event, void *Py_UNUSED(data))
+int on_reference(PyObject *object, PyRefTracerEvent event, void *Py_UNUSED(data))
 {
     if (object == NULL || (event != PyRefTracer_CREATE && event != PyRefTracer_DESTROY)) {
         return 0; /* there are events that are no object's, as from 3.15 on that of the tracer's own end */

@@ -95,25 +95,19 @@ extern freefunc free_tracked, free_untracked;
 
 /* How far the next object to follow is: one in stride on average, and not always as far, or of objects that are made in
  * turns only one kind would be seen. */
-uint64_t
-draw_distance(void);
+uint64_t draw_distance(void);
 
-PyObject *
-hook_alloc(PyTypeObject *type, Py_ssize_t count);
+PyObject *hook_alloc(PyTypeObject *type, Py_ssize_t count);
 
-PyObject *
-hook_alloc_class(PyTypeObject *metaclass, Py_ssize_t count);
+PyObject *hook_alloc_class(PyTypeObject *metaclass, Py_ssize_t count);
 
-void
-hook_free_tracked(void *object);
+void hook_free_tracked(void *object);
 
-void
-hook_free_untracked(void *object);
+void hook_free_untracked(void *object);
 
 #if HAVE_REFTRACER
 /* Of every object of every interpreter, so it has to say no quickly. */
-int
-on_reference(PyObject *object, PyRefTracerEvent event, void *data);
+int on_reference(PyObject *object, PyRefTracerEvent event, void *data);
 #endif
 
 #endif

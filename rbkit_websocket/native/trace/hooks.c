@@ -5,8 +5,7 @@
 
 static destructor python_dealloc;
 
-int
-find_originals(void)
+int find_originals(void)
 {
 #if HAVE_HOOKS
     if (!tested_version_runs()) {
@@ -30,8 +29,7 @@ find_originals(void)
 #endif
 }
 
-int
-may_be_hooked(PyTypeObject *type)
+int may_be_hooked(PyTypeObject *type)
 {
     return (type->tp_flags & Py_TPFLAGS_HEAPTYPE) && type->tp_dealloc == python_dealloc &&
            type->tp_alloc == plain_alloc && (type->tp_free == free_tracked || type->tp_free == free_untracked) &&
@@ -40,14 +38,12 @@ may_be_hooked(PyTypeObject *type)
            !PyType_IsSubtype(type, &PyModule_Type);
 }
 
-freefunc
-hook_of(freefunc original)
+freefunc hook_of(freefunc original)
 {
     return original == free_tracked ? hook_free_tracked : original == free_untracked ? hook_free_untracked : NULL;
 }
 
-void
-set_hooks(PyTypeObject *type)
+void set_hooks(PyTypeObject *type)
 {
     type->tp_free = hook_of(type->tp_free);
     type->tp_alloc = hook_alloc;
@@ -56,8 +52,7 @@ set_hooks(PyTypeObject *type)
     }
 }
 
-void
-remove_hooks(PyTypeObject *type)
+void remove_hooks(PyTypeObject *type)
 {
     if (type->tp_alloc == hook_alloc || type->tp_alloc == hook_alloc_class) {
         type->tp_alloc = plain_alloc;

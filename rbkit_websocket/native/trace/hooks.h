@@ -5,19 +5,14 @@
 #include <Python.h>
 
 /* What type.__new__ puts into the slots, from a class made for it; whether that is what is known. */
-int
-find_originals(void);
+int find_originals(void);
 
-int
-may_be_hooked(PyTypeObject *type);
+int may_be_hooked(PyTypeObject *type);
 
-freefunc
-hook_of(freefunc original);
+freefunc hook_of(freefunc original);
 
-void
-set_hooks(PyTypeObject *type);
+void set_hooks(PyTypeObject *type);
 
-void
-remove_hooks(PyTypeObject *type);
+void remove_hooks(PyTypeObject *type);
 
 #endif

@@ -16,8 +16,7 @@
 static int hooks_work = 0, references_work = 0;
 
 /* Takes down everything; what has to be released goes to the list. */
-static void
-take_down(PyObject *released)
+static void take_down(PyObject *released)
 {
 #if HAVE_REFTRACER
     if (trace.mechanism == BY_REFERENCES) {
@@ -73,8 +72,7 @@ PyDoc_STRVAR(start_doc,
              "mechanism: HOOKS or REFERENCES; patterns: a tuple of str; max_live: how many objects are followed at "
              "once, a power of two; sites: whether the place where each is made is kept.");
 
-static PyObject *
-start(PyObject *Py_UNUSED(module), PyObject *arguments)
+static PyObject *start(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     int mechanism, with_sites;
     PyObject *patterns;
@@ -154,8 +152,7 @@ start(PyObject *Py_UNUSED(module), PyObject *arguments)
 
 PyDoc_STRVAR(stop_doc, "stop()\n\nPuts everything back; a list of objects to be released where that may be done.");
 
-static PyObject *
-stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+static PyObject *stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     PyObject *released = PyList_New(0);
     if (released != NULL) {
@@ -166,8 +163,7 @@ stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 
 PyDoc_STRVAR(add_doc, "add(classes)\n\nLooks at those in the list that the patterns name; how many are new.");
 
-static PyObject *
-add(PyObject *Py_UNUSED(module), PyObject *list)
+static PyObject *add(PyObject *Py_UNUSED(module), PyObject *list)
 {
     if (!PyList_Check(list)) {
         PyErr_SetString(PyExc_TypeError, "add() takes a list");
@@ -191,8 +187,7 @@ add(PyObject *Py_UNUSED(module), PyObject *list)
 
 PyDoc_STRVAR(newborn_doc, "newborn()\n\nLooks at classes made since; a list of them, to be released where that may be done.");
 
-static PyObject *
-newborn(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+static PyObject *newborn(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     PyObject *released = PyList_New(0);
     if (released != NULL && trace.mechanism != OFF) {
@@ -204,8 +199,7 @@ newborn(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 PyDoc_STRVAR(limit_doc,
              "limit(stride, quota)\n\nFollows one new object in stride on average, and quota of them until the next call.");
 
-static PyObject *
-limit(PyObject *Py_UNUSED(module), PyObject *arguments)
+static PyObject *limit(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     unsigned long long stride, quota;
     if (!PyArg_ParseTuple(arguments, "KK", &stride, &quota)) {
@@ -222,8 +216,7 @@ limit(PyObject *Py_UNUSED(module), PyObject *arguments)
 PyDoc_STRVAR(drain_doc,
              "drain(most)\n\nTakes at most so many events, oldest first: (created, id, milliseconds, number of the class).");
 
-static PyObject *
-drain(PyObject *Py_UNUSED(module), PyObject *argument)
+static PyObject *drain(PyObject *Py_UNUSED(module), PyObject *argument)
 {
     Py_ssize_t most = PyLong_AsSsize_t(argument);
     if (most == -1 && PyErr_Occurred()) {
@@ -248,8 +241,7 @@ drain(PyObject *Py_UNUSED(module), PyObject *argument)
 
 PyDoc_STRVAR(names_doc, "names(first)\n\nThe names of the classes from this number on; None for those not looked at.");
 
-static PyObject *
-names(PyObject *Py_UNUSED(module), PyObject *argument)
+static PyObject *names(PyObject *Py_UNUSED(module), PyObject *argument)
 {
     size_t first = PyLong_AsSize_t(argument);
     if (first == (size_t)-1 && PyErr_Occurred()) {
@@ -267,8 +259,7 @@ names(PyObject *Py_UNUSED(module), PyObject *argument)
 
 PyDoc_STRVAR(counts_doc, "counts()\n\n(number of the class, born, died) since the last call, of those where anything was.");
 
-static PyObject *
-counts(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+static PyObject *counts(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list != NULL && i < trace.class_count; i++) {
@@ -291,8 +282,7 @@ counts(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 PyDoc_STRVAR(sites_doc,
              "sites()\n\n(number of the class, code, offset of the instruction, followed, of these alive) of each place.");
 
-static PyObject *
-sites(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+static PyObject *sites(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list != NULL && i < trace.site_count; i++) {
@@ -309,8 +299,7 @@ sites(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 
 PyDoc_STRVAR(status_doc, "status()\n\nA map of numbers: what is looked at, followed, waiting, skipped, refused.");
 
-static PyObject *
-status(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+static PyObject *status(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     return Py_BuildValue("{s:i,s:n,s:n,s:n,s:K,s:n,s:i,s:n}", "mechanism", trace.mechanism, "classes",
                          (Py_ssize_t)trace.by_type.used, "live", (Py_ssize_t)trace.live.used, "waiting",
@@ -321,8 +310,7 @@ status(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 
 PyDoc_STRVAR(mute_doc, "mute(on)\n\nWhether what the calling thread makes is left out.");
 
-static PyObject *
-mute(PyObject *Py_UNUSED(module), PyObject *argument)
+static PyObject *mute(PyObject *Py_UNUSED(module), PyObject *argument)
 {
     muted = PyObject_IsTrue(argument) == 1;
     Py_RETURN_NONE;
@@ -343,8 +331,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static int
-module_exec(PyObject *module)
+static int module_exec(PyObject *module)
 {
     if (trace.mechanism == OFF) { /* else they are the first interpreter's, and known */
         hooks_work = find_originals();
@@ -373,18 +360,14 @@ module_exec(PyObject *module)
            PyModule_AddIntConstant(module, "CAN_COUNT", census_works);
 }
 
-static PyModuleDef_Slot slots[] = {{Py_mod_exec, module_exec}, INTERPRETER_SLOT {0, NULL}};
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, module_exec}, INTERPRETER_SLOT{0, NULL}};
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "_trace",
-    .m_doc = "Objects as they are made and freed, and how many there are.",
-    .m_methods = methods,
-    .m_slots = slots,
+    PyModuleDef_HEAD_INIT, .m_name = "_trace", .m_doc = "Objects as they are made and freed, and how many there are.",
+    .m_methods = methods,  .m_slots = slots,
 };
 
-PyMODINIT_FUNC
-PyInit__trace(void)
+PyMODINIT_FUNC PyInit__trace(void)
 {
     return PyModuleDef_Init(&definition);
 }

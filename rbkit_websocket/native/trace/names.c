@@ -5,8 +5,7 @@
 #include "../common/compat.h"
 
 /* Shell patterns with * alone; both are UTF-8. */
-static int
-matches(const char *pattern, const char *text)
+static int matches(const char *pattern, const char *text)
 {
     const char *star = NULL, *retry = NULL;
     while (*text) {
@@ -33,8 +32,7 @@ matches(const char *pattern, const char *text)
 }
 
 /* A new str, or NULL without an exception: __module__ of a class, where it is an exact str. */
-static PyObject *
-module_of(PyTypeObject *type)
+static PyObject *module_of(PyTypeObject *type)
 {
     if (!(type->tp_flags & Py_TPFLAGS_HEAPTYPE)) {
         const char *dot = strrchr(type->tp_name, '.');
@@ -53,8 +51,7 @@ module_of(PyTypeObject *type)
 }
 
 /* A new str, or NULL without an exception: module.Qualified.Name, builtins bare, as class_name() of base.py has it. */
-static PyObject *
-name_of(PyTypeObject *type, PyObject *module)
+static PyObject *name_of(PyTypeObject *type, PyObject *module)
 {
     PyObject *name;
     if (type->tp_flags & Py_TPFLAGS_HEAPTYPE) {
@@ -72,8 +69,7 @@ name_of(PyTypeObject *type, PyObject *module)
     return name;
 }
 
-PyObject *
-wanted_name(PyTypeObject *type, PyObject *patterns)
+PyObject *wanted_name(PyTypeObject *type, PyObject *patterns)
 {
     PyObject *module = module_of(type), *name = name_of(type, module);
     const char *name_text = name != NULL ? PyUnicode_AsUTF8(name) : NULL;

@@ -5,7 +5,6 @@
 #include <Python.h>
 
 /* The name of a class that is asked for, else NULL without an exception. */
-PyObject *
-wanted_name(PyTypeObject *type, PyObject *patterns);
+PyObject *wanted_name(PyTypeObject *type, PyObject *patterns);
 
 #endif
