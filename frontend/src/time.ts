@@ -27,6 +27,6 @@ export function fromMicroseconds(us: number | null): Ms | null {
   return us === null ? null : us / 1000;
 }
 
-/** Whole seconds and microseconds, as commands and files have them. */
+/** As people and rates have them; and whole microseconds, as commands and files do. */
 export const toSeconds = (ms: Ms): number => ms / 1000;
 export const toMicroseconds = (ms: Ms): number => Math.round(ms * 1000);
