@@ -291,7 +291,7 @@ def start(settings: Settings, wishes: StartOptions | None) -> tuple[Server | Non
 
 def _tell(server: Server) -> None:
     # Not under the lock, since a handler of logging may switch greenlets.
-    log.info("rbkit: native sampler: %s", server.profiling.cpu.native)
+    log.info("rbkit: native sampler: %s", server.profiling.cpu.profiler.native)
 
 
 def stop() -> bool:

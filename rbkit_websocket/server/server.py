@@ -161,12 +161,12 @@ class Server:
             host, self._scheduler.add, fork=self._fork, pause=self._pausing, runtime_dir=self._runtime_dir
         )
         self.dumps = heap.Dumps(self.heap, self.publisher, self.audience, self._snapshot_rate)
-        self._commands = Commands(lambda client, polls: profiling.sign_of(client, polls=polls))
+        self._commands = Commands(lambda client, polls: profiling.cpu.sign_of(client, polls=polls))
         for handlers in (
-            process.commands(host, self.app, self.identity, profiling, lambda: self.status, self.wake),
-            cpu.commands(profiling),
-            memory.commands(profiling),
-            greenlets.commands(host, profiling, self.watch, self.audience),
+            process.commands(host, self.app, self.identity, profiling.greenlets, lambda: self.status, self.wake),
+            cpu.commands(profiling.cpu),
+            memory.commands(profiling.memory),
+            greenlets.commands(host, profiling.greenlets, self.watch, self.audience, profiling.watch_requests),
             heap.commands(self.heap, self.dumps),
         ):
             self._commands.register(handlers)
@@ -176,7 +176,7 @@ class Server:
         if app.loop is None:
             return None
         log = partial(app.log, logging.WARNING)
-        held = self.profiling.cpu.held
+        held = self.profiling.cpu.profiler.held
         return LoopWatch(self.host, self.profiling.greenlets, app.loop, self._blocked_log, tell, log, app.call, held)
 
     def stop(self) -> None:
@@ -241,7 +241,7 @@ class Server:
     @property
     def status(self) -> HandshakeAnswer:
         """The payload of the ``handshake`` answer."""
-        return process.handshake(self.identity, self.profiling, self._linger, self._fork)
+        return process.handshake(self.identity, self.profiling.cpu, self.profiling.memory, self._linger, self._fork)
 
     def process_incoming_request(self, command: str | bytes) -> None:
         """Feeds one command without a socket; its answer goes to ``respond_callback``, soon."""
@@ -319,11 +319,11 @@ class Server:
         return None if first is None else first - time.monotonic()
 
     def _turn(self, channels: Channels) -> None:
-        self.profiling.cpu.catch_up()
+        self.profiling.cpu.profiler.catch_up()
         if channels.subscriptions():
-            self.profiling.sign_of_life()
+            self.profiling.lingering.sign_of_life()
         for client in channels.left():
-            self.profiling.goodbye(client)
+            self.profiling.cpu.goodbye(client)
         for command, sender in channels.commands():
             self._command(command, sender)
         while self._requests:
@@ -332,7 +332,7 @@ class Server:
         if self.watch is not None:
             self.watch.tick(now, self.audience())
         self.profiling.tick(now)
-        if (failure := self.profiling.check()) is not None:
+        if (failure := self.profiling.cpu.check()) is not None:
             self._log_exception("the CPU sampler failed", failure)
         if self.audience():
             self.publisher.flush(now)

@@ -58,7 +58,7 @@ def server_without_extension() -> bool:
 
 @pytest.fixture
 def exact(server: Server) -> Server:
-    if server.profiling.object_tracer.native is None:
+    if server.profiling.memory.object_tracer.native is None:
         pytest.skip("weak references are not exact")
     return server
 
@@ -150,11 +150,11 @@ def test_arguments_that_make_no_sense_are_told(peer: Peer, command: str) -> None
 @pytest.mark.parametrize("linger", [scaled(0.5)], ids=["half a second"])
 def test_it_ends_when_nobody_asks_any_more(server: Server, peer: Peer) -> None:
     peer.map("memory_profile")
-    assert server.profiling.census.on
-    assert server.profiling.gc.running
+    assert server.profiling.memory.census.on
+    assert server.profiling.memory.gc.running
     wait_until(lambda: not server.profiling.on, "the census to end")
-    assert not server.profiling.census.on
-    assert not server.profiling.gc.running
+    assert not server.profiling.memory.census.on
+    assert not server.profiling.memory.gc.running
 
 
 def test_each_client_has_its_own_cursor(exact: Server, peer: Peer) -> None:
@@ -228,7 +228,7 @@ def test_a_plain_client_gets_pairs_at_a_bounded_rate(exact: Server, subscriber: 
             break
     assert made > 20_000
     assert 50 < pairs < 5000
-    assert exact.profiling.object_tracer.mechanism == "off"
+    assert exact.profiling.memory.object_tracer.mechanism == "off"
 
 
 def test_what_is_published_is_said(exact: Server, subscriber: Peer) -> None:
@@ -238,7 +238,7 @@ def test_what_is_published_is_said(exact: Server, subscriber: Peer) -> None:
     while "one object in" not in subscriber.handshake()["object_trace"]:
         assert time.monotonic() < deadline
         [Thing() for _ in range(2000)]
-    stats = exact.profiling.stats()
+    stats = exact.profiling.memory.stats()
     assert stats["objects_one_in"] > 1
     assert stats["objects_skipped"] > 0
     assert stats["objects_followed"] >= 0
@@ -247,11 +247,11 @@ def test_what_is_published_is_said(exact: Server, subscriber: Peer) -> None:
 
 def test_patterns_end_and_the_default_goes_on(exact: Server, peer: Peer) -> None:
     peer.ask("start_memory_profile")
-    assert exact.profiling.object_tracer.native.known > {f"{HERE}.Thing"}  # type: ignore[union-attr]
+    assert exact.profiling.memory.object_tracer.native.known > {f"{HERE}.Thing"}  # type: ignore[union-attr]
     peer.map(f"trace_objects {HERE}.Thing")
-    assert exact.profiling.object_tracer.native.known == {f"{HERE}.Thing"}  # type: ignore[union-attr]
+    assert exact.profiling.memory.object_tracer.native.known == {f"{HERE}.Thing"}  # type: ignore[union-attr]
     assert peer.map("trace_objects")["mechanism"] == "hooks"
-    assert len(exact.profiling.object_tracer.native.known) > 100  # type: ignore[union-attr]
+    assert len(exact.profiling.memory.object_tracer.native.known) > 100  # type: ignore[union-attr]
     peer.ask("stop_memory_profile")
     assert peer.map("trace_objects") == {"patterns": [], "mechanism": "off", "complete": False, "note": ""}
 
@@ -266,7 +266,7 @@ def test_types_of_c_are_told_apart(exact: Server, peer: Peer) -> None:
 
 
 def test_patterns_with_weak_references(server: Server, subscriber: Peer) -> None:
-    if server.profiling.object_tracer.native is not None:
+    if server.profiling.memory.object_tracer.native is not None:
         pytest.skip("the extension is there")
     answer = subscriber.map(f"trace_objects {HERE}.*")
     assert answer["mechanism"] == "weak references"
@@ -282,9 +282,9 @@ def test_patterns_with_weak_references(server: Server, subscriber: Peer) -> None
 def test_tracing_ends_with_its_audience(exact: Server, subscriber: Peer) -> None:
     subscriber.map(f"trace_objects {HERE}.*")
     subscriber.unsubscribe()
-    wait_until(lambda: not exact.profiling.object_tracer.running, "the end of tracing")
-    assert exact.profiling.object_tracer.native is not None
-    assert not exact.profiling.object_tracer.native.running
+    wait_until(lambda: not exact.profiling.memory.object_tracer.running, "the end of tracing")
+    assert exact.profiling.memory.object_tracer.native is not None
+    assert not exact.profiling.memory.object_tracer.native.running
 
 
 @native

@@ -118,7 +118,8 @@ def test_start_profiling_switches_on_and_stays_on() -> None:
     wait_until(lambda: server.status["cpu_profiling_enabled"], "the profilers")
     assert server.status["object_trace_enabled"] == 1
     assert server.status["clock_type"] == "wall"
-    assert not server.profiling._lingering
+    assert not server.profiling.cpu._by_command
+    assert not server.profiling.memory._by_command
     server.process_incoming_request("stop_cpu_profiling")
     wait_until(lambda: not server.status["cpu_profiling_enabled"], "the sampler's end")
     # The next start by a command has the command's default clock.
@@ -155,7 +156,7 @@ def test_start_server_takes_the_options_of_the_embedded_server(
     server = start_server(None, None, **({} if by_variable else options))
     assert server
     assert (server.heap.fork, server.heap._pause) == (False, False)
-    assert (server.profiling._linger, server.dumps._rate) == (3.5, 123_456)
+    assert (server.profiling.lingering.seconds, server.dumps._rate) == (3.5, 123_456)
 
 
 def test_start_server_refuses_what_is_no_option_of_its() -> None:

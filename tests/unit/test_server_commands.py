@@ -377,7 +377,7 @@ def test_what_a_command_started_stops_after_the_last_subscriber_left(server: Ser
     subscriber.ask("start_cpu_profiling")
     subscriber.ask("start_memory_profile")
     threading.Event().wait(0.6)
-    assert server.profiling.cpu.running, "it stays on as long as somebody listens"
+    assert server.profiling.cpu.profiler.running, "it stays on as long as somebody listens"
     subscriber.unsubscribe()
     wait_until(lambda: not server.profiling.on, "the profilers to stop")
     assert subscriber.handshake()["cpu_profiling_enabled"] == 0
@@ -396,7 +396,7 @@ def test_polling_keeps_the_sampler_alive_and_its_end_stops_it(server: Server, pe
 def test_a_handler_that_fails_is_answered_and_logged(
     server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(server.profiling, "start_memory", lambda: 1 / 0)
+    monkeypatch.setattr(server.profiling.memory, "start", lambda: 1 / 0)
     answer = peer.map("start_memory_profile")
     assert answer["error"] == "failed"
     assert "ZeroDivisionError" in answer["message"]

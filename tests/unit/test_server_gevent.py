@@ -181,7 +181,7 @@ def test_log_lines_and_callbacks_come_in_the_main_thread(run: Any) -> None:
             gevent.sleep(0)
             print("answer", get_ident() == main, flush=True)
         server = current_server()
-        server.profiling.start_memory = lambda: 1 / 0
+        server.profiling.memory.start = lambda: 1 / 0
         server.respond_callback = callback
         print(address.endpoint, flush=True)
         stdin_line()

@@ -2,81 +2,64 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ...protocol.answers.cpu import CpuIntervalAnswer, CpuStateAnswer, GoodbyeAnswer, WaitProfileAnswer
 from ...protocol.constants import OK
 from ..commands import Call, Handler
-from ..profiling import Profiling
+from ..cpu_profiling import CpuProfiling
 
 __all__ = ["commands"]
 
 
-def commands(profiling: Profiling) -> dict[str, Handler]:
+def commands(cpu: CpuProfiling) -> dict[str, Handler]:
     """Handlers of the commands.
 
     Args:
-        profiling: the server's profilers.
+        cpu: the server's CPU profiler, and its clients.
     """
-    cpu = _Cpu(profiling)
-    return {
-        "use_cpu_time": cpu.use_cpu_time,
-        "use_wall_time": cpu.use_wall_time,
-        "start_cpu_profiling": cpu.start,
-        "stop_cpu_profiling": cpu.stop,
-        "start_cpu_polling": cpu.start_polling,
-        "cpu_events": cpu.events,
-        "cpu_profile": cpu.profile,
-        "set_cpu_interval": cpu.set_interval,
-        "wait_profile": cpu.wait_profile,
-        "goodbye": cpu.goodbye,
-    }
 
-
-class _Cpu:
-    def __init__(self, profiling: Profiling) -> None:
-        self._profiling = profiling
-        self._cpu = profiling.cpu
-
-    def use_cpu_time(self, _call: Call) -> bytes:
-        self._cpu.next_clock = "cpu"
+    def use(clock: Literal["cpu", "wall"]) -> bytes:
+        cpu.profiler.next_clock = clock
         return OK
 
-    def use_wall_time(self, _call: Call) -> bytes:
-        self._cpu.next_clock = "wall"
+    def start(_call: Call) -> bytes:
+        cpu.start_publishing()
         return OK
 
-    def start(self, _call: Call) -> bytes:
-        self._profiling.start_cpu()
+    def stop(_call: Call) -> bytes:
+        cpu.stop()
         return OK
 
-    def stop(self, _call: Call) -> bytes:
-        self._profiling.stop_cpu()
-        return OK
+    def start_polling(_call: Call) -> CpuStateAnswer:
+        cpu.start_polling()
+        return cpu.state()
 
-    def start_polling(self, _call: Call) -> CpuStateAnswer:
-        self._profiling.start_cpu_polling()
-        return self._state()
+    def events(call: Call) -> CpuStateAnswer:
+        return cpu.switch_events(call.first == "on")
 
-    def events(self, call: Call) -> CpuStateAnswer:
-        self._profiling.publish_cpu(call.first == "on")
-        self._profiling.sign_of_life()
-        return self._state()
+    def profile(call: Call) -> bytes:
+        return cpu.profile(call.first)
 
-    def _state(self) -> CpuStateAnswer:
-        cpu = self._cpu
-        return {"running": cpu.running, "clock": cpu.clock, "events": self._profiling.cpu_events, **cpu.interval()}
+    def set_interval(call: Call) -> CpuIntervalAnswer:
+        return cpu.wish_interval(call.client, call.first)
 
-    def profile(self, call: Call) -> bytes:
-        self._profiling.sign_of_life()
-        return self._cpu.profile(call.first)
+    def wait_profile(call: Call) -> WaitProfileAnswer:
+        return cpu.wish_waits(call.client, call.first == "on")
 
-    def set_interval(self, call: Call) -> CpuIntervalAnswer:
-        self._profiling.sign_of_life()
-        return self._profiling.wish_interval(call.client, call.first)
-
-    def wait_profile(self, call: Call) -> WaitProfileAnswer:
-        self._profiling.sign_of_life()
-        return self._profiling.wish_waits(call.client, call.first == "on")
-
-    def goodbye(self, call: Call) -> GoodbyeAnswer:
-        self._profiling.goodbye(call.client)
+    def goodbye(call: Call) -> GoodbyeAnswer:
+        cpu.goodbye(call.client)
         return {}
+
+    return {
+        "use_cpu_time": lambda _call: use("cpu"),
+        "use_wall_time": lambda _call: use("wall"),
+        "start_cpu_profiling": start,
+        "stop_cpu_profiling": stop,
+        "start_cpu_polling": start_polling,
+        "cpu_events": events,
+        "cpu_profile": profile,
+        "set_cpu_interval": set_interval,
+        "wait_profile": wait_profile,
+        "goodbye": goodbye,
+    }

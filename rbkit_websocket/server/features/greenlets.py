@@ -6,31 +6,36 @@ from collections.abc import Callable
 
 from ...profilers.base import Host
 from ...profilers.greenlets.blocked import LoopWatch
+from ...profilers.greenlets.registry import GreenletRegistry
 from ...profilers.greenlets.stacks import stacks
 from ...protocol.answers.stacks import BlockedAnswer
 from ...protocol.commands import CommandError
 from ..commands import Call, Handler
-from ..profiling import Profiling
 from ..scheduler import Job
 
 __all__ = ["commands"]
 
 
 def commands(
-    host: Host, profiling: Profiling, watch: LoopWatch | None, audience: Callable[[], bool]
+    host: Host,
+    greenlets: GreenletRegistry,
+    watch: LoopWatch | None,
+    audience: Callable[[], bool],
+    watch_requests: Callable[[], None],
 ) -> dict[str, Handler]:
     """Handlers of the commands.
 
     Args:
         host: the process.
-        profiling: the server's profilers.
+        greenlets: those of the process.
         watch: of the event loop; None where there is none.
         audience: tells whether there is a subscriber.
+        watch_requests: has the begin of each request noted for a while.
     """
 
     def all_stacks(_call: Call) -> Job:
-        profiling.watch_requests()
-        return stacks(host, profiling.greenlets)
+        watch_requests()
+        return stacks(host, greenlets)
 
     def blocked(_call: Call) -> BlockedAnswer:
         if watch is None:

@@ -5,31 +5,31 @@ from __future__ import annotations
 from ...protocol.answers.memory import MemoryProfileAnswer, TraceObjectsAnswer
 from ...protocol.constants import OK
 from ..commands import Call, Handler
-from ..profiling import Profiling
+from ..memory_profiling import MemoryProfiling
 
 __all__ = ["commands"]
 
 
-def commands(profiling: Profiling) -> dict[str, Handler]:
+def commands(memory: MemoryProfiling) -> dict[str, Handler]:
     """Handlers of the commands.
 
     Args:
-        profiling: the server's profilers.
+        memory: the server's memory profilers.
     """
 
     def start(_call: Call) -> bytes:
-        profiling.start_memory()
+        memory.start()
         return OK
 
     def stop(_call: Call) -> bytes:
-        profiling.stop_memory()
+        memory.stop()
         return OK
 
     def trace(call: Call) -> TraceObjectsAnswer:
-        return profiling.trace_objects(tuple(call.arguments))
+        return memory.trace(tuple(call.arguments))
 
     def profile(call: Call) -> MemoryProfileAnswer:
-        return profiling.memory_profile(call.first)
+        return memory.answer(call.first)
 
     return {
         "start_memory_profile": start,

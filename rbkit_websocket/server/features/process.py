@@ -11,6 +11,7 @@ from typing import Final
 from ... import __version__
 from ...fleet import sessions
 from ...profilers.base import Host
+from ...profilers.greenlets.registry import GreenletRegistry
 from ...profilers.greenlets.stacks import innermost_frames
 from ...profilers.heap.snapshot import usual_method
 from ...profilers.process.procfs import SELF_STATUS, fields
@@ -22,8 +23,9 @@ from ...protocol.constants import OK, PROTOCOL_VERSION, EventType, Field
 from ...system.clock import time
 from ...system.started import process_name, title
 from ..commands import Call, Handler
+from ..cpu_profiling import CpuProfiling
+from ..memory_profiling import MemoryProfiling
 from ..originals import AppThread
-from ..profiling import Profiling
 from ..scheduler import Job
 
 __all__ = ["Identity", "commands", "handshake"]
@@ -63,32 +65,34 @@ class Identity:
             self._applications = (*self._applications, application)
 
 
-def handshake(identity: Identity, profiling: Profiling, linger: float, fork: bool) -> HandshakeAnswer:
+def handshake(
+    identity: Identity, cpu: CpuProfiling, memory: MemoryProfiling, linger: float, fork: bool
+) -> HandshakeAnswer:
     """The payload of ``handshake``."""
-    cpu = profiling.cpu
-    hertz = 1_000_000 / cpu.interval()["effective_interval_us"]
-    native = cpu.native
+    profiler = cpu.profiler
+    hertz = 1_000_000 / profiler.interval()["effective_interval_us"]
+    native = profiler.native
     return {
         "rbkit_server_version": __version__,
         "rbkit_protocol_version": PROTOCOL_VERSION,
         "process_name": process_name(),
         "pwd": identity.working_directory,
         "pid": os.getpid(),
-        "object_trace_enabled": 1 if profiling.memory_on else 0,
-        "cpu_profiling_enabled": 1 if cpu.running else 0,
-        "clock_type": cpu.clock,
+        "object_trace_enabled": 1 if memory.published else 0,
+        "cpu_profiling_enabled": 1 if profiler.running else 0,
+        "clock_type": profiler.clock,
         "cpu_profiling_mode": "sampling",
         "extensions": ",".join(EXTENSIONS),
         "language": "python",
         "python_version": sys.version.split(" ", 1)[0],
         "native": native,
         "cpu_sampling": f"{hertz:g} Hz, weighed by the clock, repeated to the interval",
-        "cpu_events": "on" if profiling.cpu_events else "off",
-        "cpu_interval_us": str(cpu.sampler.interval_usec),
+        "cpu_events": "on" if cpu.events else "off",
+        "cpu_interval_us": str(profiler.sampler.interval_usec),
         "server_id": identity.id,
         "application": identity.application,
         "heap_snapshot": usual_method(fork),
-        "object_trace": profiling.object_tracer.description,
+        "object_trace": memory.object_tracer.description,
         "linger": f"{linger:g}",
     }
 
@@ -97,7 +101,7 @@ def commands(
     host: Host,
     app: AppThread,
     identity: Identity,
-    profiling: Profiling,
+    greenlets: GreenletRegistry,
     tell: Callable[[], HandshakeAnswer],
     wake: Callable[[], None],
 ) -> dict[str, Handler]:
@@ -107,7 +111,7 @@ def commands(
         host: the process.
         app: the application's own thread.
         identity: of this server.
-        profiling: the server's profilers.
+        greenlets: those of the process.
         tell: gives the payload of ``handshake``.
         wake: lets the server's loop go round; from any thread.
     """
@@ -135,7 +139,7 @@ def commands(
     def requests() -> int | None:
         if REQUESTS.marker is None:
             return None
-        with innermost_frames(host, profiling.greenlets) as frames:
+        with innermost_frames(host, greenlets) as frames:
             return REQUESTS.count(frames)
 
     return {"handshake": shake, "status": status, "trigger_gc": lambda _call: _collect_garbage(host, app, wake)}
