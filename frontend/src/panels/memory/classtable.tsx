@@ -181,7 +181,7 @@ function TracingNote({ feed }: { feed: MemoryFeed }) {
   return (
     <p class={`notice inset ${tracing.complete || !tracing.patterns.length ? "" : "warn"}`} role="status">
       {tracing.patterns.length
-        ? `TracingNote ${clean(tracing.patterns.join(", "))} by ${clean(tracing.mechanism)}, for every client. `
+        ? `Tracing ${clean(tracing.patterns.join(", "))} by ${clean(tracing.mechanism)}, for every client. `
         : "Nothing is traced. "}
       {clean(tracing.note)}
     </p>

@@ -211,7 +211,7 @@ export function ClassView({ store, place }: { store: SnapshotStore; place: Trail
         <header>
           <h2>
             {chosen
-              ? `SnapshotObjects from ${placeWords(chosen.file, chosen.line) || "an unknown place"}`
+              ? `Objects from ${placeWords(chosen.file, chosen.line) || "an unknown place"}`
               : "All its objects"}
           </h2>
           {chosen && (
@@ -229,7 +229,7 @@ export function ClassView({ store, place }: { store: SnapshotStore; place: Trail
         <ObjectTable
           store={store}
           snapshot={place.key}
-          label={`SnapshotObjects of ${clean(place.name)}`}
+          label={`Objects of ${clean(place.name)}`}
           asked={asked}
           sorting={sorting.value}
           onSort={(next) => {

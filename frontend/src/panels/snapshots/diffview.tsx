@@ -220,7 +220,7 @@ export function ChangedObjects({ store, place }: { store: SnapshotStore; place: 
       <ObjectTable
         store={store}
         snapshot={snapshot}
-        label={`ChangedObjects objects of ${clean(name)}`}
+        label={`Changed objects of ${clean(name)}`}
         asked={asked}
         sorting={sorting.value}
         onSort={(next) => {
