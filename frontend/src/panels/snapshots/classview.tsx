@@ -210,9 +210,7 @@ export function ClassView({ store, place }: { store: SnapshotStore; place: Trail
       <section class="box" aria-label="Its objects">
         <header>
           <h2>
-            {chosen
-              ? `Objects from ${placeWords(chosen.file, chosen.line) || "an unknown place"}`
-              : "All its objects"}
+            {chosen ? `Objects from ${placeWords(chosen.file, chosen.line) || "an unknown place"}` : "All its objects"}
           </h2>
           {chosen && (
             <button
