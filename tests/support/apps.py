@@ -266,11 +266,13 @@ def _views(environ: dict[str, Any], start_response: Callable[..., Any]) -> Itera
 
 def streaming() -> Any:
     """Bodies of ``/stream`` go on until ``/end``."""
-    ended = threading.Event()
+    # No event: of several greenlets that wait for one with a time-out, gevent 26.9 may leave some asleep for ever.
+    ended: list[bool] = []
 
     def stream() -> Iterable[bytes]:
         yield b"first"
-        while not ended.wait(0.02):
+        while not ended:
+            time.sleep(0.02)
             yield b"."
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -279,7 +281,7 @@ def streaming() -> Any:
             return _views(environ, start_response)
         start_response("200 OK", [("Content-Type", "text/plain")])
         if path == "/end":
-            ended.set()
+            ended.append(True)
             return [b"ended"]
         return stream()
 
