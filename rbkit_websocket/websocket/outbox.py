@@ -155,7 +155,9 @@ class Outbox:
     def wait_for_room(self, size: int) -> None:
         """Waits until at most ``size`` bytes of answers wait: their producer is slowed to the client's pace."""
         while self.urgent_bytes > size and not self.broken:
-            self._empty.wait(0.05)
+            # Not for the event: a greenlet that waits for one again and again, with a time-out, beside another one may
+            # never wake (gevent 26.9.0), and flush() may be the other.
+            gevent.sleep(0.01)
 
     def stop(self) -> None:
         """Ends the writer for good. The socket is left alone."""
