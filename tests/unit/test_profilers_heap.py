@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.embeddedpeer import unpack
 from support.touchy import Forbidden, Touchy
+from support.waiting import wait_until
 
 from rbkit_websocket.profilers.base import Host, class_name
 from rbkit_websocket.profilers.greenlets.registry import GreenletRegistry
@@ -217,12 +218,16 @@ def test_time_is_bounded_and_what_is_skipped_is_counted(watch: ObjectWatch) -> N
 
 
 def test_the_ends_of_objects_and_their_events_are_paid_for(watch: ObjectWatch) -> None:
-    kept = [Node() for _ in range(3000)]
-    gc.collect(0)
-    followed = watch.followed
-    assert followed > 1000
+    kept: list[Node] = []
+
+    def followed_by_now() -> int:
+        kept.extend(Node() for _ in range(3000))
+        gc.collect(0)
+        return watch.followed > 1000 and watch.followed
+
+    followed = wait_until(followed_by_now, "a thousand that are followed")
     watch._saved = 0.0
-    del kept
+    kept.clear()
     assert len(events(watch)) >= followed
     gc.collect(0)
     assert watch._saved < -followed * objects._END_COSTS / 2
@@ -233,10 +238,15 @@ def test_patterns_say_which_are_followed(host: Host) -> None:
     watch.patterns = (f"{__name__}.N*", "nothing")
     watch.start()
     try:
-        kept = [Node(), Touchy()]
-        gc.collect(0)
-        assert {event[2][4] for event in events(watch)} == {f"{__name__}.Node"}
-        assert len(kept) == 2
+        kept: list[object] = []
+
+        def followed() -> set[str]:
+            # A collection may have no time left for them.
+            kept.extend((Node(), Touchy()))
+            gc.collect(0)
+            return {event[2][4] for event in events(watch)}
+
+        assert wait_until(followed, "one that is followed") == {f"{__name__}.Node"}
     finally:
         watch.stop()
 
