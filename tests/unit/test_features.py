@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.native import native_host
 from support.shapes import check_answer
+from support.waiting import wait_until
 
 from rbkit_websocket.profilers.base import Host
 from rbkit_websocket.profilers.greenlets.registry import GreenletRegistry
 from rbkit_websocket.protocol.codec import unpack
 from rbkit_websocket.server.commands import Commands
 from rbkit_websocket.server.cpu_profiling import CpuProfiling
-from rbkit_websocket.server.features import cpu, greenlets, memory
+from rbkit_websocket.server.features import cpu, greenlets, heap, memory, process
 from rbkit_websocket.server.lingering import Lingering
 from rbkit_websocket.server.memory_profiling import MemoryProfiling
+from rbkit_websocket.server.originals import AppThread, make_host
+from rbkit_websocket.server.publisher import Publisher
+from rbkit_websocket.server.scheduler import Job
 
 
 class Profiler:
@@ -175,3 +182,127 @@ def test_stacks_are_told_and_requests_watched_for_them(host: Host) -> None:
     assert "somebody-waits" in names
     assert watched == [True]
     assert ask("blocked")["error"] == "not_applicable"
+
+
+class Heap:
+    """Commands of the heap, and the jobs that they leave behind."""
+
+    def __init__(self, host: Host, audience: Callable[[], bool]) -> None:
+        self.jobs: list[Job] = []
+        self.published: list[bytes] = []
+        self.snapshots = heap.Snapshots(host, self.jobs.append, fork=False, pause=True, runtime_dir=None)
+        self.dumps = heap.Dumps(self.snapshots, Publisher(self.published.append), audience, 10**12)
+        self.ask = Asker(heap.commands(self.snapshots, self.dumps))
+
+    def work(self) -> None:
+        """One turn of each job."""
+        for job in list(self.jobs):
+            if next(job, self) is self:
+                self.jobs.remove(job)
+
+    def close(self) -> None:
+        for job in self.jobs:
+            job.close()
+
+
+@pytest.fixture
+def dumping(host: Host) -> Iterator[Heap]:
+    made = Heap(host, lambda: True)
+    yield made
+    made.close()
+
+
+def test_a_snapshot_is_made_by_jobs_and_pulled_in_chunks(dumping: Heap) -> None:
+    ask = dumping.ask
+    assert ask("snapshot_status 1")["error"] == "unknown_snapshot"
+    begun = ask("snapshot_start")
+    assert (begun["id"], begun["state"]) == (1, "running")
+    assert ask("snapshot_start")["id"] == 1, "it is the one that is being made"
+    assert ask("snapshot_chunk 1 0")["state"] == "running"
+
+    def done() -> dict[str, Any] | None:
+        dumping.work()
+        facts: dict[str, Any] = ask("snapshot_status 1")
+        return facts if facts["state"] == "done" else None
+
+    facts = wait_until(done, "the snapshot", timeout=30)
+    chunks = [ask(f"snapshot_chunk 1 {number}")["objects"] for number in range(facts["chunks"])]
+    assert sum(map(len, chunks)) == facts["objects"]
+    assert ask(f"snapshot_chunk 1 {facts['chunks']}")["error"] == "bad_argument"
+
+
+def test_of_finished_snapshots_the_youngest_are_kept(dumping: Heap) -> None:
+    for number in (1, 2, 3):
+        assert dumping.ask("snapshot_start")["id"] == number
+
+        def done(number: int = number) -> bool:
+            dumping.work()
+            return bool(dumping.ask(f"snapshot_status {number}")["state"] == "done")
+
+        wait_until(done, "the snapshot", timeout=30)
+    states = [dumping.ask(f"snapshot_status {number}").get("state") for number in (1, 2, 3)]
+    assert states == [None, "done", "done"]
+
+
+def test_a_dump_is_published_to_an_audience_alone(host: Host) -> None:
+    unheard = Heap(host, lambda: False)
+    assert unheard.ask("objectspace_snapshot") == b"ok"
+    assert (unheard.published, unheard.jobs) == ([], [])
+    heard = Heap(host, lambda: True)
+    dump = heard.dumps.publish()
+
+    def is_out() -> bool:
+        heard.work()
+        return next(dump, "all of it") == "all of it"
+
+    try:
+        wait_until(is_out, "the dump", timeout=30)
+    finally:
+        heard.close()
+    events = [event for message in heard.published for event in unpack(message)[2]]
+    assert {(event[0], event[10]) for event in events} == {(5, 1)}
+    assert sum(len(event[2]) for event in events) == events[0][11]
+
+
+def test_the_process_tells_who_it_is_and_collects(host: Host) -> None:
+    class Circle:
+        pass
+
+    circle: Any = Circle()
+    circle.itself = circle
+    left = weakref.ref(circle)
+    del circle
+    woken: list[bool] = []
+    app = AppThread()
+    identity = process.Identity("some-id", "shop")
+    identity.serve_for("blog")
+    identity.serve_for("shop")
+    try:
+        host = make_host(app)
+        cpu_profiling = CpuProfiling(Profiler(), lambda: False, Lingering(10.0))  # type: ignore[arg-type]
+        memory_profiling = MemoryProfiling(host, GreenletRegistry(host), Lingering(10.0))
+        profiler: Any = cpu_profiling.profiler
+        profiler.native = "no: this is a test"
+        ask = Asker(
+            process.commands(
+                host,
+                app,
+                identity,
+                GreenletRegistry(host),
+                lambda: process.handshake(identity, cpu_profiling, memory_profiling, 10.0, fork=False),
+                lambda: woken.append(True),
+            )
+        )
+        told = ask("handshake")[2]
+        assert (told["pid"], told["application"], told["server_id"]) == (os.getpid(), "shop, blog", "some-id")
+        assert (told["native"], told["linger"], told["clock_type"]) == ("no: this is a test", "10", "cpu")
+        status = ask("status")
+        assert (status["pid"], status["application"]) == (os.getpid(), "shop, blog")
+        gc.disable()
+        assert left() is not None
+        assert ask("trigger_gc") == b"ok"
+        assert left() is None
+        assert woken == [True]
+    finally:
+        gc.enable()
+        app.close()
