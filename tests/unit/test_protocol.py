@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import re
-import tracemalloc
 import urllib.parse
 from typing import Any
 
 import msgpack
 import pytest
+from support.program import run
 from support.standin import ALL_BYTES, RECORDINGS, StandIn, snapshot
 
 from rbkit_websocket.client.publications import thinned
@@ -414,16 +414,23 @@ def test_long_messages_of_real_servers_are_read() -> None:
     assert unpack(pack(["x" * (15 * MIB)])) == ["x" * (15 * MIB)]
 
 
+ESTIMATED = r"""
+import tracemalloc
+from rbkit_websocket.protocol.codec import memory, unpack
+for data in (b"\x80", b"\x81\xc0\xc0", b"\x85" + bytes(range(10)), b"\x90", b"\xa2ab", b"\xcd\x40\x00"):
+    tracemalloc.start()
+    values = unpack(b"\xdd" + (10_000).to_bytes(4, "big") + data * 10_000)
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(values) == 10_000
+    assert 0 < taken < memory(data * 10_000, 1 << 40) * 1.02, data
+"""
+
+
 def test_what_is_estimated_is_no_less_than_what_is_taken() -> None:
-    for data in (b"\x80", b"\x81\xc0\xc0", b"\x85" + bytes(range(10)), b"\x90", b"\xa2ab", b"\xcd\x40\x00"):
-        tracemalloc.start()
-        try:
-            values = unpack(b"\xdd" + (10_000).to_bytes(4, "big") + data * 10_000)
-            taken = tracemalloc.get_traced_memory()[0]
-        finally:
-            tracemalloc.stop()
-        assert len(values) == 10_000
-        assert taken < memory(data * 10_000, 1 << 40) * 1.02, data
+    # In a process of its own: CPython 3.13.0 keeps tracemalloc's hook for references after its end.
+    result = run(ESTIMATED)
+    assert result.returncode == 0, result.stderr
 
 
 def test_every_type_is_stepped_over() -> None:
