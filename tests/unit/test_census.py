@@ -18,6 +18,8 @@ from support.waiting import scaled, wait_until
 from rbkit_websocket.profilers.base import Host, class_name
 from rbkit_websocket.profilers.memory.census import SHARE, SHORTEST_INTERVAL, Census
 
+pytestmark = pytest.mark.small_heap
+
 HERE = __name__
 
 

@@ -30,7 +30,10 @@ from support.waiting import scaled, wait_until
 from rbkit_websocket.profilers.base import class_name
 from rbkit_websocket.profilers.heap.snapshot import native
 
-pytestmark = pytest.mark.skipif(native is None, reason="the extension module _heap has not been built")
+pytestmark = [
+    pytest.mark.skipif(native is None, reason="the extension module _heap has not been built"),
+    pytest.mark.small_heap,
+]
 
 ASAN = "libasan" in os.environ.get("LD_PRELOAD", "")
 

@@ -206,6 +206,7 @@ def test_events_of_traced_objects_are_published(exact: Server, subscriber: Peer)
     assert subscriber.event(lambda event: event[0] == DESTROYED)[2] == {3: identity}
 
 
+@pytest.mark.small_heap
 def test_a_plain_client_gets_pairs_at_a_bounded_rate(exact: Server, subscriber: Peer) -> None:
     subscriber.ask("start_memory_profile")
     until = time.monotonic() + 1.5

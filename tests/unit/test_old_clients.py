@@ -91,6 +91,7 @@ class Sized:
 NAMELESS = eval('type("Nameless", (), {})', {})  # made where there is no __name__, so that it has no __module__
 
 
+@pytest.mark.small_heap
 @pytest.mark.parametrize("method", METHODS)
 def test_the_desktop_client_reads_the_size_of_every_object(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if method == "python":

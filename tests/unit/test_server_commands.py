@@ -104,6 +104,7 @@ def test_bytes_that_are_no_text_are_answered(peer: Peer) -> None:
     assert peer.ask(b"\xff\xfe\x00") == b"ok"
 
 
+@pytest.mark.small_heap
 def test_a_correlated_client_is_answered(server: Server, endpoints: tuple[str, str]) -> None:
     with Peer(*endpoints, correlated=True) as peer:
         peer.req.send(b"objectspace_snapshot")
@@ -282,6 +283,7 @@ def test_memory_profile_publishes_collections_and_stats_in_event_collections(sub
     assert stats["count"] == stats["minor_gc_count"] + stats["major_gc_count"]
 
 
+@pytest.mark.small_heap
 def test_two_subscribers_both_get_everything(server: Server, subscriber: Peer, endpoints: tuple[str, str]) -> None:
     with Peer(*endpoints) as other:
         other.subscribe()
@@ -320,6 +322,7 @@ def read_dump(peer: Peer, number: int) -> set[int]:
     return set(ids)
 
 
+@pytest.mark.small_heap
 @pytest.mark.smoke
 def test_a_snapshot_arrives_whole_with_one_correlation_id_each(server: Server, subscriber: Peer) -> None:
     assert subscriber.ask("objectspace_snapshot") == b"ok"
@@ -328,6 +331,7 @@ def test_a_snapshot_arrives_whole_with_one_correlation_id_each(server: Server, s
     assert len(read_dump(subscriber, 2)) > len(first) // 2
 
 
+@pytest.mark.small_heap
 def test_commands_are_answered_while_a_snapshot_runs(server: Server, subscriber: Peer, endpoints: Any) -> None:
     subscriber.req.send(b"objectspace_snapshot")
     wait_until(lambda: server.dumps.running, "the snapshot")
@@ -340,6 +344,7 @@ def test_commands_are_answered_while_a_snapshot_runs(server: Server, subscriber:
     assert server.dumps.count == 1
 
 
+@pytest.mark.small_heap
 def test_a_snapshot_goes_at_the_rate_that_is_set(endpoints: tuple[str, str]) -> None:
     server = Server([endpoints[0]], [endpoints[1]], snapshot_rate=2_000_000)
     server.start()
@@ -366,6 +371,7 @@ def test_a_snapshot_goes_at_the_rate_that_is_set(endpoints: tuple[str, str]) -> 
         server.stop()
 
 
+@pytest.mark.small_heap
 def test_without_subscribers_nothing_is_sent_and_a_snapshot_is_short(server: Server, peer: Peer) -> None:
     peer.ask("start_memory_profile")
     gc.collect()
@@ -463,6 +469,7 @@ def test_idle_costs_no_processor_time(server: Server, peer: Peer) -> None:
     assert time.process_time() - began < scaled(0.02)
 
 
+@pytest.mark.small_heap
 def test_a_client_that_goes_away_before_its_answer_harms_nobody(server: Server, endpoints: tuple[str, str]) -> None:
     with Peer(*endpoints) as gone:
         gone.req.send(b"objectspace_snapshot")

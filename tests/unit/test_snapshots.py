@@ -25,6 +25,8 @@ from rbkit_websocket.profilers.heap.snapshot import Snapshot
 from rbkit_websocket.server import Server
 from rbkit_websocket.server.features import heap as snapshots
 
+pytestmark = pytest.mark.small_heap
+
 MIB = 1 << 20
 
 needs_native = pytest.mark.skipif(snapshot.native is None, reason="the extension module _heap has not been built")
