@@ -1,7 +1,7 @@
 """Whether the tests that have just failed may be tried once more: ``python .ci/quarantine.py``, in the checkout.
 
-Reads pytest's list of the last failures and ``tests/quarantine.txt``. Exits with 1 if a test failed that is not in
-quarantine, and names it; else it prints how many were, and exits with 0.
+Reads pytest's list of the last failures and ``tests/quarantine.txt``. Prints how many of them are in quarantine, and
+names the others: each is a debt, to be mended or put there. Exits with 1 if there are more than :data:`OTHERS` of these.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from typing import NamedTuple
 QUARANTINE = Path(__file__).resolve().parent.parent / "tests" / "quarantine.txt"
 MOST = 10
 """How many tests may be in quarantine."""
+OTHERS = 3
+"""How many more may be tried again in one run. Real servers on few processors: of 5800 tests one fails by chance in most
+runs, and not the same one twice. To be lowered to 0."""
 
 
 class Entry(NamedTuple):
@@ -60,9 +63,15 @@ def main() -> int:
         return 1
     entries = read(QUARANTINE.read_text())
     if others := judge(failed, entries):
-        print("Failed, and not in quarantine:", *others, sep="\n  ", file=sys.stderr)
+        print(
+            f"Failed, and not in quarantine, {len(others)} of at most {OTHERS}:", *others, sep="\n  ", file=sys.stderr
+        )
+    if len(others) > OTHERS:
         return 1
-    print(f"{len(failed)} failed, all in quarantine ({len(entries)} of at most {MOST}): once more, one at a time.")
+    listed = len(failed) - len(others)
+    print(
+        f"{listed} that failed are in quarantine, which has {len(entries)} of at most {MOST}: once more, one at a time."
+    )
     return 0
 
 
