@@ -16,7 +16,7 @@ from .http.runtime import Runtime
 from .options.switches import is_enabled
 from .options.table import Options, Settings
 from .profilers.requests.tracker import REQUESTS, Marker, track
-from .system.loaded import loaded
+from .system.loaded import is_importing, loaded
 from .websocket.handshake import is_ours
 
 if TYPE_CHECKING:
@@ -135,8 +135,11 @@ def _looking_after(runtime: Runtime, app: WSGIApplication) -> WSGIApplication:
 
 
 def _import_ahead() -> None:
-    """Imports the modules that serve requests, where gevent is loaded: at the first one no descriptor may be left."""
-    if loaded("gevent") is not None:
+    """Imports the modules that serve requests, where gevent is loaded: at the first one no descriptor may be left.
+
+    Not while another thread imports a part of gevent: the application would wait for that here.
+    """
+    if loaded("gevent") is not None and not is_importing("gevent"):
         from . import server  # noqa: F401
         from .http import upgrade  # noqa: F401
 

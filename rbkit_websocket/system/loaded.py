@@ -6,7 +6,7 @@ import importlib
 import sys
 from typing import Any
 
-__all__ = ["import_gevent", "loaded"]
+__all__ = ["import_gevent", "is_importing", "loaded"]
 
 
 def loaded(name: str) -> Any:
@@ -16,8 +16,21 @@ def loaded(name: str) -> Any:
     in it, and its effects, gevent's patches for instance, have not happened yet.
     """
     module = sys.modules.get(name)
+    return None if _is_begun(module) else module
+
+
+def is_importing(package: str) -> bool:
+    """Whether a thread is in the midst of importing the package or a module of it: another import would wait."""
+    return any(
+        _is_begun(module)
+        for name, module in list(sys.modules.items())
+        if name == package or name.startswith(f"{package}.")
+    )
+
+
+def _is_begun(module: object) -> bool:
     # The import system's own mark (importlib/_bootstrap.py, _find_and_load).
-    return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
 def import_gevent() -> None:
