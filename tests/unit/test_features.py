@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -195,9 +194,9 @@ class Heap:
         self.ask = Asker(heap.commands(self.snapshots, self.dumps))
 
     def work(self) -> None:
-        """One turn of each job."""
-        for job in list(self.jobs):
-            if next(job, self) is self:
+        """Some turns of each job."""
+        for job in list(self.jobs) * 50:
+            if job in self.jobs and next(job, self) is self:
                 self.jobs.remove(job)
 
     def close(self) -> None:
@@ -212,6 +211,7 @@ def dumping(host: Host) -> Iterator[Heap]:
     made.close()
 
 
+@pytest.mark.small_heap
 def test_a_snapshot_is_made_by_jobs_and_pulled_in_chunks(dumping: Heap) -> None:
     ask = dumping.ask
     assert ask("snapshot_status 1")["error"] == "unknown_snapshot"
@@ -231,6 +231,7 @@ def test_a_snapshot_is_made_by_jobs_and_pulled_in_chunks(dumping: Heap) -> None:
     assert ask(f"snapshot_chunk 1 {facts['chunks']}")["error"] == "bad_argument"
 
 
+@pytest.mark.small_heap
 def test_of_finished_snapshots_the_youngest_are_kept(dumping: Heap) -> None:
     for number in (1, 2, 3):
         assert dumping.ask("snapshot_start")["id"] == number
@@ -244,6 +245,7 @@ def test_of_finished_snapshots_the_youngest_are_kept(dumping: Heap) -> None:
     assert states == [None, "done", "done"]
 
 
+@pytest.mark.small_heap
 def test_a_dump_is_published_to_an_audience_alone(host: Host) -> None:
     unheard = Heap(host, lambda: False)
     assert unheard.ask("objectspace_snapshot") == b"ok"
@@ -265,13 +267,6 @@ def test_a_dump_is_published_to_an_audience_alone(host: Host) -> None:
 
 
 def test_the_process_tells_who_it_is_and_collects(host: Host) -> None:
-    class Circle:
-        pass
-
-    circle: Any = Circle()
-    circle.itself = circle
-    left = weakref.ref(circle)
-    del circle
     woken: list[bool] = []
     app = AppThread()
     identity = process.Identity("some-id", "shop")
@@ -298,11 +293,9 @@ def test_the_process_tells_who_it_is_and_collects(host: Host) -> None:
         assert (told["native"], told["linger"], told["clock_type"]) == ("no: this is a test", "10", "cpu")
         status = ask("status")
         assert (status["pid"], status["application"]) == (os.getpid(), "shop, blog")
-        gc.disable()
-        assert left() is not None
+        before = gc.get_stats()[-1]["collections"]
         assert ask("trigger_gc") == b"ok"
-        assert left() is None
+        assert gc.get_stats()[-1]["collections"] > before
         assert woken == [True]
     finally:
-        gc.enable()
         app.close()
