@@ -6,13 +6,25 @@ has read adds a few for each. A walk over them takes seconds, and in Python, bes
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from typing import Final
 
 import pytest
 
-MANY = 300
+MANY: Final = 300
 """A run of so many tests is a large one."""
+
+# Not the working directory, where a checkout's sources are, which have no extensions beside them.
+_PYTEST: Final = "import sys; sys.path[:] = filter(None, sys.path); import pytest; sys.exit(pytest.main())"
+# Without what the fixtures of a test change.
+_environment: dict[str, str] = {}
+
+
+def pytest_collection_finish() -> None:
+    """Keeps the environment of the run."""
+    _environment.update(os.environ)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -21,8 +33,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if pyfuncitem.get_closest_marker("small_heap") is None or len(pyfuncitem.session.items) < MANY:
         return None
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "", pyfuncitem.nodeid],
+        [sys.executable, "-c", _PYTEST, "-q", "-p", "no:cacheprovider", "-m", "", pyfuncitem.nodeid],
         cwd=pyfuncitem.config.rootpath,
+        env=_environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
