@@ -3,59 +3,9 @@ import { type Handshake, readHandshake } from "../protocol/handshake.ts";
 import { Backoff } from "./backoff.ts";
 import { Connection, type World } from "./connection.ts";
 import type { Access } from "./http.ts";
-
-/** A WebSocket at the test's hand; only what Connection uses. */
-class Wire {
-  static readonly OPEN = 1;
-  readyState = 0;
-  binaryType = "";
-  sent: string[] = [];
-  onopen: (() => void) | null = null;
-  onmessage: ((message: { data: unknown }) => void) | null = null;
-  onclose: ((event: { code: number; reason: string }) => void) | null = null;
-
-  constructor(readonly address: string) {}
-
-  send(message: string): void {
-    this.sent.push(message);
-  }
-
-  close(): void {
-    this.readyState = 3;
-  }
-
-  opened(): void {
-    this.readyState = 1;
-    this.onopen?.();
-  }
-
-  broken(code: number, reason = ""): void {
-    this.readyState = 3;
-    this.onclose?.({ code, reason });
-  }
-}
+import { OPEN, settled, Wire } from "./testwire.ts";
 
 const HANDSHAKE = readHandshake({ 0: 8, 1: 1, 2: { pid: 7, process_name: "p", server_id: "7-a" } });
-const OPEN: Access = {
-  kind: "open",
-  application: "shop",
-  obstacle: null,
-  servers: [
-    {
-      id: "7-a",
-      pid: 7,
-      application: "shop",
-      started: 1,
-      alive: true,
-      problem: null,
-      rss: null,
-      requests: null,
-      sessions: null,
-      name: null,
-    },
-  ],
-};
-
 let wires: Wire[];
 let access: Access;
 let timers: { run: () => void; ms: number }[];
@@ -68,8 +18,6 @@ let world: { -readonly [key in keyof World]: World[key] };
 
 /** Milliseconds before each further attempt, of all timers. */
 const retries = () => timers.map(({ ms }) => ms).filter((ms) => ms < 3000);
-
-const settled = () => new Promise((resolve) => setTimeout(resolve, 0));
 
 beforeEach(() => {
   (globalThis as { WebSocket?: unknown }).WebSocket = Wire;
