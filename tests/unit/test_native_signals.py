@@ -211,6 +211,29 @@ def test_a_recursion_that_goes_too_deep_gets_its_own_error_only(sampler: NativeS
     assert "GET /deep" in {name for _, name, *_ in sampler.drain(None).totals}
 
 
+def test_a_question_that_comes_where_no_handler_can_be_called_is_put_again(sampler: NativeSampler) -> None:
+    """At the limit of recursion Python calls no handler, and has then forgotten the signal."""
+
+    def deeper() -> None:
+        number = 1_000_000
+        try:
+            deeper()
+        except RecursionError:
+            while number:  # calls nothing: all that can be refused here is the handler
+                number -= 1
+
+    sampler.interval_usec = 1000
+    sampler.start()
+    try:
+        deeper()
+    except RecursionError:
+        pass  # the handler's, which a frame further out may meet too
+    answered = sampler._native.status()["answered"]
+    while sampler._native.status()["answered"] < answered + 10:
+        spin(0.01)
+    sampler.stop()
+
+
 def test_a_wakeup_descriptor_still_works(sampler: NativeSampler) -> None:
     reader, writer = socket.socketpair()
     reader.setblocking(False)

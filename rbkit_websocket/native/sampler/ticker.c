@@ -15,6 +15,9 @@
 
 /* A main thread that has not answered for so long is in a C function, or has our signal blocked. */
 #define PATIENCE (10 * SECOND / 1000)
+/* Until an unanswered question is put again. A signal that is blocked queues: not often. */
+#define SIGNAL_AGAIN (SECOND / 2)
+#define BREAKER_AGAIN (2 * PATIENCE)
 
 /* /proc/self/task/.../syscall of the main thread, or -1; the ticker's own. */
 static int state_file = -1;
@@ -56,6 +59,19 @@ static int ask_main(void)
     return failed;
 }
 
+/* With the mutex, as the first time. */
+static void ask_again(void)
+{
+    if (!config.by_signal) {
+        /* In case the main thread was just clearing it. Not each tick: the other threads look for nothing as well. */
+        set_breaker(config.interpreter);
+    }
+    else if (shared.asking.reachable) {
+        /* Python calls no handler where the limit of recursion is reached, and has then forgotten the signal. */
+        pthread_kill(config.main_thread, handler.signum);
+    }
+}
+
 static void tick(int64_t now, int64_t *last, int64_t *last_cpu)
 {
     shared.asking.ticks++;
@@ -65,10 +81,9 @@ static void tick(int64_t now, int64_t *last, int64_t *last_cpu)
     if (at_rest(&shared.main, now, cpu) || now < shared.asking.respite) {
         return;
     }
-    if (shared.asking.pending && !config.by_signal && now - shared.asking.broke >= 2 * PATIENCE) {
-        /* In case the main thread was just clearing it. Not each tick: the other threads look for nothing as well. */
+    if (shared.asking.pending && now - shared.asking.broke >= (config.by_signal ? SIGNAL_AGAIN : BREAKER_AGAIN)) {
         shared.asking.broke = now;
-        set_breaker(config.interpreter);
+        ask_again();
     }
     int waits = shared.asking.pending && used == 0;
     int stuck = !shared.asking.reachable || (shared.asking.pending && now - shared.asking.pending_since > PATIENCE);
