@@ -13,7 +13,7 @@ Two mechanisms:
   of the process, so it is used only where the hooks do not reach, and only after a trial: up to 3.13.2 it loses the
   ends of objects that bytecode lets go of.
 
-Both are used only on the versions that they have been tested on, CPython 3.10 to 3.13. On a newer one there are the
+Both are used only on the versions that they have been tested on, CPython 3.11 to 3.13. On a newer one there are the
 weak references, and ``note`` says so.
 """
 
