@@ -21,7 +21,6 @@ __all__ = [
     "Profiler",
     "ThreadFacts",
     "class_name",
-    "code_label",
     "code_line",
     "cpu_clock",
     "module_name",
@@ -111,24 +110,9 @@ def module_name(cls: type) -> str:
     return module if type(module) is str else ""
 
 
-if sys.version_info >= (3, 11):
-
-    def code_label(code: types.CodeType) -> str:
-        """What a frame is called: the qualified name, which Python 3.10 does not know (the bare one there)."""
-        return code.co_qualname
-
-    def named_code(name: str) -> types.CodeType:
-        """Something that stands in a stack as a function does, and is none."""
-        return compile("", "<interpreter>", "exec").replace(co_name=name, co_qualname=name)
-else:
-
-    def code_label(code: types.CodeType) -> str:
-        """What a frame is called: the qualified name, which Python 3.10 does not know (the bare one there)."""
-        return code.co_name
-
-    def named_code(name: str) -> types.CodeType:
-        """Something that stands in a stack as a function does, and is none."""
-        return compile("", "<interpreter>", "exec").replace(co_name=name)
+def named_code(name: str) -> types.CodeType:
+    """Something that stands in a stack as a function does, and is none."""
+    return compile("", "<interpreter>", "exec").replace(co_name=name, co_qualname=name)
 
 
 def code_line(code: types.CodeType, instruction: int) -> int:

@@ -31,8 +31,4 @@ def both_ends(stack: list[Any]) -> list[Any]:
 def omitted(number: int) -> CodeType:
     """A stand-in for so many frames: the code of a function of that name, in no file."""
     name = f"(… {number} frames …)"
-    code = compile("", "", "exec")
-    names: dict[str, Any] = {"co_name": name, "co_firstlineno": 0}
-    if hasattr(code, "co_qualname"):
-        names["co_qualname"] = name
-    return code.replace(**names)
+    return compile("", "", "exec").replace(co_name=name, co_qualname=name, co_firstlineno=0)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from rbkit_websocket.profilers.base import code_label
 from rbkit_websocket.profilers.cpu.owners import called_on_owner
 
 
@@ -77,10 +75,8 @@ def local() -> type:
 
 
 OWN = type.__getattribute__
-qualified = pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 knows bare names only")
 
 
-@qualified
 @pytest.mark.parametrize(
     ("function", "answer"),
     [
@@ -101,11 +97,10 @@ qualified = pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 k
     ],
 )
 def test_functions_of_modules_and_classes_are_told_from_those_of_instances(function: Any, answer: bool) -> None:
-    code = function.__code__
-    assert called_on_owner(code, code_label(code)) is answer
+    assert called_on_owner(function.__code__) is answer
 
 
 def test_code_of_no_module_that_is_loaded_is_judged_by_its_first_argument() -> None:
     namespace: dict[str, Any] = {}
     exec(compile("def make(cls): pass\ndef use(self): pass\ndef run(): pass", "<nowhere>", "exec"), namespace)
-    assert [called_on_owner(namespace[name].__code__, name) for name in ("make", "use", "run")] == [True, False, False]
+    assert [called_on_owner(namespace[name].__code__) for name in ("make", "use", "run")] == [True, False, False]

@@ -6,7 +6,6 @@ from types import CodeType
 from typing import Any, Final
 
 from ...protocol.packing import frame_head, sample_event, sample_frames
-from ..base import code_label
 from .owners import called_on_owner
 from .sampler import Clock, Sample
 
@@ -89,5 +88,5 @@ class SampleEvents:
 
 def _frame_head(code: CodeType) -> bytes:
     """All of a protocol frame but its last value, the thread."""
-    label = code_label(code)
-    return frame_head(code.co_name, label, code.co_filename, code.co_firstlineno, int(called_on_owner(code, label)))
+    singleton = int(called_on_owner(code))
+    return frame_head(code.co_name, code.co_qualname, code.co_filename, code.co_firstlineno, singleton)

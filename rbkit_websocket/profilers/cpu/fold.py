@@ -13,7 +13,7 @@ from ...native.loader import NativeUnavailable, extension
 from ...protocol.answers.cpu import SampledStack
 from ...protocol.answers.stacks import StackFrame
 from ...protocol.codec import pack
-from ..base import code_label, code_line
+from ..base import code_line
 
 if TYPE_CHECKING:
     from ...native._native import Stack as NativeStack
@@ -110,6 +110,6 @@ class _Numbers:
             line = code_line(code, instruction)
             number = self._index.setdefault((id(code), -1 - line), len(self.frames))
             if number == len(self.frames):
-                self.frames.append((code.co_name, code_label(code), code.co_filename, code.co_firstlineno, line))
+                self.frames.append((code.co_name, code.co_qualname, code.co_filename, code.co_firstlineno, line))
             self._index[key] = number
         return number

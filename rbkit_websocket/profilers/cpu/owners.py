@@ -18,14 +18,9 @@ _modules: dict[str, ModuleType] = {}
 _seen = 0
 
 
-def called_on_owner(code: CodeType, label: str) -> bool:
-    """Whether this is the code of a function of a module, or of a class method or static method of a class.
-
-    Args:
-        code: of a function.
-        label: its qualified name, or its bare one (Python 3.10 knows no other).
-    """
-    *owners, name = label.split(".")
+def called_on_owner(code: CodeType) -> bool:
+    """Whether this is the code of a function of a module, or of a class method or static method of a class."""
+    *owners, name = code.co_qualname.split(".")
     if name.startswith("<") or owners[-1:] == ["<locals>"]:
         return False
     found: Any = _module_of(code.co_filename)

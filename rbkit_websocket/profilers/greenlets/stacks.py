@@ -20,7 +20,7 @@ from ...protocol.answers.stacks import GreenletState, StackFrame, ThreadState, W
 from ...protocol.codec import pack, pack_map
 from ...protocol.packing import packed_list
 from ...system.clock import time
-from ..base import Host, class_name, code_label, code_line, thread_facts
+from ..base import Host, class_name, code_line, thread_facts
 from ..requests.tracker import REQUESTS
 from ..thread_frames import current_frames, unseen
 from .registry import GreenletRegistry, begun, hub_thread, is_gevents, is_hub, runs
@@ -280,7 +280,7 @@ def _called(function: Any) -> str | None:
     """The name of a function, looked for only where no ``__getattr__`` of the application could answer."""
     for _ in range(5):
         if type(function) is FunctionType:
-            return code_label(function.__code__)
+            return function.__code__.co_qualname
         if type(function) is MethodType:
             function = function.__func__
         elif type(function) is partial:
@@ -306,7 +306,7 @@ def stack_of_code(codes: Iterable[CodeType], instructions: Iterable[int], lines:
         key = (id(code), instruction)
         if key not in lines:
             line = code_line(code, instruction)
-            lines[key] = code, (code.co_name, code_label(code), code.co_filename, code.co_firstlineno, line)
+            lines[key] = code, (code.co_name, code.co_qualname, code.co_filename, code.co_firstlineno, line)
         stack.append(lines[key][1])
     return stack
 

@@ -239,9 +239,7 @@ class _ObjectKind:
         else:
             self._measure = method
             flags = _flags(cls)
-            self._overhead = 2 * _WORD * bool(flags & _HAVE_GC)
-            if sys.version_info >= (3, 11):
-                self._overhead += 2 * _WORD * bool(flags & _MANAGED)
+            self._overhead = 2 * _WORD * (bool(flags & _HAVE_GC) + bool(flags & _MANAGED))
 
     def size(self, obj: Any) -> int | None:
         """Bytes, or None when the type does not tell."""
