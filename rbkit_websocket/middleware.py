@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 from weakref import WeakSet
 
 from .http import dispatch
@@ -18,9 +18,6 @@ from .options.table import Options, Settings
 from .profilers.requests.tracker import REQUESTS, Marker, track
 from .system.loaded import is_importing, loaded
 from .websocket.handshake import is_ours
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 __all__ = ["RbkitWebsocket", "ensure_started"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal, Unpack
 
 from ..errors import ConfigurationError
 from ..options.table import ServerOptions, Settings, Taker
@@ -17,9 +17,6 @@ from ..system.stderr import say
 from . import embedded
 from .profiling import StartOptions
 from .server import Server
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 __all__ = ["start_profiling", "start_server", "stop_server"]
 
