@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,10 +75,6 @@ def peer(
         thread.join()
         for handling in handlers:
             handling.join(10)
-        # Releases of the library for Python 3.10 leave both ends of a pipe to nobody.
-        for end in (server.shutdown_watcher, server.shutdown_notifier):
-            if isinstance(end, int):
-                os.close(end)
 
 
 def collection(counter: int, *events: dict[int, Any]) -> bytes:

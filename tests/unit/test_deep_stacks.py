@@ -19,8 +19,7 @@ from rbkit_websocket.profilers.cpu.sampler import walk
 from rbkit_websocket.profilers.greenlets.stacks import stack_of
 from rbkit_websocket.profilers.thread_frames import current_frames
 
-# Before Python 3.11 a call of Python's takes the C stack as well.
-DEPTHS = [200, 600, 3000] + [30_000] * (sys.version_info >= (3, 11))
+DEPTHS = [200, 600, 3000, 30_000]
 WALKS = ["python"] if REASON else ["python", "public", "internal"]
 
 

@@ -91,15 +91,12 @@ def subclass(base: type) -> type:
     return type(f"Of{base.__name__}", (base,), {"__module__": HERE})
 
 
-# Before 3.11 the type below random.Random allocates past its subclasses' slot, so that these have no begin.
-WITH_ALLOC = (random.Random,) if sys.version_info >= (3, 11) else ()
-
 OF_C = {
     base: subclass(base)
     for base in (
         dict, list, tuple, set, frozenset, int, float, complex, str, bytes, bytearray, Exception, OSError, property,
         collections.deque, collections.OrderedDict, datetime.datetime, decimal.Decimal,
-        threading.local, types.SimpleNamespace, weakref.ref, *WITH_ALLOC,
+        threading.local, types.SimpleNamespace, weakref.ref, random.Random,
     )
 }  # fmt: skip
 ARGUMENTS: dict[type, tuple[Any, ...]] = {datetime.datetime: (2026, 1, 1), weakref.ref: (Plain,), int: (10**30,)}
