@@ -25,6 +25,9 @@ def extension(name: Literal["_native", "_heap", "_trace"]) -> Any:
     """
     if not native_wanted():
         raise NativeUnavailable("RBKIT_NATIVE turns it off")
+    # Of an interpreter without a lock; "t" is for threads.
+    if "t" in getattr(sys, "abiflags", ""):
+        raise NativeUnavailable("this Python is free-threaded, and an extension would turn its lock on for all threads")
     try:
         return import_module(f".{name}", __package__)
     except ImportError as error:
