@@ -1,4 +1,4 @@
-"""The types in ``rbkit_websocket/protocol/answers`` as others need them.
+"""The types in ``rbkit_websocket/protocol/commands`` as others need them.
 
 ``python tools/answer_types.py`` writes the front end's, ``frontend/src/protocol/answers.ts``; docs/conf.py takes
 :func:`read` for docs/protocol.rst.
@@ -15,12 +15,12 @@ from pathlib import Path
 from rbkit_websocket.protocol.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ROOT / "rbkit_websocket" / "protocol" / "answers"
+SOURCES = ROOT / "rbkit_websocket" / "protocol" / "commands"
 TARGET = ROOT / "frontend" / "src" / "protocol" / "answers.ts"
 
 _WIDTH = 120
 _HEAD = """\
-// Made by tools/answer_types.py from rbkit_websocket/protocol/answers: change it there, and run that again.
+// Made by tools/answer_types.py from rbkit_websocket/protocol/commands: change it there, and run that again.
 """
 _PLAIN = {"int": "number", "float": "number", "str": "string", "bool": "boolean", "None": "null", "Any": "unknown"}
 

@@ -1,4 +1,4 @@
-// Made by tools/answer_types.py from rbkit_websocket/protocol/answers: change it there, and run that again.
+// Made by tools/answer_types.py from rbkit_websocket/protocol/commands: change it there, and run that again.
 
 /** Name, label, file, the line on which the function begins, the line that was executing. */
 export type StackFrame = readonly [string, string, string, number, number];

@@ -15,7 +15,7 @@ from typing import Final
 from ...profilers.base import Host
 from ...profilers.heap.dumpfile import directories
 from ...profilers.heap.snapshot import Snapshot, SnapshotRefused
-from ...protocol.answers.memory import SnapshotAnswer, SnapshotMakingAnswer
+from ...protocol.commands.memory import SnapshotAnswer, SnapshotMakingAnswer
 from ...protocol.codec import array_header, pack_map
 from ...protocol.commands import CommandError
 from ...protocol.constants import OK

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...protocol.answers.memory import MemoryProfileAnswer, TraceObjectsAnswer
+from ...protocol.commands.memory import MemoryProfileAnswer, TraceObjectsAnswer
 from ...protocol.constants import OK
 from ..commands import Call, Handler
 from ..memory_profiling import MemoryProfiling

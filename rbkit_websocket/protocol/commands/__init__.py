@@ -10,16 +10,16 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .answers.cpu import CpuIntervalAnswer, CpuProfileAnswer, CpuStateAnswer, GoodbyeAnswer, WaitProfileAnswer
-from .answers.memory import (
+from .cpu import CpuIntervalAnswer, CpuProfileAnswer, CpuStateAnswer, GoodbyeAnswer, WaitProfileAnswer
+from .memory import (
     MemoryProfileAnswer,
     SnapshotAnswer,
     SnapshotChunkAnswer,
     SnapshotMakingAnswer,
     TraceObjectsAnswer,
 )
-from .answers.process import ErrorAnswer, ErrorCode, HandshakeAnswer, StatusAnswer
-from .answers.stacks import BlockedAnswer, StacksAnswer
+from .process import ErrorAnswer, ErrorCode, HandshakeAnswer, StatusAnswer
+from .stacks import BlockedAnswer, StacksAnswer
 
 __all__ = ["COMMANDS", "EXTENSIONS", "INTERVAL_RANGE", "Argument", "Command", "CommandError", "find"]
 
