@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ...protocol.commands.cpu import CpuIntervalAnswer, CpuStateAnswer, GoodbyeAnswer, WaitProfileAnswer
+from ...protocol.commands.cpu import CpuIntervalAnswer, CpuStateAnswer, WaitProfileAnswer
+from ...protocol.commands.process import GoodbyeAnswer
 from ...protocol.constants import OK
 from ..commands import Call, Handler
 from ..cpu_profiling import CpuProfiling

@@ -8,8 +8,8 @@ from ...profilers.base import Host
 from ...profilers.greenlets.blocked import LoopWatch
 from ...profilers.greenlets.registry import GreenletRegistry
 from ...profilers.greenlets.stacks import stacks
+from ...protocol.commands.command import CommandError
 from ...protocol.commands.stacks import BlockedAnswer
-from ...protocol.commands import CommandError
 from ..commands import Call, Handler
 from ..scheduler import Job
 

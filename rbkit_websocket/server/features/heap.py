@@ -15,9 +15,9 @@ from typing import Final
 from ...profilers.base import Host
 from ...profilers.heap.dumpfile import directories
 from ...profilers.heap.snapshot import Snapshot, SnapshotRefused
-from ...protocol.commands.memory import SnapshotAnswer, SnapshotMakingAnswer
 from ...protocol.codec import array_header, pack_map
-from ...protocol.commands import CommandError
+from ...protocol.commands.command import CommandError
+from ...protocol.commands.memory import SnapshotAnswer, SnapshotMakingAnswer
 from ...protocol.constants import OK
 from ...protocol.packing import dump_event
 from ...system.clock import time

@@ -16,9 +16,9 @@ from ...profilers.greenlets.stacks import innermost_frames
 from ...profilers.heap.snapshot import usual_method
 from ...profilers.process.procfs import SELF_STATUS, fields
 from ...profilers.requests.tracker import REQUESTS
-from ...protocol.commands.process import HandshakeAnswer, StatusAnswer
 from ...protocol.codec import pack
 from ...protocol.commands import EXTENSIONS
+from ...protocol.commands.process import HandshakeAnswer, StatusAnswer
 from ...protocol.constants import OK, PROTOCOL_VERSION, EventType, Field
 from ...system.clock import time
 from ...system.started import process_name, title
