@@ -24,7 +24,7 @@ from ..system.clock import time
 from ..system.headroom import require_descriptors, require_threads
 from ..transport.curve import ServerKeys
 from .channels import Channels, Sender
-from .commands import Commands, failure
+from .dispatch import Commands, failure
 from .features import cpu, greenlets, heap, memory, process
 from .originals import AppThread, make_host, tell
 from .profiling import Profiling, StartOptions

@@ -10,7 +10,7 @@ from ...profilers.greenlets.registry import GreenletRegistry
 from ...profilers.greenlets.stacks import stacks
 from ...protocol.commands.command import CommandError
 from ...protocol.commands.stacks import BlockedAnswer
-from ..commands import Call, Handler
+from ..dispatch import Call, Handler
 from ..scheduler import Job
 
 __all__ = ["commands"]

@@ -21,7 +21,7 @@ from ...protocol.commands.memory import SnapshotAnswer, SnapshotMakingAnswer
 from ...protocol.constants import OK
 from ...protocol.packing import dump_event
 from ...system.clock import time
-from ..commands import Call, Handler
+from ..dispatch import Call, Handler
 from ..publisher import Pace, Publisher
 from ..scheduler import Job
 

@@ -22,8 +22,8 @@ from ...protocol.commands.process import HandshakeAnswer, StatusAnswer
 from ...protocol.constants import OK, PROTOCOL_VERSION, EventType, Field
 from ...system.clock import time
 from ...system.started import process_name, title
-from ..commands import Call, Handler
 from ..cpu_profiling import CpuProfiling
+from ..dispatch import Call, Handler
 from ..memory_profiling import MemoryProfiling
 from ..originals import AppThread
 from ..scheduler import Job
