@@ -14,7 +14,8 @@ from sphinx.util.docutils import SphinxDirective
 from rbkit_websocket import __version__
 from rbkit_websocket.options.table import OPTIONS, Settings, Taker
 from rbkit_websocket.profilers.process.gcstats import KEYS
-from rbkit_websocket.protocol.commands import COMMANDS, Command
+from rbkit_websocket.protocol.commands import COMMANDS
+from rbkit_websocket.protocol.commands.command import Command
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 from answer_types import Described, read

@@ -12,11 +12,17 @@ from pathlib import Path
 import pytest
 from support import leaks
 from support.crashes import pytest_handlecrashitem
+from support.distribution import pytest_xdist_make_scheduler
 from support.smallheap import pytest_collection_finish, pytest_pyfunc_call
 from support.standin import RECORDINGS, StandIn
 from support.waiting import scaled
 
-__all__ = ["pytest_collection_finish", "pytest_handlecrashitem", "pytest_pyfunc_call"]
+__all__ = [
+    "pytest_collection_finish",
+    "pytest_handlecrashitem",
+    "pytest_pyfunc_call",
+    "pytest_xdist_make_scheduler",
+]
 
 
 def pytest_configure() -> None:

@@ -1,4 +1,4 @@
-"""The types in ``rbkit_websocket/protocol/answers`` as others need them.
+"""The types in ``rbkit_websocket/protocol/commands`` as others need them.
 
 ``python tools/answer_types.py`` writes the front end's, ``frontend/src/protocol/answers.ts``; docs/conf.py takes
 :func:`read` for docs/protocol.rst.
@@ -15,12 +15,12 @@ from pathlib import Path
 from rbkit_websocket.protocol.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ROOT / "rbkit_websocket" / "protocol" / "answers"
+SOURCES = ROOT / "rbkit_websocket" / "protocol" / "commands"
 TARGET = ROOT / "frontend" / "src" / "protocol" / "answers.ts"
 
 _WIDTH = 120
 _HEAD = """\
-// Made by tools/answer_types.py from rbkit_websocket/protocol/answers: change it there, and run that again.
+// Made by tools/answer_types.py from rbkit_websocket/protocol/commands: change it there, and run that again.
 """
 _PLAIN = {"int": "number", "float": "number", "str": "string", "bool": "boolean", "None": "null", "Any": "unknown"}
 
@@ -67,7 +67,7 @@ def read() -> dict[str, Described]:
     for path in sorted(SOURCES.glob("*.py"), key=lambda path: (path.stem != "stacks", path.stem)):
         body = ast.parse(path.read_text(encoding="utf-8")).body
         for node, after in zip(body, [*body[1:], None], strict=True):
-            if isinstance(node, ast.ClassDef):
+            if isinstance(node, ast.ClassDef) and _base(node) in {"TypedDict", *found}:
                 found[node.name] = _map(node)
             elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and (words := _words(after)):
                 name = node.targets[0].id
@@ -82,17 +82,20 @@ def _words(node: ast.stmt | None) -> str:
     return ""
 
 
+def _base(node: ast.ClassDef) -> str:
+    """The name of its first base; empty where there is none."""
+    return node.bases[0].id if node.bases and isinstance(node.bases[0], ast.Name) else ""
+
+
 def _map(node: ast.ClassDef) -> Described:
-    base = node.bases[0]
-    assert isinstance(base, ast.Name)
     optional = any(keyword.arg == "total" for keyword in node.keywords)
     keys = [
         Key(one.target.id, one.annotation, _words(after), optional)
         for one, after in zip(node.body, [*node.body[1:], None], strict=True)
         if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
     ]
-    name = base.id if base.id != "TypedDict" else None
-    return Described(node.name, _words(node.body[0]), name, tuple(keys))
+    base = _base(node)
+    return Described(node.name, _words(node.body[0]), base if base != "TypedDict" else None, tuple(keys))
 
 
 def typescript() -> str:

@@ -12,7 +12,7 @@ from ..options.table import Settings
 from ..protocol import envelope
 from ..transport.curve import ClientKeys
 from ..websocket.session import Session
-from .commands import NOT_RUNNING, CommandQueue
+from .command_queue import NOT_RUNNING, CommandQueue
 from .feed import Feed
 from .framing import binary_frame, text_pieces
 from .hoard import Flooded

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..bridge import Bridge
-from ..bridge.commands import NOT_RUNNING
+from ..bridge.command_queue import NOT_RUNNING
 from ..errors import NoRoom, NoSuchServer, Refused, RuntimeDirectoryError, ServerStartError
 from ..fleet import sessions
 from ..protocol import envelope

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Unpack
 from ..errors import ConfigurationError
 from ..options.table import ServerOptions, Settings, Taker
 from ..options.values import check_port
-from ..protocol.commands import INTERVAL_RANGE
+from ..protocol.commands.cpu import INTERVAL_RANGE
 from ..protocol.constants import DEFAULT_CPU_INTERVAL_USEC, DEFAULT_PUB_PORT, DEFAULT_REQ_PORT
 from ..system.environment import variable
 from ..system.stderr import say

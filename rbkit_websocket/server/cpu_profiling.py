@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from ..profilers.cpu.aggregate import CpuProfiler
-from ..protocol.answers.cpu import CpuIntervalAnswer, CpuStateAnswer, WaitProfileAnswer
+from ..protocol.commands.cpu import CpuIntervalAnswer, CpuStateAnswer, WaitProfileAnswer
 from .lingering import Lingering
 from .wishes import Wishes
 

@@ -8,8 +8,8 @@ from ..profilers.memory.census import Census
 from ..profilers.memory.profile import MemoryProfile
 from ..profilers.memory.traced_objects import ObjectTracer
 from ..profilers.process.gcstats import GcWatch, gc_stats
-from ..protocol.answers.memory import MemoryProfileAnswer, TraceObjectsAnswer
 from ..protocol.codec import figure
+from ..protocol.commands.memory import MemoryProfileAnswer, TraceObjectsAnswer
 from ..protocol.constants import GC_STATS_INTERVAL, EventType
 from ..protocol.packing import event
 from ..system.clock import time

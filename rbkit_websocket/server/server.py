@@ -19,12 +19,12 @@ from typing import Any, Final
 from ..errors import NoRoom, ServerStartError
 from ..profilers.base import Host, QuietCollector
 from ..profilers.greenlets.blocked import LoopWatch
-from ..protocol.answers.process import HandshakeAnswer
+from ..protocol.commands.process import HandshakeAnswer
 from ..system.clock import time
 from ..system.headroom import require_descriptors, require_threads
 from ..transport.curve import ServerKeys
 from .channels import Channels, Sender
-from .commands import Commands, failure
+from .dispatch import Commands, failure
 from .features import cpu, greenlets, heap, memory, process
 from .originals import AppThread, make_host, tell
 from .profiling import Profiling, StartOptions

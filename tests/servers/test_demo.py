@@ -65,7 +65,9 @@ def test_the_demo_shows_a_real_profile_and_ends_by_itself():
     assert 4 <= len(seconds) <= 7  # a busy machine may miss one
     last = seconds[-1]
     assert 7 <= int(last["second"]) <= scaled(8)
-    assert float(last["requests_per_s"]) > 5
+    # On a busy machine the application may miss the deadline of one look.
+    rates = [float(line["requests_per_s"]) for line in seconds if line["requests_per_s"] != "-"]
+    assert rates[-1] > 5
     assert 0 < float(last["busy"]) <= 1
     assert int(last["samples"]) > 100
     assert int(last["gc_collections"]) > 0

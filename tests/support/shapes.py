@@ -6,9 +6,9 @@ import types
 from collections.abc import Iterator
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from rbkit_websocket.protocol.answers.process import ErrorAnswer
 from rbkit_websocket.protocol.codec import unpack
 from rbkit_websocket.protocol.commands import COMMANDS
+from rbkit_websocket.protocol.commands.command import ErrorAnswer
 from rbkit_websocket.protocol.constants import OK, Field
 
 

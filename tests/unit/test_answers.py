@@ -8,10 +8,10 @@ import pytest
 from support.answers import RECORDINGS
 from support.shapes import check_answer, mismatches
 
-from rbkit_websocket.protocol.answers.memory import SnapshotAnswer
-from rbkit_websocket.protocol.answers.stacks import StackFrame
 from rbkit_websocket.protocol.codec import pack, unpack
 from rbkit_websocket.protocol.commands import COMMANDS
+from rbkit_websocket.protocol.commands.memory import SnapshotAnswer
+from rbkit_websocket.protocol.commands.stacks import StackFrame
 from rbkit_websocket.protocol.messages import decode_answer
 
 ALL = [(way, name) for way, found in RECORDINGS.items() for name in found]

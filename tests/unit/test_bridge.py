@@ -12,7 +12,7 @@ import zmq
 from support.ports import free_port
 from support.waiting import scaled
 
-from rbkit_websocket.bridge.commands import CommandQueue
+from rbkit_websocket.bridge.command_queue import CommandQueue
 from rbkit_websocket.bridge.feed import Feed
 from rbkit_websocket.bridge.zmqlink import bridge_socket
 

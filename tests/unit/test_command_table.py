@@ -10,8 +10,9 @@ import pytest
 from support.shapes import check_answer
 
 from rbkit_websocket.protocol.codec import unpack
-from rbkit_websocket.protocol.commands import COMMANDS, EXTENSIONS, Command, CommandError, find
-from rbkit_websocket.server.commands import Call, Commands, failure
+from rbkit_websocket.protocol.commands import COMMANDS, EXTENSIONS, find
+from rbkit_websocket.protocol.commands.command import Command, CommandError
+from rbkit_websocket.server.dispatch import Call, Commands, failure
 from rbkit_websocket.server.scheduler import Job
 from rbkit_websocket.server.server import Server
 

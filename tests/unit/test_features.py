@@ -17,8 +17,8 @@ from support.waiting import wait_until
 from rbkit_websocket.profilers.base import Host
 from rbkit_websocket.profilers.greenlets.registry import GreenletRegistry
 from rbkit_websocket.protocol.codec import unpack
-from rbkit_websocket.server.commands import Commands
 from rbkit_websocket.server.cpu_profiling import CpuProfiling
+from rbkit_websocket.server.dispatch import Commands
 from rbkit_websocket.server.features import cpu, greenlets, heap, memory, process
 from rbkit_websocket.server.lingering import Lingering
 from rbkit_websocket.server.memory_profiling import MemoryProfiling

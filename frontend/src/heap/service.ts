@@ -9,6 +9,7 @@ import { Change, type Diff, type DiffRow, diff } from "./diff.ts";
 import { read, write } from "./file.ts";
 import { areStrangers, type HeapFacts } from "./heap.ts";
 import type { ClassRow, SiteRow } from "./histogram.ts";
+import { MOST_ROWS } from "./rows.ts";
 
 /** A snapshot as the list of snapshots shows it. */
 export interface Summary {
@@ -45,7 +46,6 @@ export interface DiffQuery {
 }
 
 /** Largest share of the memory that one page of an answer may ask for. */
-const MOST_ROWS = 1000;
 
 /** Keeps snapshots by key. All methods may throw; what they throw is told to whoever asked. */
 export class HeapService {

@@ -1,4 +1,4 @@
-// Made by tools/answer_types.py from rbkit_websocket/protocol/answers: change it there, and run that again.
+// Made by tools/answer_types.py from rbkit_websocket/protocol/commands: change it there, and run that again.
 
 /** Name, label, file, the line on which the function begins, the line that was executing. */
 export type StackFrame = readonly [string, string, string, number, number];
@@ -150,6 +150,17 @@ export interface BlockedAnswer {
   readonly stacks: readonly BlockedLine[];
 }
 
+/** Why a command cannot be done, for programs. */
+export type ErrorCode = "bad_argument" | "not_applicable" | "failed" | "refused" | "unknown_snapshot";
+
+/** A command that cannot be done, whichever it is. */
+export interface ErrorAnswer {
+  /** For programs. */
+  readonly error: ErrorCode;
+  /** For people. */
+  readonly message: string;
+}
+
 /** How often samples are taken. */
 export interface CpuIntervalAnswer {
   /** The interval in force, in microseconds: the shortest that any client asks for. */
@@ -181,9 +192,6 @@ export interface WaitProfileAnswer {
   /** Whether it is done, for anybody, since the sampler runs. */
   readonly active: boolean;
 }
-
-/** Nothing. */
-export type GoodbyeAnswer = Readonly<Record<string, never>>;
 
 /**
  * Microseconds of CPU time that watching has taken, whoever asks; the difference of two answers is the cost in between.
@@ -404,17 +412,6 @@ export interface SnapshotChunkAnswer {
   readonly objects: readonly PackedObject[];
 }
 
-/** Why a command cannot be done, for programs. */
-export type ErrorCode = "bad_argument" | "not_applicable" | "failed" | "refused" | "unknown_snapshot";
-
-/** A command that cannot be done, whichever it is. */
-export interface ErrorAnswer {
-  /** For programs. */
-  readonly error: ErrorCode;
-  /** For people. */
-  readonly message: string;
-}
-
 /**
  * The payload of a `handshake` message. What goes beyond the protocol are strings, which every old client survives;
  * another server leaves them out.
@@ -486,11 +483,18 @@ export interface StatusAnswer {
   readonly sessions: number;
 }
 
+/** Nothing. */
+export type GoodbyeAnswer = Readonly<Record<string, never>>;
+
 /** What each command answers that has more to say than `ok`; the handshake is a message. */
 export interface Answers {
+  readonly status: StatusAnswer;
+  readonly goodbye: GoodbyeAnswer;
   readonly cpu_profile: CpuProfileAnswer;
   readonly start_cpu_polling: CpuStateAnswer;
   readonly cpu_events: CpuStateAnswer;
+  readonly set_cpu_interval: CpuIntervalAnswer;
+  readonly wait_profile: WaitProfileAnswer;
   readonly stacks: StacksAnswer;
   readonly blocked: BlockedAnswer;
   readonly trace_objects: TraceObjectsAnswer;
@@ -498,8 +502,4 @@ export interface Answers {
   readonly snapshot_start: SnapshotAnswer;
   readonly snapshot_status: SnapshotAnswer;
   readonly snapshot_chunk: SnapshotChunkAnswer | SnapshotMakingAnswer;
-  readonly status: StatusAnswer;
-  readonly set_cpu_interval: CpuIntervalAnswer;
-  readonly wait_profile: WaitProfileAnswer;
-  readonly goodbye: GoodbyeAnswer;
 }

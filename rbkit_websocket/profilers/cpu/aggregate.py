@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ...native.loader import NativeUnavailable
-from ...protocol.answers.cpu import CpuIntervalAnswer
 from ...protocol.codec import pack_map
+from ...protocol.commands.cpu import CpuIntervalAnswer
 from ...system.clock import time
 from ..base import Host, Profiler, thread_facts
 from ..greenlets.registry import GreenletRegistry

@@ -10,9 +10,9 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ...native.loader import NativeUnavailable, extension
-from ...protocol.answers.cpu import SampledStack
-from ...protocol.answers.stacks import StackFrame
 from ...protocol.codec import pack
+from ...protocol.commands.cpu import SampledStack
+from ...protocol.commands.stacks import StackFrame
 from ..base import code_line
 
 if TYPE_CHECKING:

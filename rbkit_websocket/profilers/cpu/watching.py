@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Final
 
-from ...protocol.answers.cpu import WatchingCost
+from ...protocol.commands.cpu import WatchingCost
 from ...system.clock import time
 from ..requests.tracker import REQUESTS
 from .fold import AnyStack

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Final
 
-from ...protocol.answers.stacks import BlockedAnswer, BlockNow, StackFrame
+from ...protocol.commands.stacks import BlockedAnswer, BlockNow, StackFrame
 from ...system.clock import time
 from ..base import Host, cpu_clock, thread_facts
 from ..cpu.sampler import Held

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
-from ...protocol.answers.stacks import BlockedLine, StackFrame
+from ...protocol.commands.stacks import BlockedLine, StackFrame
 
 __all__ = ["Kind", "by_line"]
 

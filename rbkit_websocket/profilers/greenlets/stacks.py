@@ -16,8 +16,8 @@ from functools import partial
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final, Literal, NamedTuple
 
-from ...protocol.answers.stacks import GreenletState, StackFrame, ThreadState, WaitingOn
 from ...protocol.codec import pack, pack_map
+from ...protocol.commands.stacks import GreenletState, StackFrame, ThreadState, WaitingOn
 from ...protocol.packing import packed_list
 from ...system.clock import time
 from ..base import Host, class_name, code_line, thread_facts

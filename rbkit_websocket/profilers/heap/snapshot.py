@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Final, Literal
 
 from ...native.loader import NativeUnavailable, extension
-from ...protocol.answers.memory import SnapshotAnswer
+from ...protocol.commands.memory import SnapshotAnswer
 from ...system.clock import time
 from ..base import Host
 from .dumpfile import DumpFile, open_unnamed

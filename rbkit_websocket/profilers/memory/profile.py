@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from ...protocol.answers.memory import ClassFigures, MemoryProfileAnswer, ObjectSite
+from ...protocol.commands.memory import ClassFigures, MemoryProfileAnswer, ObjectSite
 from ...system.clock import time
 from ..process.gcstats import GcWatch
 from .census import Census

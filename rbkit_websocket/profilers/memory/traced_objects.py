@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from ...native.loader import NativeUnavailable
-from ...protocol.answers.memory import TraceObjectsAnswer
+from ...protocol.commands.memory import TraceObjectsAnswer
 from ..base import Host, Profiler
 from .exact_tracer import NativeTracer
 from .fallback_tracer import ObjectWatch

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from ...protocol.answers.memory import CollectionFigures
+from ...protocol.commands.memory import CollectionFigures
 from ...protocol.constants import EventType
 from ...protocol.packing import event
 from ...system.clock import time

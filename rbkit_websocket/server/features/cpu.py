@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ...protocol.answers.cpu import CpuIntervalAnswer, CpuStateAnswer, GoodbyeAnswer, WaitProfileAnswer
+from ...protocol.commands.cpu import CpuIntervalAnswer, CpuStateAnswer, WaitProfileAnswer
+from ...protocol.commands.process import GoodbyeAnswer
 from ...protocol.constants import OK
-from ..commands import Call, Handler
 from ..cpu_profiling import CpuProfiling
+from ..dispatch import Call, Handler
 
 __all__ = ["commands"]
 

@@ -8,9 +8,9 @@ from ...profilers.base import Host
 from ...profilers.greenlets.blocked import LoopWatch
 from ...profilers.greenlets.registry import GreenletRegistry
 from ...profilers.greenlets.stacks import stacks
-from ...protocol.answers.stacks import BlockedAnswer
-from ...protocol.commands import CommandError
-from ..commands import Call, Handler
+from ...protocol.commands.command import CommandError
+from ...protocol.commands.stacks import BlockedAnswer
+from ..dispatch import Call, Handler
 from ..scheduler import Job
 
 __all__ = ["commands"]

@@ -15,13 +15,13 @@ from typing import Final
 from ...profilers.base import Host
 from ...profilers.heap.dumpfile import directories
 from ...profilers.heap.snapshot import Snapshot, SnapshotRefused
-from ...protocol.answers.memory import SnapshotAnswer, SnapshotMakingAnswer
 from ...protocol.codec import array_header, pack_map
-from ...protocol.commands import CommandError
+from ...protocol.commands.command import CommandError
+from ...protocol.commands.memory import SnapshotAnswer, SnapshotMakingAnswer
 from ...protocol.constants import OK
 from ...protocol.packing import dump_event
 from ...system.clock import time
-from ..commands import Call, Handler
+from ..dispatch import Call, Handler
 from ..publisher import Pace, Publisher
 from ..scheduler import Job
 

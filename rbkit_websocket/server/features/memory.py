@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ...protocol.answers.memory import MemoryProfileAnswer, TraceObjectsAnswer
+from ...protocol.commands.memory import MemoryProfileAnswer, TraceObjectsAnswer
 from ...protocol.constants import OK
-from ..commands import Call, Handler
+from ..dispatch import Call, Handler
 from ..memory_profiling import MemoryProfiling
 
 __all__ = ["commands"]

@@ -16,14 +16,14 @@ from ...profilers.greenlets.stacks import innermost_frames
 from ...profilers.heap.snapshot import usual_method
 from ...profilers.process.procfs import SELF_STATUS, fields
 from ...profilers.requests.tracker import REQUESTS
-from ...protocol.answers.process import HandshakeAnswer, StatusAnswer
 from ...protocol.codec import pack
 from ...protocol.commands import EXTENSIONS
+from ...protocol.commands.process import HandshakeAnswer, StatusAnswer
 from ...protocol.constants import OK, PROTOCOL_VERSION, EventType, Field
 from ...system.clock import time
 from ...system.started import process_name, title
-from ..commands import Call, Handler
 from ..cpu_profiling import CpuProfiling
+from ..dispatch import Call, Handler
 from ..memory_profiling import MemoryProfiling
 from ..originals import AppThread
 from ..scheduler import Job

@@ -5,8 +5,9 @@ import type { ClassOrder, Summary } from "../../heap/service.ts";
 import { bytes, clean, count } from "../../ui/format.ts";
 import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
-import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
+import { type Column, ShowMore, Table } from "../../ui/table.tsx";
 import { useAnswer } from "../../ui/useanswer.ts";
+import { useListing } from "./listing.ts";
 import { ObjectTable, placeWords } from "./objecttable.tsx";
 import type { SnapshotStore, TrailStepOf } from "./store.ts";
 
@@ -14,9 +15,6 @@ const LISTED = [
   ["classes", "Classes"],
   ["objects", "Objects"],
 ] as const;
-
-const PAGE = 100;
-const MOST = 1000;
 
 /** A snapshot: its classes, or its objects. */
 export function SnapshotContents({
@@ -78,12 +76,12 @@ interface Listed {
 }
 
 function SnapshotClasses({ store, summary, filter }: Listed) {
-  const sorting = useSignal<Sorting<ClassOrder>>({ key: "size", ascending: false });
-  const limit = useSignal(PAGE);
-  const { key: order, ascending } = sorting.value;
+  const listing = useListing<ClassOrder>("size");
+  const { key: order, ascending } = listing.sorting;
+  const { limit } = listing;
   const asked = useAnswer(
-    () => store.heaps.classes(summary.key, { filter, order, ascending, limit: limit.value }),
-    [summary, filter, order, ascending, limit.value],
+    () => store.heaps.classes(summary.key, { filter, order, ascending, limit }),
+    [summary, filter, order, ascending, limit],
   );
   const columns: Column<ClassRow, ClassOrder>[] = [
     {
@@ -123,18 +121,11 @@ function SnapshotClasses({ store, summary, filter }: Listed) {
         columns={columns}
         rows={asked.answer.rows}
         rowKey={(row) => row.number}
-        sorting={sorting.value}
-        onSort={(next) => {
-          sorting.value = next;
-        }}
+        sorting={listing.sorting}
+        onSort={listing.onSort}
       />
-      {asked.answer.total > asked.answer.rows.length && limit.value < MOST && (
-        <ShowMore
-          of={asked.answer.total}
-          onMore={() => {
-            limit.value += 300;
-          }}
-        />
+      {asked.answer.total > asked.answer.rows.length && listing.onMore && (
+        <ShowMore of={asked.answer.total} onMore={listing.onMore} />
       )}
     </>
   );
@@ -154,12 +145,12 @@ function SizeShare({ size, of }: { size: number; of: number }) {
 }
 
 function SnapshotObjects({ store, summary, filter }: Listed) {
-  const sorting = useSignal<Sorting<ObjectOrder>>({ key: summary.retained ? "retained" : "size", ascending: false });
-  const limit = useSignal(PAGE);
-  const { key: order, ascending } = sorting.value;
+  const listing = useListing<ObjectOrder>(summary.retained ? "retained" : "size");
+  const { key: order, ascending } = listing.sorting;
+  const { limit } = listing;
   const asked = useAnswer(
-    () => store.heaps.objects(summary.key, { filter, order, ascending, limit: limit.value }),
-    [summary, filter, order, ascending, limit.value],
+    () => store.heaps.objects(summary.key, { filter, order, ascending, limit }),
+    [summary, filter, order, ascending, limit],
   );
   return (
     <ObjectTable
@@ -167,14 +158,7 @@ function SnapshotObjects({ store, summary, filter }: Listed) {
       snapshot={summary.key}
       label="Objects"
       asked={asked}
-      sorting={sorting.value}
-      onSort={(next) => {
-        sorting.value = next;
-      }}
-      limit={limit.value}
-      onMore={() => {
-        limit.value = Math.min(limit.value + 300, MOST);
-      }}
+      listing={listing}
       empty={<p>No object's class or file has this in its name.</p>}
     />
   );
@@ -183,9 +167,9 @@ function SnapshotObjects({ store, summary, filter }: Listed) {
 /** The objects of a class, by where they are from. */
 export function ClassView({ store, place }: { store: SnapshotStore; place: TrailStepOf<"class"> }) {
   const site = useSignal<SiteRow | null>(null);
-  const sorting = useSignal<Sorting<ObjectOrder>>({ key: "size", ascending: false });
-  const limit = useSignal(PAGE);
-  const { key: order, ascending } = sorting.value;
+  const listing = useListing<ObjectOrder>("size");
+  const { key: order, ascending } = listing.sorting;
+  const { limit } = listing;
   const sites = useAnswer(() => store.heaps.sites(place.key, place.number), [place.key, place.number]);
   const chosen = site.value;
   const asked = useAnswer(
@@ -194,10 +178,10 @@ export function ClassView({ store, place }: { store: SnapshotStore; place: Trail
         classNumber: place.number,
         order,
         ascending,
-        limit: limit.value,
+        limit,
         ...(chosen ? { site: { fileNumber: chosen.fileNumber, line: chosen.line } } : {}),
       }),
-    [place.key, place.number, order, ascending, limit.value, chosen, store.find(place.key)],
+    [place.key, place.number, order, ascending, limit, chosen, store.find(place.key)],
   );
   return (
     <>
@@ -229,14 +213,7 @@ export function ClassView({ store, place }: { store: SnapshotStore; place: Trail
           snapshot={place.key}
           label={`Objects of ${clean(place.name)}`}
           asked={asked}
-          sorting={sorting.value}
-          onSort={(next) => {
-            sorting.value = next;
-          }}
-          limit={limit.value}
-          onMore={() => {
-            limit.value = Math.min(limit.value + 300, MOST);
-          }}
+          listing={listing}
           empty={<p>It has none.</p>}
         />
       </section>

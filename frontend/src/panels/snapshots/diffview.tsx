@@ -6,21 +6,20 @@ import type { DiffOrder } from "../../heap/service.ts";
 import { brief, bytes, clean, count } from "../../ui/format.ts";
 import { SearchField } from "../../ui/search.tsx";
 import { Segments } from "../../ui/segments.tsx";
-import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
+import { type Column, ShowMore, Table } from "../../ui/table.tsx";
 import { useAnswer } from "../../ui/useanswer.ts";
+import { useListing } from "./listing.ts";
 import { ObjectTable } from "./objecttable.tsx";
 import type { SnapshotStore, TrailStepOf } from "./store.ts";
-
-const MOST = 1000;
 
 /** Two snapshots, class by class. */
 export function DiffView({ store, place }: { store: SnapshotStore; place: TrailStepOf<"diff"> }) {
   const filter = useSignal("");
   const all = useSignal(false);
-  const sorting = useSignal<Sorting<DiffOrder>>({ key: "size", ascending: false });
-  const limit = useSignal(100);
+  const listing = useListing<DiffOrder>("size");
   const { before, after } = place;
-  const { key: order, ascending } = sorting.value;
+  const { key: order, ascending } = listing.sorting;
+  const { limit } = listing;
   const [one, other] = [store.find(before), store.find(after)];
   const strangers = one !== undefined && other !== undefined && areStrangers(one.facts, other.facts);
   const asked = useAnswer(
@@ -30,9 +29,9 @@ export function DiffView({ store, place }: { store: SnapshotStore; place: TrailS
         all: all.value,
         order,
         ascending,
-        limit: limit.value,
+        limit,
       }),
-    [before, after, filter.value, all.value, order, ascending, limit.value],
+    [before, after, filter.value, all.value, order, ascending, limit],
   );
   return (
     <section class="box" aria-label="Comparison">
@@ -70,19 +69,12 @@ export function DiffView({ store, place }: { store: SnapshotStore; place: TrailS
           columns={strangers ? SUMS : columnsOf(store, before, after)}
           rows={asked.answer.rows}
           rowKey={(row) => row.name}
-          sorting={sorting.value}
-          onSort={(next) => {
-            sorting.value = next;
-          }}
+          sorting={listing.sorting}
+          onSort={listing.onSort}
         />
       )}
-      {asked.answer && asked.answer.total > asked.answer.rows.length && limit.value < MOST && (
-        <ShowMore
-          of={asked.answer.total}
-          onMore={() => {
-            limit.value += 300;
-          }}
-        />
+      {asked.answer && asked.answer.total > asked.answer.rows.length && listing.onMore && (
+        <ShowMore of={asked.answer.total} onMore={listing.onMore} />
       )}
       {!strangers && (
         <p class="inside soft">
@@ -189,9 +181,9 @@ const MARKS = { created: Change.created, grown: Change.grown, gone: Change.gone 
 export function ChangedObjects({ store, place }: { store: SnapshotStore; place: TrailStepOf<"changed"> }) {
   const shown = useSignal<Shown>(place.change);
   const change = MARKS[shown.value];
-  const sorting = useSignal<Sorting<ObjectOrder>>({ key: "size", ascending: false });
-  const limit = useSignal(100);
-  const { key: order, ascending } = sorting.value;
+  const listing = useListing<ObjectOrder>("size");
+  const { key: order, ascending } = listing.sorting;
+  const { limit } = listing;
   const { before, after, name } = place;
   const snapshot = change === Change.gone ? before : after;
   const asked = useAnswer(
@@ -200,9 +192,9 @@ export function ChangedObjects({ store, place }: { store: SnapshotStore; place: 
         className: name,
         order,
         ascending,
-        limit: limit.value,
+        limit,
       }),
-    [before, after, name, change, order, ascending, limit.value],
+    [before, after, name, change, order, ascending, limit],
   );
   return (
     <section class="box" aria-label="Changed objects">
@@ -222,14 +214,7 @@ export function ChangedObjects({ store, place }: { store: SnapshotStore; place: 
         snapshot={snapshot}
         label={`Changed objects of ${clean(name)}`}
         asked={asked}
-        sorting={sorting.value}
-        onSort={(next) => {
-          sorting.value = next;
-        }}
-        limit={limit.value}
-        onMore={() => {
-          limit.value = Math.min(limit.value + 300, MOST);
-        }}
+        listing={listing}
         empty={<p>None.</p>}
       />
     </section>

@@ -4,6 +4,7 @@ import { RootKind } from "../../heap/roots.ts";
 import { brief, bytes, clean, count } from "../../ui/format.ts";
 import { type Column, ShowMore, type Sorting, Table } from "../../ui/table.tsx";
 import type { Asked } from "../../ui/useanswer.ts";
+import type { Listing } from "./listing.ts";
 import type { SnapshotStore } from "./store.ts";
 
 const ROOTS: { readonly [kind in RootKind]: string } = {
@@ -54,26 +55,14 @@ interface ObjectTableProps {
   readonly snapshot: number;
   readonly label: string;
   readonly asked: Asked<Page<ObjectRow>>;
-  readonly sorting?: Sorting<ObjectOrder>;
-  readonly onSort?: (sorting: Sorting<ObjectOrder>) => void;
-  /** How many rows are asked for, and what asks for more. */
-  readonly limit: number;
-  readonly onMore: () => void;
+  readonly listing: Listing<ObjectOrder>;
+  /** Whether the heads sort it. */
+  readonly sortable?: boolean;
   readonly empty: ComponentChildren;
 }
 
 /** Objects one by one. */
-export function ObjectTable({
-  store,
-  snapshot,
-  label,
-  asked,
-  sorting,
-  onSort,
-  limit,
-  onMore,
-  empty,
-}: ObjectTableProps) {
+export function ObjectTable({ store, snapshot, label, asked, listing, sortable = true, empty }: ObjectTableProps) {
   const rows = asked.answer?.rows ?? [];
   const retained = rows.some((row) => row.retained !== null);
   const columns: Column<ObjectRow, ObjectOrder | "object" | "from">[] = [
@@ -117,11 +106,13 @@ export function ObjectTable({
         columns={columns}
         rows={rows}
         rowKey={(row) => row.index}
-        {...(sorting && onSort ? { sorting, onSort: (next) => onSort(next as Sorting<ObjectOrder>) } : {})}
+        {...(sortable
+          ? { sorting: listing.sorting, onSort: (next) => listing.onSort(next as Sorting<ObjectOrder>) }
+          : {})}
       />
       {asked.answer.total > rows.length &&
-        (limit < 1000 ? (
-          <ShowMore of={asked.answer.total} onMore={onMore} />
+        (listing.onMore ? (
+          <ShowMore of={asked.answer.total} onMore={listing.onMore} />
         ) : (
           <div class="more-rows">
             <span class="soft">{count(asked.answer.total - rows.length)} more; filter to see them.</span>

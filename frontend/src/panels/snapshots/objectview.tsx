@@ -1,8 +1,8 @@
-import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import type { ObjectRow } from "../../heap/analysis.ts";
+import type { ObjectOrder, ObjectRow } from "../../heap/analysis.ts";
 import { brief, bytes, clean, count } from "../../ui/format.ts";
 import { useAnswer } from "../../ui/useanswer.ts";
+import { useListing } from "./listing.ts";
 import { address, ObjectLink, ObjectTable, placeWords, rootWords } from "./objecttable.tsx";
 import type { SnapshotStore, TrailStep } from "./store.ts";
 
@@ -124,10 +124,11 @@ interface NeighboursProps {
 }
 
 function Neighbours({ store, snapshot, index, direction }: NeighboursProps) {
-  const limit = useSignal(50);
+  const listing = useListing<ObjectOrder>("size", 50, 200);
+  const { limit } = listing;
   const asked = useAnswer(
-    () => store.heaps.neighbours(snapshot, index, direction, 0, limit.value),
-    [snapshot, index, direction, limit.value, store.find(snapshot)],
+    () => store.heaps.neighbours(snapshot, index, direction, 0, limit),
+    [snapshot, index, direction, limit, store.find(snapshot)],
   );
   const title = direction === "referrers" ? "Referrers" : "Refers to";
   return (
@@ -142,10 +143,8 @@ function Neighbours({ store, snapshot, index, direction }: NeighboursProps) {
         snapshot={snapshot}
         label={title}
         asked={asked}
-        limit={limit.value}
-        onMore={() => {
-          limit.value = Math.min(limit.value + 200, 1000);
-        }}
+        listing={listing}
+        sortable={false}
         empty={
           <p>
             {direction === "referrers"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Final, Literal, TypedDict
+
+from .command import Command
 
 __all__ = [
+    "COMMANDS",
     "BlockNow",
     "BlockedAnswer",
     "BlockedBelow",
@@ -158,3 +161,9 @@ class BlockedAnswer(TypedDict):
     """What of the process is not watched, for people; None for nothing."""
     stacks: list[BlockedLine]
     """The longest first. The 200 stacks that were seen most recently are kept."""
+
+
+COMMANDS: Final = (
+    Command("stacks", "Where every thread and greenlet stands.", answer=(StacksAnswer,), polls=True),
+    Command("blocked", "What has kept the event loop.", answer=(BlockedAnswer,), polls=True),
+)

@@ -1,22 +1,12 @@
-"""What the process is, and what every command answers that cannot be done."""
+"""What the process is, and how a client leaves."""
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Final, Literal, TypedDict
 
-__all__ = ["ErrorAnswer", "ErrorCode", "HandshakeAnswer", "StatusAnswer"]
+from .command import Command
 
-ErrorCode = Literal["bad_argument", "not_applicable", "failed", "refused", "unknown_snapshot"]
-"""Why a command cannot be done, for programs."""
-
-
-class ErrorAnswer(TypedDict):
-    """A command that cannot be done, whichever it is."""
-
-    error: ErrorCode
-    """For programs."""
-    message: str
-    """For people."""
+__all__ = ["COMMANDS", "GoodbyeAnswer", "HandshakeAnswer", "StatusAnswer"]
 
 
 class HandshakeAnswer(TypedDict):
@@ -86,3 +76,14 @@ class StatusAnswer(TypedDict):
     ``request_names=False``."""
     sessions: int
     """rbkit sessions that this process carries for anybody."""
+
+
+class GoodbyeAnswer(TypedDict):
+    """Nothing."""
+
+
+COMMANDS: Final = (
+    Command("handshake", "What the server is and what it can.", answer=(HandshakeAnswer,), native=True),
+    Command("status", "What the list of servers tells of each.", answer=(StatusAnswer,), polls=True),
+    Command("goodbye", "What this client has wished ends, as far as nobody else wishes it.", answer=(GoodbyeAnswer,)),
+)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict
+
+from .command import CURSOR, Argument, Command
 
 __all__ = [
+    "COMMANDS",
     "CensusFacts",
     "ClassFigures",
     "CollectionFigures",
@@ -149,3 +152,45 @@ class SnapshotChunkAnswer(TypedDict):
     """Objects of the snapshot."""
     objects: list[PackedObject]
     """At most 1000."""
+
+
+_MAX_PATTERNS: Final = 50
+_SNAPSHOT: Final = Argument("id", "the id that snapshot_start answered")
+
+COMMANDS: Final = (
+    Command(
+        "start_memory_profile",
+        "Objects created and destroyed, collections, and gc_stats every 5 s, are published.",
+        native=True,
+    ),
+    Command("stop_memory_profile", "None of these any more.", native=True),
+    Command("trigger_gc", "A full collection; the answer comes after it.", native=True),
+    Command(
+        "trace_objects",
+        "Of which classes the objects are followed one by one.",
+        (Argument("pattern", "a class or module like app.models.User or app.*", pattern=True),),
+        (TraceObjectsAnswer,),
+        most=_MAX_PATTERNS,
+    ),
+    Command(
+        "memory_profile",
+        "What lives by class, and what has come and gone since the cursor.",
+        (CURSOR,),
+        (MemoryProfileAnswer,),
+        optional=1,
+        polls=True,
+    ),
+    Command(
+        "objectspace_snapshot",
+        "Publishes the whole heap; the answer comes when all of it is queued.",
+        native=True,
+    ),
+    Command("snapshot_start", "Begins a snapshot of the heap that is pulled in chunks.", answer=(SnapshotAnswer,)),
+    Command("snapshot_status", "How far a snapshot is.", (_SNAPSHOT,), (SnapshotAnswer,)),
+    Command(
+        "snapshot_chunk",
+        "One chunk of it.",
+        (_SNAPSHOT, Argument("n", "the chunk's number, from 0")),
+        (SnapshotChunkAnswer, SnapshotMakingAnswer),
+    ),
+)

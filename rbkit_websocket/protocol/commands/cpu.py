@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Final, Literal, TypedDict
 
+from .command import CURSOR, SWITCH, Argument, Command
 from .stacks import StackFrame
 
 __all__ = [
+    "COMMANDS",
+    "INTERVAL_RANGE",
     "CpuIntervalAnswer",
     "CpuProfileAnswer",
     "CpuStateAnswer",
-    "GoodbyeAnswer",
     "SampledStack",
     "WaitProfileAnswer",
     "WatchingCost",
 ]
+
+INTERVAL_RANGE: Final = range(100, 10_000_001)
+"""Microseconds between two samples that may be asked for."""
 
 
 class CpuIntervalAnswer(TypedDict):
@@ -46,10 +51,6 @@ class WaitProfileAnswer(TypedDict):
     """Whether this client wants it."""
     active: bool
     """Whether it is done, for anybody, since the sampler runs."""
-
-
-class GoodbyeAnswer(TypedDict):
-    """Nothing."""
 
 
 class WatchingCost(TypedDict):
@@ -131,3 +132,28 @@ class CpuProfileAnswer(CpuIntervalAnswer):
     unseen: str | None
     """What of the process is not sampled at the moment, for people: the threads of other interpreters than the
     application's; None for nothing."""
+
+
+COMMANDS: Final = (
+    Command("start_cpu_profiling", "CPU samples are taken and published, by the clock chosen.", native=True),
+    Command("stop_cpu_profiling", "None are taken any more.", native=True),
+    Command("use_cpu_time", "Samples published from the next start on are worth CPU time.", native=True),
+    Command("use_wall_time", "Samples published from the next start on are worth wall time.", native=True),
+    Command(
+        "cpu_profile",
+        "What has been sampled since the cursor.",
+        (CURSOR,),
+        (CpuProfileAnswer,),
+        optional=1,
+        polls=True,
+    ),
+    Command("start_cpu_polling", "CPU samples are taken, for clients that poll.", answer=(CpuStateAnswer,)),
+    Command("cpu_events", "Whether single CPU samples are published, to anybody.", (SWITCH,), (CpuStateAnswer,)),
+    Command(
+        "set_cpu_interval",
+        "How often this client wants samples.",
+        (Argument("usec", "the interval in microseconds", limits=(INTERVAL_RANGE.start, INTERVAL_RANGE.stop - 1)),),
+        (CpuIntervalAnswer,),
+    ),
+    Command("wait_profile", "Whether this client wants waiting requests sampled.", (SWITCH,), (WaitProfileAnswer,)),
+)

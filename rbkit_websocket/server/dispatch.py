@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..protocol.codec import pack
-from ..protocol.commands import COMMANDS, CommandError, find
+from ..protocol.commands import COMMANDS, find
+from ..protocol.commands.command import CommandError
 from ..protocol.constants import OK
 from .scheduler import Job
 
