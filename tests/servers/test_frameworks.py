@@ -33,8 +33,9 @@ STATIC = "not for the application"
 def assert_serves(web: WebServer, prefix: str, route: str) -> None:
     """The application answers as without us, and a session below ``prefix`` names its requests."""
     assert web.get(f"{prefix}/users/7") == b"user 7"
-    with pytest.raises(HTTPError, match="404"):
+    with pytest.raises(HTTPError, match="404") as missing:
         web.get(f"{prefix}/nowhere")
+    missing.value.close()
     with connect_rbkit(web.url(f"{prefix}/any/path"), token=TOKEN) as session:
         assert unpack(session.command("handshake"))[2]["pid"] in web.worker_pids()
         seen = threading.Event()
