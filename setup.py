@@ -2,7 +2,7 @@
 
 They are built where that can be done: without a compiler the package installs nevertheless and runs on its Python
 fallbacks. ``RBKIT_NATIVE`` in the environment of the build says otherwise: ``0`` leaves them out, ``require`` makes a
-failure to build them fatal.
+failure to build them fatal. ``tools/distributions.py`` reads from here what the wheels of a release are compiled of.
 """
 
 import os
@@ -52,4 +52,5 @@ def extensions():
     return found
 
 
-setup(ext_modules=extensions())
+if __name__ == "__main__":
+    setup(ext_modules=extensions())

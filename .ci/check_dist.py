@@ -1,10 +1,12 @@
 """Looks into the built distributions: what has to be in, and what must not be.
 
-Arguments: a source distribution and a wheel, which has to bring the native extensions: it is one for this platform.
+Arguments: source distributions and wheels. A wheel for a platform has to bring the native extensions, and one for any
+must not. With ``--links`` first, what a registry's page shows may lead to nothing that is relative to a checkout.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import tarfile
 import zipfile
@@ -48,6 +50,7 @@ REQUIRED = {
     ),
 }
 EXTENSIONS = tuple(f"rbkit_websocket/native/{name}." for name in ("_native", "_heap", "_trace"))
+ADDRESSES = {"Source", "Documentation", "Changelog", "Issues"}
 FORBIDDEN = ("__pycache__", ".pyc", ".venv", "node_modules", ".git/")
 
 
@@ -59,8 +62,24 @@ def names(path: str) -> list[str]:
         return archive.getnames()
 
 
+def metadata(path: str) -> str:
+    """What a registry shows of a wheel."""
+    archive = zipfile.ZipFile(path)
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    return archive.read(name).decode()
+
+
+def wrong_links(text: str) -> list[str]:
+    """Relative links and pictures, and addresses that are missing."""
+    relative = re.findall(r"(?:\.\. image:: |<)((?!https://)[\w./#-]+)(?=>`_|$)", text, re.MULTILINE)
+    missing = ADDRESSES - set(re.findall(r"^Project-URL: (\w+), https://", text, re.MULTILINE))
+    return [f"{link} is relative" for link in relative] + [f"{name} has no address" for name in sorted(missing)]
+
+
 def main(paths: list[str]) -> int:
     """Prints what is wrong; returns the exit code."""
+    links = paths[:1] == ["--links"]
+    paths = paths[links:]
     wrong = []
     for path in paths:
         inside = names(path)
@@ -69,10 +88,13 @@ def main(paths: list[str]) -> int:
         wrong += [f"{path}: {n} has no place there" for n in inside if any(bad in n for bad in FORBIDDEN)]
         if path.endswith(".whl"):
             built = [n for n in inside if n.endswith(".so")]
-            wrong += [f"{path}: {e}*.so is missing" for e in EXTENSIONS if not any(n.startswith(e) for n in built)]
+            extensions = () if path.endswith("-none-any.whl") else EXTENSIONS
+            wrong += [f"{path}: {e}*.so is missing" for e in extensions if not any(n.startswith(e) for n in built)]
+            wrong += [f"{path}: {n} has no place there" for n in built if not n.startswith(extensions)]
             wrong += [f"{path}: {n} has no place there" for n in inside if n.startswith(("tests/", "benchmarks/"))]
+            wrong += [f"{path}: {what}" for what in (wrong_links(metadata(path)) if links else [])]
     print("\n".join(wrong) or f"{len(paths)} distributions are complete")
-    return 1 if wrong or len(paths) != 2 else 0
+    return 1 if wrong or not paths else 0
 
 
 if __name__ == "__main__":
