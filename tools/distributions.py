@@ -69,7 +69,9 @@ def main() -> None:
             target = Target(python, processor)
             built = compiled(source, target, include, work / "built" / f"{target.tag}-{processor}")
             wheel = with_extensions(pure, target, built, work)
-            _run("auditwheel", "repair", "--plat", _platform(processor), "--only-plat", "-w", out, wheel)
+            _run("auditwheel", "repair", "--plat", "auto", "--only-plat", "-w", out, wheel)
+            if not list(out.glob(f"*-{target.tag}-*{_platform(processor)}.whl")):
+                sys.exit(f"{wheel.name} is not {_platform(processor)}: auditwheel show tells why")
     _check(out, source)
 
 
