@@ -16,7 +16,7 @@ pytestmark = native
 
 references = MECHANISMS and extension("_trace").REFERENCES in MECHANISMS
 FINAL = sys.version_info.releaselevel == "final"
-TESTED = (3, 10) <= sys.version_info[:2] <= (3, 13) and FINAL
+TESTED = (3, 11) <= sys.version_info[:2] <= (3, 13) and FINAL
 
 
 def test_private_ways_are_open_on_tested_versions_alone() -> None:
@@ -25,12 +25,11 @@ def test_private_ways_are_open_on_tested_versions_alone() -> None:
     trace = extension("_trace")
     by_behaviour = (trace.CAN_HOOK, trace.CAN_REFTRACE)
     by_layout = (bool(trace.CAN_COUNT), extension("_native").status()["walk"] == "internal", _heap.ROOTS == "lists")
-    native_walk = sys.version_info >= (3, 11)
     if trace.TESTED:
         assert TESTED
         assert by_behaviour == (1, sys.version_info >= (3, 13))
         same = platform.python_version() == trace.BUILT_FOR
-        assert by_layout == ((True, native_walk, True) if same else (False, False, False))
+        assert by_layout == ((True, True, True) if same else (False, False, False))
         assert extension("_native").needs_signal() == (sys.version_info < (3, 13) and not same)
     else:
         assert by_behaviour == (0, 0)
@@ -79,7 +78,7 @@ def test_every_command_leaves_the_process_alive_and_says_what_it_does() -> None:
         assert "tested" not in note
     else:
         assert mechanism == "weak references"
-        assert f"(tested on CPython 3.10 to 3.13, and this is {platform.python_version()})" in note
+        assert f"(tested on CPython 3.11 to 3.13, and this is {platform.python_version()})" in note
 
 
 STRANGE_EVENTS = """

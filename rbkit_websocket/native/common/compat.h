@@ -26,10 +26,10 @@
 #error "the extensions rest on the interpreter's lock"
 #endif
 
-#define TESTED_VERSIONS "CPython 3.10 to 3.13"
+#define TESTED_VERSIONS "CPython 3.11 to 3.13"
 
 /* From the first release on: what comes before one may be laid out in another way. */
-#if PY_VERSION_HEX >= 0x030A00F0 && PY_VERSION_HEX < 0x030E0000 && PY_RELEASE_LEVEL == PY_RELEASE_LEVEL_FINAL &&       \
+#if PY_VERSION_HEX >= 0x030B00F0 && PY_VERSION_HEX < 0x030E0000 && PY_RELEASE_LEVEL == PY_RELEASE_LEVEL_FINAL &&       \
     !defined(PYPY_VERSION)
 #define TESTED_VERSION 1
 #else
@@ -50,7 +50,7 @@
 #define HAVE_LISTS TESTED_VERSION
 
 /* The interpreter's own frames, without an object for each. */
-#if TESTED_VERSION && PY_VERSION_HEX >= 0x030B0000 && defined(__has_include)
+#if TESTED_VERSION && defined(__has_include)
 #if __has_include(<internal/pycore_frame.h>)
 #define HAVE_INTERNAL_WALK 1
 #endif
@@ -109,13 +109,6 @@ static inline int layouts_hold(void)
 
 /* -- what has changed between versions, by what there is */
 
-/* Each function that runs has a frame object, whose struct is public. */
-#if PY_VERSION_HEX < 0x030B0000
-#define FRAMES_ARE_OBJECTS 1
-#else
-#define FRAMES_ARE_OBJECTS 0
-#endif
-
 /* Among the interpreter's own frames: some are entries from C. Each has its executable, and threads lead to it. */
 #define FRAMES_OF_C (PY_VERSION_HEX >= 0x030C0000)
 #define FRAMES_HAVE_EXECUTABLE (PY_VERSION_HEX >= 0x030D0000)
@@ -127,7 +120,7 @@ static inline int layouts_hold(void)
 #define CALLS_ARE_SPECIALIZED (PY_VERSION_HEX >= 0x030D0000)
 
 /* A thread's state has the kernel's number of the thread. */
-#if PY_VERSION_HEX >= 0x030B0000 && defined(PY_HAVE_THREAD_NATIVE_ID)
+#if defined(PY_HAVE_THREAD_NATIVE_ID)
 #define THREADS_HAVE_NUMBERS 1
 #else
 #define THREADS_HAVE_NUMBERS 0
@@ -176,16 +169,6 @@ static inline PyObject *weak_target(PyObject *weak)
     return target;
 }
 
-/* What people are shown of a function: with the names of what it is in, where the version has them. Borrowed. */
-static inline PyObject *code_label(PyCodeObject *code)
-{
-#if PY_VERSION_HEX >= 0x030B0000
-    return code->co_qualname;
-#else
-    return code->co_name;
-#endif
-}
-
 #define COLLECTOR_HEADER (2 * sizeof(uintptr_t))
 
 /* What sys.getsizeof adds to __sizeof__ of most objects of a class: what is in front of them. */
@@ -196,7 +179,7 @@ static inline size_t class_overhead(PyTypeObject *type)
     if (type->tp_flags & (Py_TPFLAGS_MANAGED_WEAKREF | Py_TPFLAGS_MANAGED_DICT)) {
         overhead += 2 * sizeof(PyObject *);
     }
-#elif PY_VERSION_HEX >= 0x030B0000
+#else
     if (type->tp_flags & Py_TPFLAGS_MANAGED_DICT) {
         overhead += 2 * sizeof(PyObject *);
     }
@@ -204,19 +187,15 @@ static inline size_t class_overhead(PyTypeObject *type)
     return overhead;
 }
 
-/* Whether sys.getsizeof leaves the collector's header of the class's objects out for this one. ``asks``: the class says
- * of each whether it has one. */
-static inline int lacks_header(PyObject *object, int asks)
+/* Whether sys.getsizeof leaves the collector's header of the class's objects out for this one. */
+static inline int lacks_header(PyObject *object)
 {
-#if PY_VERSION_HEX < 0x030B0000
-    return asks && !PyObject_IS_GC(object);
-#elif PY_VERSION_HEX >= 0x030D0000
-    /* Other objects that may have no header (a greenlet that runs) are counted as if they had one, as in 3.11. */
-    (void)asks;
-    /* A static type has none; 3.11 and 3.12 count one nevertheless. */
+#if PY_VERSION_HEX >= 0x030D0000
+    /* A static type has none; 3.11 and 3.12 count one nevertheless. So all do of other objects that may have none (a
+     * greenlet that runs). */
     return PyType_Check(object) && !PyType_HasFeature((PyTypeObject *)object, Py_TPFLAGS_HEAPTYPE);
 #else
-    (void)object, (void)asks;
+    (void)object;
     return 0;
 #endif
 }

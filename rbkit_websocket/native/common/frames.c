@@ -28,19 +28,11 @@ int walk_from(PyFrameObject *frame, Frame *out, Marker *marker)
     int depth = 0;
     for (; frame != NULL; depth++) {
         Frame here;
-#if !FRAMES_ARE_OBJECTS
         PyCodeObject *code = PyFrame_GetCode(frame);
         here.code = (PyObject *)code;
         here.lasti = PyFrame_GetLasti(frame);
         Py_DECREF(code);
         PyFrameObject *back = PyFrame_GetBack(frame);
-#else
-        /* 3.10 has no PyFrame_GetLasti, and its struct is public. The field counts instructions of two bytes. */
-        here.code = (PyObject *)frame->f_code;
-        here.lasti = (Py_ssize_t)frame->f_lasti * 2;
-        PyFrameObject *back = frame->f_back;
-        Py_XINCREF(back);
-#endif
         note_frame(marker, here.code, (PyObject *)frame, depth); /* its own frame keeps it while it runs */
         out[place_of(depth)] = here;
         Py_DECREF(frame);
@@ -146,14 +138,7 @@ int walk(PyThreadState *tstate, Frame *out, Marker *marker)
 
 int innermost(Frame *out)
 {
-#if FRAMES_ARE_OBJECTS
-    PyFrameObject *top = PyThreadState_Get()->frame;
-    if (top == NULL) {
-        return 0;
-    }
-    *out = (Frame){(PyObject *)top->f_code, (Py_ssize_t)top->f_lasti * 2};
-    return 1;
-#elif HAVE_INTERNAL_WALK
+#if HAVE_INTERNAL_WALK
     Marker nothing = {0};
     return internal_walk && walk_internal(PyThreadState_Get(), out, 1, &nothing) == 1;
 #else
@@ -164,7 +149,7 @@ int innermost(Frame *out)
 
 int innermost_is_known(void)
 {
-    return FRAMES_ARE_OBJECTS || internal_walk;
+    return internal_walk;
 }
 
 int walks_agree(void)

@@ -149,7 +149,7 @@ Py_ssize_t size_of(Kind *kind, PyObject *object)
     Py_ssize_t size = -1;
     size_t overhead = kind->overhead;
     PyObject *answer = NULL;
-    if (lacks_header(object, kind->collected == GC_ASK)) {
+    if (lacks_header(object)) {
         overhead -= COLLECTOR_HEADER;
     }
     switch (kind->size) {

@@ -2,7 +2,7 @@
  *
  * Python 3.13 has Py_AddPendingCall for that. Before it, the call is queued, but whoever is not the main thread does not
  * tell a main thread that computes to look: it would wait until something else does. The word it looks at is the
- * evaluation loop's own, in the headers of CPython 3.10 to 3.12, and setting it is what the interpreter itself does
+ * evaluation loop's own, in the headers of CPython 3.11 to 3.12, and setting it is what the interpreter itself does
  * for a signal, a collection or a thread that waits for the lock; set for nothing it does no harm. It is written only
  * by the very release that this was built for. Elsewhere a signal has to do, which costs the main thread ten times as
  * much.

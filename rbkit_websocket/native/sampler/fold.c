@@ -304,7 +304,7 @@ static int pack_places(Fold *fold, Bytes *out)
         failed = bytes_reserve(out, 1);
         if (!failed) {
             put_byte(out, 0x95);
-            failed = put_unicode(out, code->co_name) || put_unicode(out, code_label(code)) ||
+            failed = put_unicode(out, code->co_name) || put_unicode(out, code->co_qualname) ||
                      put_unicode(out, code->co_filename) || bytes_reserve(out, 10);
         }
         if (!failed) {

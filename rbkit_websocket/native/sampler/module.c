@@ -1,4 +1,4 @@
-/* The CPU sampler. Linux, CPython 3.10 and later, builds with the interpreter's lock ("the lock" below).
+/* The CPU sampler. Linux, CPython 3.11 and later, builds with the interpreter's lock ("the lock" below).
  *
  * Two threads. The ticker wakes up each interval, never takes the lock and reads only the main thread's CPU clock:
  *
