@@ -15,7 +15,7 @@ from setuptools import Extension, setup
 WANTED = os.environ.get("RBKIT_NATIVE", "").strip().lower()
 # Each extension's folder below rbkit_websocket/native, and what it takes from common/ beside it.
 SOURCES = {
-    "_native": ("sampler", "frames.c", "pack.c", "table.c"),
+    "_native": ("sampler", "frames.c", "gc_lists.c", "pack.c", "table.c"),
     "_heap": ("heap", "gc_lists.c", "pack.c", "table.c"),
     "_trace": ("trace", "frames.c", "gc_lists.c", "table.c"),
 }

@@ -2,6 +2,9 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, TypeAlias, final
 
+RELEASE: int
+TESTED_RELEASES: str
+
 @final
 class Stack:
     @property

@@ -8,9 +8,8 @@ CAN_HOOK: int
 CAN_REFTRACE: int
 CAN_SITE: int
 CAN_COUNT: int
-TESTED: int
-TESTED_VERSIONS: str
-BUILT_FOR: str
+RELEASE: int
+TESTED_RELEASES: str
 
 def start(mechanism: int, patterns: tuple[str, ...], max_live: int, sites: bool, /) -> None: ...
 def stop() -> list[object]: ...

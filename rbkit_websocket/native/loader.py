@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ from zipimport import zipimporter
 
 from ..options.switches import native_wanted
 
-__all__ = ["NativeUnavailable", "extension"]
+__all__ = ["NativeUnavailable", "extension", "untested"]
 
 
 class NativeUnavailable(Exception):
@@ -42,3 +43,10 @@ def _why_missing(name: str, error: ImportError) -> str:
     if find_spec(f".{name}", __package__) is None:
         return "the extension was not built when this package was installed"
     return f"the extension cannot be loaded ({error})"
+
+
+def untested(native: Any) -> str:
+    """The reason why an extension uses no private ways in this interpreter, for people."""
+    if not native.RELEASE:
+        return f"tested on {native.TESTED_RELEASES}, and this is {platform.python_version()}"
+    return "this Python is not laid out as the tested ones are"

@@ -22,7 +22,7 @@ else:
 
 # Where one exists, and whether it tells ends truly.
 MECHANISMS = [] if _trace is None else [_trace.HOOKS] * _trace.CAN_HOOK + [_trace.REFERENCES] * _trace.CAN_REFTRACE
-REASON = REASON or ("" if MECHANISMS else f"tested on {_trace.TESTED_VERSIONS} only")
+REASON = REASON or ("" if MECHANISMS else f"tested on {_trace.TESTED_RELEASES} only")
 native = pytest.mark.skipif(bool(REASON), reason=f"no native tracing: {REASON}")
 
 # In a process of its own: where the tracer does what nobody expects, that one ends, and says where.

@@ -1,13 +1,14 @@
 /* What may be used beyond CPython's public functions, and where: the one place that decides.
  *
- * A private way is open on the versions that the tests run on. There is no telling what it does on another one, and what
- * it does may be the end of the process: so a newer Python gets the public functions and nothing else until its number
- * has been entered here, when the tests have run on it. The interpreter's reference tracer is documented, but counts as
- * private: a later version may call it with events that it does not know.
+ * A private way is open on the releases that the tests run on, and on those between them (RELEASES). There is no telling
+ * what it does on another one, and what it does may be the end of the process: so a minor version that is not there gets
+ * the public functions and nothing else until its row has been entered, when the tests have run on it. The interpreter's
+ * reference tracer is documented, but counts as private: a later version may call it with events that it does not know.
  *
- * Versions are told apart twice. When this is compiled, by the headers. When it is loaded, by the interpreter that runs,
- * which may be of another release of the same minor version, or one before the first: layouts are believed only of the
- * very release that the headers were of.
+ * Versions are told apart twice. When this is compiled, by the headers, for what minor versions differ in. When it is
+ * loaded, by the interpreter that runs, whose release is mostly not that of the headers: one wheel serves a whole minor
+ * version. Structures may change within one, as those of the collector have in 3.14: before the oldest release that is
+ * tested nothing is open, and behind the newest one only if all checks of a module at its import agree.
  *
  * Locks and interpreters, for all three modules. What they know is the process's, and the interpreter's lock guards it.
  * So there are no extensions for builds without that lock, and none is imported by an interpreter that has another one
@@ -26,15 +27,38 @@
 #error "the extensions rest on the interpreter's lock"
 #endif
 
-#define TESTED_VERSIONS "CPython 3.11 to 3.13"
+/* Of each minor version of Python 3 the oldest and the newest patch release that the tests run on. 3.14 had another
+ * collector before, in structures that look the same. */
+#define RELEASES(release) release(11, 7, 7) release(12, 1, 1) release(13, 0, 0)
+
+#define IS_COMPILED(minor, oldest, newest) || PY_MINOR_VERSION == minor
+#define IS_OLDEST(minor, oldest, newest) +(PY_MINOR_VERSION == minor ? oldest : 0)
+#define IS_NEWEST(minor, oldest, newest) +(PY_MINOR_VERSION == minor ? newest : 0)
+#define IN_WORDS(minor, oldest, newest) " 3." #minor "." #oldest ","
+
+#define TESTED_RELEASES "CPython" RELEASES(IN_WORDS) " or later patch releases of these"
 
 /* From the first release on: what comes before one may be laid out in another way. */
-#if PY_VERSION_HEX >= 0x030B00F0 && PY_VERSION_HEX < 0x030E0000 && PY_RELEASE_LEVEL == PY_RELEASE_LEVEL_FINAL &&       \
+#if PY_MAJOR_VERSION == 3 && (0 RELEASES(IS_COMPILED)) && PY_RELEASE_LEVEL == PY_RELEASE_LEVEL_FINAL &&                \
     !defined(PYPY_VERSION)
 #define TESTED_VERSION 1
 #else
 #define TESTED_VERSION 0
 #endif
+
+/* The release that runs: none of those tested, a newer one of the same minor version, or one of them. */
+enum { RELEASE_UNKNOWN, RELEASE_NEWER, RELEASE_TESTED };
+
+static inline int release_that_runs(void)
+{
+    unsigned long minor = (Py_Version >> 16) & 0xFF, level = (Py_Version >> 4) & 0xF;
+    int patch = (Py_Version >> 8) & 0xFF;
+    if (!TESTED_VERSION || minor != PY_MINOR_VERSION || level != PY_RELEASE_LEVEL_FINAL ||
+        patch < 0 RELEASES(IS_OLDEST)) {
+        return RELEASE_UNKNOWN;
+    }
+    return patch > 0 RELEASES(IS_NEWEST) ? RELEASE_NEWER : RELEASE_TESTED;
+}
 
 /* tp_alloc and tp_free of classes written in Python. */
 #define HAVE_HOOKS TESTED_VERSION
@@ -69,6 +93,9 @@
 #define HAVE_BREAKER 0
 #endif
 
+/* Where it is among the interpreter's own. */
+#define BREAKER_IS_BEHIND_BUILTINS (PY_VERSION_HEX >= 0x030C0000)
+
 /* In its place a signal, whose handling is public. */
 #if PY_VERSION_HEX < 0x030D0000
 #define HAVE_SIGNAL 1
@@ -86,32 +113,19 @@ static inline int interpreter_ends(void)
 #endif
 }
 
-/* Whether what was tested of the version holds for the interpreter that runs: a release of it, whichever. */
-static inline int tested_version_runs(void)
-{
-    const char *running = Py_GetVersion(); /* "3.11.7 (main, ...", "3.12.0rc1 (..." */
-    size_t major = strcspn(PY_VERSION, "."), minor = major + 1 + strcspn(PY_VERSION + major + 1, ".") + 1;
-    if (!TESTED_VERSION || strncmp(running, PY_VERSION, minor) != 0) {
-        return 0;
-    }
-    const char *rest = running + minor;
-    rest += strspn(rest, "0123456789");
-    return *rest == ' ' || *rest == '+';
-}
-
-/* Whether it is the very release that this was built for: only its structures are as the headers have them. */
-static inline int layouts_hold(void)
-{
-    const char *running = Py_GetVersion();
-    size_t length = strlen(PY_VERSION);
-    return TESTED_VERSION && strncmp(running, PY_VERSION, length) == 0 && running[length] == ' ';
-}
-
 /* -- what has changed between versions, by what there is */
 
-/* Among the interpreter's own frames: some are entries from C. Each has its executable, and threads lead to it. */
+/* Among the interpreter's own frames: some are entries from C. Each has its executable, and threads lead to it. That is
+ * a tagged reference. They have a header of their own. */
 #define FRAMES_OF_C (PY_VERSION_HEX >= 0x030C0000)
 #define FRAMES_HAVE_EXECUTABLE (PY_VERSION_HEX >= 0x030D0000)
+#define FRAMES_HAVE_TAGS (PY_VERSION_HEX >= 0x030E0000)
+
+/* Among the collector's lists: a pointer to the youngest. In front of its switches: what waits to be freed. Behind its
+ * statistics: who collects. */
+#define LISTS_NAME_YOUNGEST (PY_VERSION_HEX < 0x030E0000)
+#define COLLECTOR_HAS_TRASH (PY_VERSION_HEX < 0x030F0000)
+#define COLLECTOR_TELLS_FRAME (PY_VERSION_HEX >= 0x030F0000)
 
 /* PyUnstable_GC_VisitObjects. */
 #define HAVE_VISIT (PY_VERSION_HEX >= 0x030C0000)

@@ -6,13 +6,32 @@
 
 /* The interpreter's own frames. A check at import compares both walks. */
 #if HAVE_INTERNAL_WALK
-#ifndef Py_BUILD_CORE
 #define Py_BUILD_CORE 1
-#include <internal/pycore_frame.h>
-#undef Py_BUILD_CORE
+#if FRAMES_HAVE_TAGS
+#include <internal/pycore_interpframe.h>
 #else
 #include <internal/pycore_frame.h>
 #endif
+#undef Py_BUILD_CORE
+
+/* From this owner on there is no function: entries from C, of several kinds. */
+#if FRAMES_HAVE_TAGS
+#define FIRST_OWNER_IN_C FRAME_OWNED_BY_INTERPRETER
+#elif FRAMES_OF_C
+#define FIRST_OWNER_IN_C FRAME_OWNED_BY_CSTACK
+#endif
+
+/* What a frame runs: a code object, or what is none. */
+static inline PyObject *executable_of(const struct _PyInterpreterFrame *frame)
+{
+#if FRAMES_HAVE_TAGS
+    return (PyObject *)(frame->f_executable.bits & ~(uintptr_t)Py_INT_TAG);
+#elif FRAMES_HAVE_EXECUTABLE
+    return frame->f_executable;
+#else
+    return (PyObject *)frame->f_code;
+#endif
+}
 #endif
 
 int internal_walk = 0;
@@ -58,18 +77,17 @@ static int walk_internal(PyThreadState *tstate, Frame *out, int limit, Marker *m
     int depth = 0;
     for (; frame != NULL && depth < limit; frame = frame->previous) {
 #if FRAMES_OF_C
-        if (frame->owner == FRAME_OWNED_BY_CSTACK) {
+        if (frame->owner >= FIRST_OWNER_IN_C) {
             continue; /* the entry from C, no function */
         }
 #endif
+        PyCodeObject *code = (PyCodeObject *)executable_of(frame);
 #if FRAMES_HAVE_EXECUTABLE
-        if (!PyCode_Check(frame->f_executable)) {
+        if (code == NULL || !PyCode_Check(code)) {
             continue;
         }
-        PyCodeObject *code = (PyCodeObject *)frame->f_executable;
         Py_ssize_t instruction = frame->instr_ptr - _PyCode_CODE(code);
 #else
-        PyCodeObject *code = frame->f_code;
         Py_ssize_t instruction = frame->prev_instr - _PyCode_CODE(code);
 #endif
         if (frame->owner != FRAME_OWNED_BY_GENERATOR && instruction < code->_co_firsttraceable) {
@@ -155,7 +173,7 @@ int innermost_is_known(void)
 int walks_agree(void)
 {
 #if HAVE_INTERNAL_WALK
-    if (!layouts_hold()) {
+    if (release_that_runs() == RELEASE_UNKNOWN) {
         return 0;
     }
     static Frame one[MAX_DEPTH], other[MAX_DEPTH]; /* under the lock */

@@ -9,7 +9,7 @@
  * The file: the chunks, then an index of uint64 (where each chunk begins, and where the last one ends), then
  * {magic, objects, chunks, offset of the index} as uint64, everything in the machine's own byte order.
  *
- * Base is the public C API. What is private stands behind the versions it was tested on, and is checked when the module
+ * Base is the public C API. What is private stands behind the releases it was tested on, and is checked when the module
  * is loaded: the collector's lists. Where that does not hold, PyUnstable_GC_VisitObjects or gc.get_objects() is used.
  */
 
@@ -181,11 +181,8 @@ static PyMethodDef methods[] = {
 
 static int module_exec(PyObject *module)
 {
-    const char *roots = HAVE_VISIT ? "visit" : "get_objects";
-#if HAVE_LISTS
     lists_are_known = check_lists();
-    roots = lists_are_known ? "lists" : roots;
-#endif
+    const char *roots = lists_are_known ? "lists" : HAVE_VISIT ? "visit" : "get_objects";
     return PyModule_AddIntConstant(module, "OBJECTS_PER_CHUNK", OBJECTS_PER_CHUNK) ||
            PyModule_AddIntConstant(module, "CAN_FORK", CAN_FORK) || PyModule_AddStringConstant(module, "ROOTS", roots);
 }

@@ -114,6 +114,10 @@ static int module_exec(PyObject *module)
         }
         internal_walk = walks_agree();
         config.by_signal = HAVE_SIGNAL && !breaker_is_known();
+        if (release_that_runs() == RELEASE_NEWER && (internal_walk < HAVE_INTERNAL_WALK || config.by_signal)) {
+            internal_walk = 0;
+            config.by_signal = HAVE_SIGNAL;
+        }
     }
     PyMethodDef *others[] = {
         run_methods,   requests_methods, looker_methods, collections_methods, drain_methods,
@@ -124,7 +128,8 @@ static int module_exec(PyObject *module)
             return -1;
         }
     }
-    return 0;
+    return PyModule_AddIntConstant(module, "RELEASE", release_that_runs()) ||
+           PyModule_AddStringConstant(module, "TESTED_RELEASES", TESTED_RELEASES);
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, module_exec}, INTERPRETER_SLOT{0, NULL}};

@@ -8,7 +8,7 @@ static destructor python_dealloc;
 int find_originals(void)
 {
 #if HAVE_HOOKS
-    if (!tested_version_runs()) {
+    if (release_that_runs() == RELEASE_UNKNOWN) {
         return 0;
     }
     PyObject *made = PyObject_CallFunction((PyObject *)&PyType_Type, "s(){}", "Made");

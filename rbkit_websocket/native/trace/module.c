@@ -334,17 +334,17 @@ static PyMethodDef methods[] = {
 static int module_exec(PyObject *module)
 {
     if (trace.mechanism == OFF) { /* else they are the first interpreter's, and known */
+        int release = release_that_runs();
         hooks_work = find_originals();
-        references_work = HAVE_REFTRACER && tested_version_runs();
+        references_work = HAVE_REFTRACER && release != RELEASE_UNKNOWN;
         internal_walk = walks_agree();
-#if HAVE_LISTS
         lists_are_known = check_lists();
-#endif
+        if (release == RELEASE_NEWER && !(hooks_work && internal_walk >= HAVE_INTERNAL_WALK && lists_are_known)) {
+            hooks_work = references_work = internal_walk = lists_are_known = 0;
+        }
     }
     int sites_work = innermost_is_known();
-    int census_works = 0;
 #if HAVE_LISTS
-    census_works = lists_are_known;
     if (PyModule_AddFunctions(module, census_methods)) {
         return -1;
     }
@@ -354,10 +354,9 @@ static int module_exec(PyObject *module)
            PyModule_AddIntConstant(module, "CAN_HOOK", hooks_work) ||
            PyModule_AddIntConstant(module, "CAN_REFTRACE", references_work) ||
            PyModule_AddIntConstant(module, "CAN_SITE", sites_work) ||
-           PyModule_AddIntConstant(module, "TESTED", tested_version_runs()) ||
-           PyModule_AddStringConstant(module, "TESTED_VERSIONS", TESTED_VERSIONS) ||
-           PyModule_AddStringConstant(module, "BUILT_FOR", PY_VERSION) ||
-           PyModule_AddIntConstant(module, "CAN_COUNT", census_works);
+           PyModule_AddIntConstant(module, "RELEASE", release_that_runs()) ||
+           PyModule_AddStringConstant(module, "TESTED_RELEASES", TESTED_RELEASES) ||
+           PyModule_AddIntConstant(module, "CAN_COUNT", lists_are_known);
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, module_exec}, INTERPRETER_SLOT{0, NULL}};

@@ -146,10 +146,13 @@ class CpuProfiler(Profiler):
 
     @property
     def native(self) -> str:
-        """``yes``, or ``no`` and why not, for the handshake."""
+        """``yes``, perhaps with a reserve, or ``no`` and why not, for the handshake."""
         if isinstance(self.sampler, NativeSampler):
             refusal = self.sampler.refusal
-            return "yes" if refusal is None else f"no: {refusal}; a native thread looks 190 times a second"
+            if refusal is not None:
+                return f"no: {refusal}; a native thread looks 190 times a second"
+            reserve = self.sampler.reserve
+            return f"yes: with public functions alone ({reserve})" if reserve else "yes"
         return f"no: {self._no_native}; a Python thread samples at 100 Hz"
 
     def _fall_back(self, reason: NativeUnavailable) -> None:

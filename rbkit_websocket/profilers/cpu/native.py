@@ -12,7 +12,7 @@ import signal as signals
 from types import CodeType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ...native.loader import NativeUnavailable, extension
+from ...native.loader import NativeUnavailable, extension, untested
 from ..base import Host
 from ..process.gcstats import GcWatch
 from ..requests.tracker import REQUESTS, TOLD, Streamed
@@ -101,6 +101,11 @@ class NativeSampler:
     def _taken(self) -> bool:
         handler = signals.getsignal(self._signum)
         return handler != signals.SIG_DFL and getattr(handler, "__name__", "") != "rbkit_sampler"
+
+    @property
+    def reserve(self) -> str:
+        """The reason why only public functions of the interpreter are used; empty where it is not so."""
+        return "" if self._native.status()["walk"] == "internal" else untested(self._native)
 
     def start(self) -> None:
         """Begins to sample.

@@ -8,9 +8,8 @@ of one processor: 1 s at the least, some 2 s per million objects.
 With the extension module the collector's lists are walked in slices of at most 4 ms, and the process goes on in
 between. So a count is no picture of one moment: objects made meanwhile may be counted or not. A full collection
 shuffles the lists, as do ``gc.freeze()`` and ``gc.unfreeze()``, and then the count begins anew; after three such
-events it is given up until the next time. Without the extension, or on a Python that it has not been tested on or
-built for, the census takes ``gc.get_objects()``, one generation at a time, which stops the process for some 20 ms per
-million objects.
+events it is given up until the next time. Without the extension, or on a Python that it has not been tested on, the
+census takes ``gc.get_objects()``, one generation at a time, which stops the process for some 20 ms per million objects.
 """
 
 from __future__ import annotations
@@ -21,11 +20,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ...native.loader import NativeUnavailable, extension
+from ...native.loader import NativeUnavailable, extension, untested
 from ...system.clock import time
 from ..base import Host, class_name
 from ..process.gcstats import FROZEN
-from .exact_tracer import untested
 
 __all__ = ["Census", "Counted"]
 

@@ -13,26 +13,25 @@ Two mechanisms:
   of the process, so it is used only where the hooks do not reach, and only after a trial: up to 3.13.2 it loses the
   ends of objects that bytecode lets go of.
 
-Both are used only on the versions that they have been tested on, CPython 3.11 to 3.13. On a newer one there are the
-weak references, and ``note`` says so.
+Both are used only on releases of CPython that they have been tested on, or that follow one of these within its minor
+version. On others there are the weak references, and ``note`` says so.
 """
 
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Iterator
 from functools import cache
 from heapq import nlargest
 from typing import Any, Final, Literal
 
-from ...native.loader import NativeUnavailable, extension
+from ...native.loader import NativeUnavailable, extension, untested
 from ...protocol.codec import pack
 from ...protocol.packing import created_event, destroyed_event
 from ...system.clock import time
 from ..base import Host, code_line
 
-__all__ = ["MAX_FOLLOWED", "NativeTracer", "untested"]
+__all__ = ["MAX_FOLLOWED", "NativeTracer"]
 
 MAX_FOLLOWED: Final = 1 << 17
 SITES_TOLD: Final = 200
@@ -40,16 +39,6 @@ _AT_A_TIME: Final = 2048
 _MOST_PORTIONS: Final = 8  # the rest comes the next time
 _CLASSES_AT_A_TIME: Final = 200
 _LOOK_FOR_CLASSES: Final = 5.0
-
-
-def untested(native: Any) -> str:
-    """The reason why the extension uses no private ways in this interpreter, for people."""
-    running = platform.python_version()
-    if not native.TESTED:
-        return f"tested on {native.TESTED_VERSIONS}, and this is {running}"
-    if running != native.BUILT_FOR:
-        return f"built for Python {native.BUILT_FOR}, and this is {running}"
-    return "this Python is not laid out as its headers say"
 
 
 class _Probe:
