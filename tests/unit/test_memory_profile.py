@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,6 +28,10 @@ PEER = "abc"
 
 class Thing:
     pass
+
+
+class Listed(list[Any]):
+    __module__ = "aside"  # not among those that HERE.* names
 
 
 @pytest.fixture
@@ -264,6 +269,18 @@ def test_types_of_c_are_told_apart(exact: Server, peer: Peer) -> None:
     else:
         assert answer["complete"] is False
         assert "not written in Python" in answer["note"]
+
+
+def test_classes_that_hooks_do_not_reach_are_named_or_traced_by_references(exact: Server, peer: Peer) -> None:
+    """From 3.14 on lists are freed past the classes that are derived from list."""
+    by_hooks = sys.version_info < (3, 14)
+    peer.ask("start_memory_profile")
+    assert ("past its subclasses" in peer.handshake()["object_trace"]) is not by_hooks
+    answer = peer.map("trace_objects aside.Listed")
+    assert (answer["mechanism"], answer["complete"]) == ("hooks" if by_hooks else "references", True)
+    cursor = peer.map("memory_profile")["cursor"]
+    Listed()
+    assert rows(peer.map(f"memory_profile {cursor}"))["aside.Listed"][1:3] == [1, 1]
 
 
 def test_patterns_with_weak_references(server: Server, subscriber: Peer) -> None:

@@ -265,7 +265,7 @@ def test_a_second_sampler_is_refused(sampler: NativeSampler) -> None:
 
     sampler.start()
     profiler = CpuProfiler(sampler._host)
-    assert profiler.native == "yes"
+    assert profiler.native.startswith("yes")
     profiler.start()
     try:
         assert profiler.native == "no: another native sampler runs in this process; a Python thread samples at 100 Hz"

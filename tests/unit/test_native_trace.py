@@ -87,8 +87,8 @@ class Makes:
         return super().__new__(cls)
 
 
-def subclass(base: type) -> type:
-    return type(f"Of{base.__name__}", (base,), {"__module__": HERE})
+def subclass(base: type, **namespace: object) -> type:
+    return type(f"{'Slotted' * bool(namespace)}Of{base.__name__}", (base,), {"__module__": HERE, **namespace})
 
 
 OF_C = {
@@ -100,14 +100,51 @@ OF_C = {
     )
 }  # fmt: skip
 ARGUMENTS: dict[type, tuple[Any, ...]] = {datetime.datetime: (2026, 1, 1), weakref.ref: (Plain,), int: (10**30,)}
+SLOTTED = [subclass(base, __slots__=("value",)) for base in (dict, list, set, Exception)]
+SLOTTED += [subclass(base, __slots__=()) for base in (tuple, str, int)]
+CLASSES = [Plain, Child, Slotted, Empty, WithMeta, Concrete, Record, Pair, Boxed, Makes, *OF_C.values(), *SLOTTED]
+
+# What makes or frees the objects of its subclasses past their slots, so that hooks do not reach them.
+SILENT: tuple[type, ...] = ()
+if sys.version_info >= (3, 14):
+    SILENT = (list, set, frozenset)
+if sys.version_info >= (3, 15):
+    SILENT = (dict, *SILENT)
+
+
+def reached(mechanism: int, cls: type) -> bool:
+    import support.tracing as shared
+
+    return mechanism != shared._trace.HOOKS or not issubclass(cls, SILENT)
+
+
+of_each_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 
 
 @exactly
-@pytest.mark.parametrize(
-    "cls",
-    [Plain, Child, Slotted, Empty, WithMeta, Concrete, Record, Pair, Boxed, Makes, *OF_C.values()],
-    ids=lambda cls: cls.__name__,
-)
+@of_each_class
+def test_what_the_hooks_do_not_reach_is_named(mechanism: int, cls: type) -> None:
+    with traced(f"{HERE}.*", mechanism=mechanism) as trace:
+        assert (class_name(cls) in trace.unseen()) is not reached(mechanism, cls)
+
+
+@exactly
+@of_each_class
+def test_each_instance_is_counted_where_bytecode_has_learnt_the_class(mechanism: int, cls: type) -> None:
+    arguments = ARGUMENTS.get(cls.__mro__[1], ())
+
+    def make() -> None:
+        for _ in range(1000):
+            cls(*arguments)
+
+    make()  # before: what is specialized by now has to be undone
+    with traced(f"{HERE}.*", mechanism=mechanism):
+        make()
+        assert counted().get(class_name(cls)) == ((1000, 1000) if reached(mechanism, cls) else None)
+
+
+@exactly
+@of_each_class
 def test_each_instance_is_created_and_destroyed(mechanism: int, cls: type) -> None:
     base = cls.__mro__[1]
     arguments = ARGUMENTS.get(base, ())
@@ -120,6 +157,9 @@ def test_each_instance_is_created_and_destroyed(mechanism: int, cls: type) -> No
         cls(*arguments)
         ended = time.time() * 1000
         events = [event for event in told() if event.name == name]
+        if not reached(mechanism, cls):
+            assert (events, counted().get(name)) == ([], None)
+            return
         assert [event.created for event in events] == [True, False, True, False]
         assert [event.identity for event in events[:2]] == [identity, identity]
         assert all(began - 1 <= event.milliseconds <= ended + 1 for event in events)

@@ -59,7 +59,12 @@ int consider_class(PyTypeObject *type)
         return 0;
     }
     if (trace.mechanism == BY_HOOKS && !may_be_hooked(type)) {
-        trace.refused++;
+        if (!is_silent(type)) {
+            trace.refused++;
+        }
+        else if (PySet_GET_SIZE(trace.unseen) < MAX_UNSEEN && PySet_Add(trace.unseen, name)) {
+            PyErr_Clear();
+        }
         Py_DECREF(name);
         return 0;
     }

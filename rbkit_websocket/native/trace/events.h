@@ -34,6 +34,7 @@ enum { OFF = 0, BY_HOOKS = 1, BY_REFERENCES = 2 };
 #define MAX_NEWBORN 4096
 #define MAX_SITES 16384
 #define MAX_NAME 256
+#define MAX_UNSEEN 1000
 
 typedef struct {
     uint64_t id;
@@ -68,7 +69,8 @@ typedef struct {
     Class *classes;
     size_t class_count, class_room;
     Table by_type, by_reference;
-    size_t refused;
+    size_t refused;   /* classes that are no class of Python, or not as these are made */
+    PyObject *unseen; /* a set: names of those written in Python whose base keeps quiet about their objects */
 
     PyTypeObject *newborn[MAX_NEWBORN]; /* classes, held until they can be looked at */
     size_t newborn_count;

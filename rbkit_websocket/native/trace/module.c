@@ -57,6 +57,7 @@ static void take_down(PyObject *released)
         Py_DECREF(old.newborn[i]);
     }
     Py_XDECREF(old.patterns);
+    Py_XDECREF(old.unseen);
     Py_XDECREF(old.on_death);
     free(old.classes);
     free(old.ring);
@@ -112,13 +113,16 @@ static PyObject *start(PyObject *Py_UNUSED(module), PyObject *arguments)
         }
         audited = 1;
     }
-    PyObject *on_death = PyCFunction_New(&class_died_method, NULL);
-    if (on_death == NULL) {
+    PyObject *on_death = PyCFunction_New(&class_died_method, NULL), *unseen = PySet_New(NULL);
+    if (on_death == NULL || unseen == NULL) {
+        Py_XDECREF(on_death);
+        Py_XDECREF(unseen);
         return NULL;
     }
     trace.on_death = on_death;
     Py_INCREF(patterns);
     trace.patterns = patterns;
+    trace.unseen = unseen;
     trace.with_sites = with_sites;
     trace.max_live = (size_t)max_live;
     trace.ring_size = (size_t)max_live * 2;
@@ -308,6 +312,13 @@ static PyObject *status(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored
                          (Py_ssize_t)trace.site_count);
 }
 
+PyDoc_STRVAR(unseen_doc, "unseen()\n\nNames of classes asked for whose base makes or frees their objects past the hooks.");
+
+static PyObject *unseen(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    return trace.unseen != NULL ? PySequence_List(trace.unseen) : PyList_New(0);
+}
+
 PyDoc_STRVAR(mute_doc, "mute(on)\n\nWhether what the calling thread makes is left out.");
 
 static PyObject *mute(PyObject *Py_UNUSED(module), PyObject *argument)
@@ -327,6 +338,7 @@ static PyMethodDef methods[] = {
     {"counts", counts, METH_NOARGS, counts_doc},
     {"sites", sites, METH_NOARGS, sites_doc},
     {"status", status, METH_NOARGS, status_doc},
+    {"unseen", unseen, METH_NOARGS, unseen_doc},
     {"mute", mute, METH_O, mute_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -8,7 +8,9 @@ Two mechanisms:
 
 - ``hooks``: classes written in Python, with their subclasses and those made later; a class that
   is made in a thread other than the main one may be seen some milliseconds late. Modules, classes, instances of C
-  types and of the few classes with an allocator of their own are not seen.
+  types and of the few classes with an allocator of their own are not seen; nor, and ``note`` names these, of classes
+  derived from a type of Python's own that makes or frees objects past the hooks: list and set from 3.14 on, dict from
+  3.15 on. Which these are is tried when the extension is imported.
 - ``references`` (the interpreter's reference tracer, from 3.13 on): every class. It costs something for each object
   of the process, so it is used only where the hooks do not reach, and only after a trial: up to 3.13.2 it loses the
   ends of objects that bytecode lets go of.
@@ -35,6 +37,7 @@ __all__ = ["MAX_FOLLOWED", "NativeTracer"]
 
 MAX_FOLLOWED: Final = 1 << 17
 SITES_TOLD: Final = 200
+_UNSEEN_TOLD: Final = 10
 _AT_A_TIME: Final = 2048
 _MOST_PORTIONS: Final = 8  # the rest comes the next time
 _CLASSES_AT_A_TIME: Final = 200
@@ -106,8 +109,6 @@ class NativeTracer:
             raise NativeUnavailable(untested(self._native))
         self.running = False
         self.mechanism: Literal["hooks", "references"] = "hooks"
-        self.note = ""
-        self.complete = False
         self.stride = 1
         self.since = 0.0
         self._per_second = 0
@@ -116,6 +117,7 @@ class NativeTracer:
         self._packed: list[bytes] = []
         self._deltas: dict[str, list[int]] = {}
         self._births = 0
+        self._refused, self._reason = 0, ""
 
     def start(self, patterns: tuple[str, ...], per_second: int, *, everything: bool) -> None:
         """Begins to look at the classes that a pattern names.
@@ -135,7 +137,7 @@ class NativeTracer:
             if native.CAN_HOOK:
                 self._open(patterns, native.HOOKS)
                 refused = native.status()["refused"]
-                if refused and everything:
+                if (refused or native.unseen()) and everything:
                     # Some classes are out of the hooks' reach: the reference tracer for all, if it is a good one.
                     self.stop()
                     reason = _references_fail(native)
@@ -149,10 +151,31 @@ class NativeTracer:
             self.stop()
             raise NativeUnavailable(str(error)) from error
         self.since = time.time()
-        self.complete = not (refused and reason)
-        self.note = f"{refused} classes that are named are not written in Python and not seen: {reason}"
-        if self.complete:
-            self.note = ""
+        self._refused, self._reason = refused if reason else 0, reason
+
+    @property
+    def _unseen(self) -> list[str]:
+        """Names of the classes written in Python that are out of the hooks' reach; of those made since too."""
+        return sorted(self._native.unseen()) if self.running and self.mechanism == "hooks" else []
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that is named is seen."""
+        return not (self._refused or self._unseen)
+
+    @property
+    def note(self) -> str:
+        """What is named and not seen; empty if that is nothing."""
+        parts = []
+        if self._refused:
+            parts.append(
+                f"{self._refused} classes that are named are not written in Python and not seen: {self._reason}"
+            )
+        if unseen := self._unseen:
+            names = ", ".join(unseen[:_UNSEEN_TOLD])
+            others = f" and {len(unseen) - _UNSEEN_TOLD} others" if len(unseen) > _UNSEEN_TOLD else ""
+            parts.append(f"not seen are {names}{others}: their base makes or frees objects past its subclasses")
+        return "; ".join(parts)
 
     def _open(self, patterns: tuple[str, ...], mechanism: int) -> None:
         native = self._native
