@@ -392,10 +392,10 @@ def test_what_a_command_started_stops_after_the_last_subscriber_left(server: Ser
     assert subscriber.handshake()["cpu_profiling_enabled"] == 0
 
 
-@pytest.mark.parametrize("server", [scaled(0.5)], indirect=True)
+@pytest.mark.parametrize("server", [1.0], indirect=True)
 def test_polling_keeps_the_sampler_alive_and_its_end_stops_it(server: Server, peer: Peer) -> None:
     peer.ask("start_cpu_profiling")
-    deadline = time.monotonic() + scaled(1)
+    deadline = time.monotonic() + 2
     while time.monotonic() < deadline:
         assert peer.map("cpu_profile")["running"]
         threading.Event().wait(0.05)
