@@ -161,6 +161,7 @@ def test_set_cpu_interval_answers_what_is_in_force(peer: Peer) -> None:
     assert peer.map("cpu_profile")["interval_us"] == 50_000
 
 
+@pytest.mark.parametrize("server", [1.0], indirect=True)
 def test_of_several_intervals_the_shortest_is_in_force_and_each_goes_with_its_client(
     peer: Peer, endpoints: tuple[str, str]
 ) -> None:
@@ -185,6 +186,7 @@ def test_of_several_intervals_the_shortest_is_in_force_and_each_goes_with_its_cl
     assert peer.map("cpu_profile")["interval_us"] == 1000
 
 
+@pytest.mark.parametrize("server", [1.0], indirect=True)
 def test_the_interval_of_a_client_that_only_listens_lasts_while_it_does(peer: Peer, endpoints: tuple[str, str]) -> None:
     with Peer(*endpoints) as listener, Peer(*endpoints) as silent:
         listener.subscribe()
