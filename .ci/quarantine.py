@@ -15,7 +15,7 @@ from typing import NamedTuple
 QUARANTINE = Path(__file__).resolve().parent.parent / "tests" / "quarantine.txt"
 MOST = 10
 """How many tests may be in quarantine."""
-OTHERS = 5
+OTHERS = 3
 """How many more may be tried again after one run of pytest. Real servers on few processors: of 5800 tests one or two
 fail by chance in most runs, and seldom the same ones. To be lowered to 0."""
 

@@ -13,6 +13,7 @@ import pytest
 from support import leaks
 from support.crashes import pytest_handlecrashitem
 from support.distribution import pytest_xdist_make_scheduler
+from support.servers import is_option
 from support.smallheap import pytest_collection_finish, pytest_pyfunc_call
 from support.standin import RECORDINGS, StandIn
 from support.waiting import scaled
@@ -47,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No option of the middleware comes from the environment of whoever runs the tests."""
     for variable in list(os.environ):
-        if variable.startswith("RBKIT_") and not variable.startswith("RBKIT_TEST_"):
+        if is_option(variable):
             monkeypatch.delenv(variable)
 
 

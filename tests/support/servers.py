@@ -51,6 +51,11 @@ _CRASHES = frozenset(
 _CRASHED_WORKER = re.compile(r"was sent SIG(?:ABRT|BUS|FPE|ILL|SEGV|SYS|TRAP)|!!! uWSGI process \d+ got Segmentation")
 
 
+def is_option(variable: str) -> bool:
+    """Whether a variable of the environment is one of the middleware's, and not one of the tests' own."""
+    return variable.startswith("RBKIT_") and not variable.startswith("RBKIT_TEST_")
+
+
 def crash(exit_code: int | None, log: str) -> str:
     """What tells that an interpreter of a server has crashed; empty when nothing does.
 
@@ -92,7 +97,7 @@ class WebServer:
         self._stop_signal = stop_signal
         self.name = f"test-{os.getpid()}-{next(_serial)}-{secrets.token_hex(3)}"
         variables: dict[str, str | None] = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("RBKIT_")},
+            **{key: value for key, value in os.environ.items() if not is_option(key)},
             "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])),
             "PYTHONUNBUFFERED": "1",
             "RBKIT_RUNTIME_DIR": str(self.runtime_dir),

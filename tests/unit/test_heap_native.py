@@ -286,7 +286,7 @@ def test_the_child_is_the_first_to_go_when_memory_runs_out(held: tuple[int, int]
     proc = Path(f"/proc/{held[0]}")
     wait_until(lambda: (proc / "comm").read_text().strip() == "rbkit-heap", "the child's name")
     assert (proc / "oom_score_adj").read_text().strip() == "1000"
-    assert psutil.Process(held[0]).nice() >= 10
+    assert psutil.Process(held[0]).nice() >= min(psutil.Process().nice() + 10, 19)
 
 
 def test_the_child_takes_no_handler_of_ours(held: tuple[int, int]) -> None:

@@ -1,2 +1,2 @@
-/** How many rows of a list are handed over at most. */
+/** Most rows in one answer, which bounds the memory that it asks for. */
 export const MOST_ROWS = 1000;

@@ -45,8 +45,6 @@ export interface DiffQuery {
   readonly limit?: number;
 }
 
-/** Largest share of the memory that one page of an answer may ask for. */
-
 /** Keeps snapshots by key. All methods may throw; what they throw is told to whoever asked. */
 export class HeapService {
   readonly #kept = new Map<number, Analysis>();
