@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from .program import kill_and_tell
 from .waiting import scaled, wait_until
 
 # The command as it was installed: -m would take the sources of the directory that the tests run in.
@@ -42,7 +43,7 @@ class Running:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**environment(arguments), "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **(env or {})},
+            env={**environment(arguments), "PYTHONUNBUFFERED": "1", **(env or {})},
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read)
@@ -81,7 +82,7 @@ class Running:
         try:
             code = self.process.wait(scaled(timeout))
         except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGABRT)  # has the fault handler say where it hangs
+            kill_and_tell(self.process)
             raise AssertionError(f"it does not end:\n{self.process.stderr.read()}") from None
         self._reader.join()
         return code, self.process.stderr.read()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +18,7 @@ from rbkit_websocket.profilers.base import Host
 from rbkit_websocket.profilers.cpu.native import NativeSampler
 from rbkit_websocket.server.originals import AppThread, make_host
 
-from .waiting import scaled
+from .program import run
 
 
 def _why_not() -> str:
@@ -120,20 +118,11 @@ def drained(sampler: NativeSampler, clock: str = "wall") -> tuple[Counter[str], 
 
 
 def python(code: str, *, env: dict[str, str] | None = None, arguments: Sequence[str] = (), **options: Any) -> str:
-    """Runs a program in a process of its own; its standard output. Fails with its stderr if it does not end well.
+    """Runs a program in a process of its own; its standard output.
 
-    It runs in an empty directory: ``-c`` puts the current one on ``sys.path``, and the sources of a checkout would
-    take the place of the package under test, without its extensions.
+    Raises:
+        AssertionError: it does not end, or not well.
     """
-    with tempfile.TemporaryDirectory() as elsewhere:
-        done = subprocess.run(
-            [sys.executable, "-X", "faulthandler", "-c", code, *arguments],
-            cwd=elsewhere,
-            env={**os.environ, **(env or {})},
-            timeout=scaled(60),
-            text=True,
-            check=False,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
-        )
+    done = run(code, *arguments, env={**os.environ, **(env or {})}, **options)
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return str(done.stdout)
