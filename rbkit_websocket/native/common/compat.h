@@ -29,7 +29,7 @@
 
 /* Of each minor version of Python 3 the oldest and the newest patch release that the tests run on. 3.14 had another
  * collector before, in structures that look the same. */
-#define RELEASES(release) release(11, 7, 7) release(12, 1, 1) release(13, 0, 0) release(14, 10, 10) release(15, 2, 2)
+#define RELEASES(release) release(11, 2, 2) release(12, 1, 1) release(13, 0, 0) release(14, 10, 10) release(15, 2, 2)
 
 #define IS_COMPILED(minor, oldest, newest) || PY_MINOR_VERSION == minor
 #define IS_OLDEST(minor, oldest, newest) +(PY_MINOR_VERSION == minor ? oldest : 0)
