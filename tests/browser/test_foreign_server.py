@@ -107,12 +107,17 @@ def test_figures_that_never_come_have_no_place(chromium: Chrome) -> None:
 # What a chart's axes have written beside them, by their height.
 _LABELS = """
 window.labels = new Map();
-const write = CanvasRenderingContext2D.prototype.fillText;
+const { clearRect, fillText } = CanvasRenderingContext2D.prototype;
+const title = (context) => context.canvas.closest('.timechart')?.querySelector('h3')?.textContent;
+CanvasRenderingContext2D.prototype.clearRect = function (...area) {
+  labels.delete(title(this));  // each time that a chart is drawn, its labels may stand elsewhere
+  return clearRect.apply(this, area);
+};
 CanvasRenderingContext2D.prototype.fillText = function (words, x, y) {
-  const title = this.canvas.closest('.timechart')?.querySelector('h3')?.textContent;
+  const name = title(this);
   const at = this.getTransform().transformPoint(new DOMPoint(x, y));
-  if (title) labels.set(title, (labels.get(title) ?? new Map()).set(Math.round(at.y), words));
-  return write.call(this, words, x, y);
+  if (name) labels.set(name, (labels.get(name) ?? new Map()).set(Math.round(at.y), words));
+  return fillText.call(this, words, x, y);
 };
 """
 

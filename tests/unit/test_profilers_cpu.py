@@ -46,6 +46,7 @@ def profiler(request: pytest.FixtureRequest, host: Host, monkeypatch: pytest.Mon
         pytest.skip(f"the native sampler is not used: {profiler.native}")
     yield profiler
     profiler.stop()
+    assert profiler.sampler.failure is None
 
 
 def burn(seconds: float) -> None:
@@ -133,7 +134,7 @@ def test_a_collection_has_a_frame_of_its_own(profiler: CpuProfiler) -> None:
                 collections += stack["wall_us"]
         else:
             assert innermost[0] not in ("_callback", "on_collection"), callers[0]
-    assert collections == pytest.approx(took * 1e6, rel=0.1)
+    assert collections == pytest.approx(took * 1e6, rel=0.1), profile
 
 
 def test_the_cost_of_watching_is_told(profiler: CpuProfiler) -> None:
