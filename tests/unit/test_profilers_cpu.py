@@ -22,7 +22,7 @@ from rbkit_websocket.profilers.cpu import aggregate
 from rbkit_websocket.profilers.cpu.aggregate import CpuProfiler
 from rbkit_websocket.profilers.cpu.events import SampleEvents
 from rbkit_websocket.profilers.cpu.fold import PlainStack
-from rbkit_websocket.profilers.cpu.sampler import CpuSampler, Sample
+from rbkit_websocket.profilers.cpu.sampler import COLLECTOR, CpuSampler, Sample, _Looker
 from rbkit_websocket.profilers.cpu.watching import Watching
 from rbkit_websocket.profilers.process.gcstats import GcWatch
 from rbkit_websocket.profilers.requests.tracker import track
@@ -135,6 +135,21 @@ def test_a_collection_has_a_frame_of_its_own(profiler: CpuProfiler) -> None:
         else:
             assert innermost[0] not in ("_callback", "on_collection"), callers[0]
     assert collections == pytest.approx(took * 1e6, rel=0.1), profile
+
+
+def test_a_collection_stands_where_it_happened_however_late_the_look_is(host: Host) -> None:
+    looker = _Looker(host)
+    heap = [[number] for number in range(200_000)]
+    gc.callbacks.insert(0, looker.on_collection)
+    try:
+        collect()
+    finally:
+        gc.callbacks.remove(looker.on_collection)
+    assert heap
+    samples: list[Sample] = []
+    in_thread(lambda: samples.extend(looker.look()), "look").join()
+    found = [sample.stack[0:4:2] for sample in samples if sample.stack[0] is COLLECTOR]
+    assert found == [(COLLECTOR, collect.__code__)]
 
 
 def test_the_cost_of_watching_is_told(profiler: CpuProfiler) -> None:

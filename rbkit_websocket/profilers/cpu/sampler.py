@@ -17,6 +17,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections import deque
+from types import FrameType
 from typing import Any, Final, Literal, NamedTuple
 
 from ...system.clock import time
@@ -32,6 +33,10 @@ MINIMUM_PERIOD_USEC: Final = 10_000
 _MAX_WAITING: Final = 20_000
 # Seconds after which another thread takes a look in the sampler's place.
 _LATE: Final = 0.005
+# Seconds: a longer collection has its own stack, shorter ones that of the next look. How many of the longer are kept
+# apart until then, if no look comes.
+_BRIEF: Final = 0.001
+_MAX_COLLECTIONS: Final = 100
 # Seconds after which a main thread that lets no other thread run is remembered, as a possible block.
 _LONG: Final = 0.05
 
@@ -200,8 +205,8 @@ class _Looker:
     def __init__(self, host: Host) -> None:
         self._host = host
         self.held: Held | None = None
-        # Of collections since the last look: time and CPU time by thread, and when one began.
-        self._collected: dict[int, tuple[float, float]] = {}
+        # Of collections since the last look, by thread; and when one began.
+        self._collected: dict[int, _Collected] = {}
         self._collects: tuple[int, float, float] | None = None
         self._kernel_ids: dict[int, int] = {}
         self._fresh = False
@@ -234,14 +239,16 @@ class _Looker:
             used = max(0.0, cpu - last.cpu) if cpu is not None and last.cpu is not None else 0.0
             wall = now - last.wall
             if frame.f_code in CALLBACKS and frame.f_locals.get("phase") == "stop":
-                self._collection_ended(ident, now, cpu)  # its callback waits for our lock and comes too late
-            if (collected := self._collected.pop(ident, None)) is not None:
-                part = min(collected[0], wall), min(collected[1], used)
-                wall, used = wall - part[0], used - part[1]
-                inner = (COLLECTOR, 0, *(stack if len(stack) < 2 * LONGEST else stack[2:]))
-                samples.append(Sample(stamp, ident, inner, part[0] * 1e6, part[1] * 1e6, number, request))
+                self._collection_ended(ident, now, cpu, frame)  # its callback waits for our lock and comes too late
+            for part in self._collected.pop(ident, _Collected()).at(stack, request):
+                collecting, computing = min(part.wall, wall), min(part.cpu, used)
+                wall, used = wall - collecting, used - computing
+                inner = (COLLECTOR, 0, *(part.stack if len(part.stack) < 2 * LONGEST else part.stack[2:]))
+                samples.append(Sample(stamp, ident, inner, collecting * 1e6, computing * 1e6, number, part.request))
             samples.append(Sample(stamp, ident, stack, wall * 1e6, used * 1e6, number, request))
         self._last = seen
+        for ident in self._collected.keys() - seen.keys():
+            del self._collected[ident]  # of threads that have ended, and our own
         return samples
 
     def on_collection(self, phase: str, _info: dict[str, int]) -> None:
@@ -250,15 +257,15 @@ class _Looker:
         if phase == "start":
             self._collects = ident, now, used
         else:
-            self._collection_ended(ident, now, used)
+            self._collection_ended(ident, now, used, sys._getframe())
 
-    def _collection_ended(self, ident: int, now: float, used: float | None) -> None:
+    def _collection_ended(self, ident: int, now: float, used: float | None, frame: FrameType) -> None:
         begun = self._collects
         if begun is None or begun[0] != ident:
             return
         self._collects = None
-        wall, cpu = self._collected.get(ident, (0.0, 0.0))
-        self._collected[ident] = wall + now - begun[1], cpu + (max(0.0, used - begun[2]) if used is not None else 0.0)
+        wall, cpu = now - begun[1], max(0.0, used - begun[2]) if used is not None else 0.0
+        self._collected.setdefault(ident, _Collected()).add(wall, cpu, frame)
 
     def _refresh(self) -> None:
         self._fresh = True
@@ -274,6 +281,36 @@ class _Looker:
         while (used := cpu_clock(self._kernel_ids.get(ident))) is None and not self._fresh:
             self._refresh()
         return used
+
+
+class _Collection(NamedTuple):
+    """Time and CPU time in the collector, and what had it run."""
+
+    wall: float
+    cpu: float
+    stack: tuple[Any, ...]
+    request: Request | Streamed | None
+
+
+class _Collected:
+    """A thread's collections since its last look. Long ones stand where they happened: on a busy machine the next look
+    may come much later, when the thread is elsewhere."""
+
+    def __init__(self) -> None:
+        self._long: list[_Collection] = []
+        self._brief = 0.0, 0.0
+
+    def add(self, wall: float, cpu: float, frame: FrameType) -> None:
+        """``frame`` is that of the collector's callback."""
+        if wall >= _BRIEF and len(self._long) < _MAX_COLLECTIONS:
+            self._long.append(_Collection(wall, cpu, *walk(frame)))
+        else:
+            self._brief = self._brief[0] + wall, self._brief[1] + cpu
+
+    def at(self, stack: tuple[Any, ...], request: Request | Streamed | None) -> list[_Collection]:
+        """All of them; the brief ones as one, at the stack of the look."""
+        brief = [_Collection(*self._brief, stack, request)] if self._brief[0] > 0 else []
+        return self._long + brief
 
 
 CALLBACKS.add(_Looker.on_collection.__code__)
