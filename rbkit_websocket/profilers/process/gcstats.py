@@ -5,6 +5,9 @@ A generation-2 collection is Python's major one, the others are minor. Python's 
 
 In CPU samples a collection has a frame of its own, ``(garbage collection)``, called by the function in which it began:
 the function that made one object too many, which need not be the one that makes most objects.
+
+A collection's time is Python's own figure from 3.15 on. Before, it lies between the two calls of our callback, and so
+has in it other tools' callbacks and what threads do that take the interpreter's lock meanwhile.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from ...protocol.commands.memory import CollectionFigures
 from ...protocol.constants import EventType
@@ -98,16 +101,18 @@ class GcWatch(Profiler):
         rows = list(self._history)
         return [((offset + at) * 1000, number, int(took * 1e6), freed, left) for at, number, took, freed, left in rows]
 
-    def _callback(self, phase: str, info: dict[str, int], clock: Callable[[], float] = time.perf_counter) -> None:
+    def _callback(self, phase: str, info: dict[str, Any], clock: Callable[[], float] = time.perf_counter) -> None:
         # Runs at both ends of every collection: one look at the clock, nothing that can fail.
         now = clock()
         if phase == "start":
             self._began = now
             self._waiting.append(now)
         elif self._began:  # else it was under way at the start
-            self._spent += now - self._began
+            # Python tells it from 3.15 on. Before, other callbacks and a wait for the interpreter's lock are in it.
+            took = info.get("duration", now - self._began)
+            self._spent += took
             self._waiting.append(-now)
-            self._history.append((now, info["generation"], now - self._began, info["collected"], info["uncollectable"]))
+            self._history.append((now, info["generation"], took, info["collected"], info["uncollectable"]))
 
     def drain(self, audience: bool) -> Iterable[bytes]:
         events = []
