@@ -17,6 +17,7 @@ from ..system.clock import time
 
 __all__ = [
     "CALLBACKS",
+    "PACKAGE",
     "Host",
     "Profiler",
     "ThreadFacts",
@@ -54,6 +55,9 @@ class Host:
     call: Callable[[Callable[[], object]], bool] = lambda _function: False
     quiet: Callable[[], AbstractContextManager[Any]] = nullcontext
 
+
+PACKAGE: Final = os.path.dirname(sys.modules[__name__.partition(".")[0]].__file__ or "") + os.sep
+"""What the names of our files begin with."""
 
 CALLBACKS: Final[set[types.CodeType]] = set()
 """Functions of ours that the interpreter calls in any thread: no profiler takes them for the thread's work."""

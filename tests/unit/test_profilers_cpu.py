@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
@@ -18,11 +18,11 @@ from support.waiting import scaled, wait_until
 import rbkit_websocket
 from rbkit_websocket.http.pages import respond_at_mount
 from rbkit_websocket.profilers.base import Host, code_line
-from rbkit_websocket.profilers.cpu import aggregate
+from rbkit_websocket.profilers.cpu import aggregate, sampler
 from rbkit_websocket.profilers.cpu.aggregate import CpuProfiler
 from rbkit_websocket.profilers.cpu.events import SampleEvents
 from rbkit_websocket.profilers.cpu.fold import PlainStack
-from rbkit_websocket.profilers.cpu.sampler import COLLECTOR, CpuSampler, Sample, _Looker
+from rbkit_websocket.profilers.cpu.sampler import COLLECTOR, CpuSampler, Sample, _Looker, walk
 from rbkit_websocket.profilers.cpu.watching import Watching
 from rbkit_websocket.profilers.process.gcstats import GcWatch
 from rbkit_websocket.profilers.requests.tracker import track
@@ -150,6 +150,43 @@ def test_a_collection_stands_where_it_happened_however_late_the_look_is(host: Ho
     in_thread(lambda: samples.extend(looker.look()), "look").join()
     found = [sample.stack[0:4:2] for sample in samples if sample.stack[0] is COLLECTOR]
     assert found == [(COLLECTOR, collect.__code__)]
+
+
+def test_a_look_while_a_collection_is_noted_tells_of_it_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    looker = _Looker(host)
+    samples: list[Sample] = []
+
+    def look() -> None:
+        in_thread(lambda: samples.extend(looker.look()), "look").join()
+
+    def interrupted_walk(frame: FrameType) -> Any:
+        if threading.current_thread() is threading.main_thread() and not samples:
+            look()
+        return walk(frame)
+
+    monkeypatch.setattr(sampler, "walk", interrupted_walk)
+    monkeypatch.setattr(sampler, "PACKAGE", "")  # functions of this file are below the callback too
+    monkeypatch.setattr(sampler, "_BRIEF", 0.0)
+    heap = [[number] for number in range(200_000)]
+    marks: list[float] = []
+
+    def note(_phase: str, _info: object) -> None:
+        marks.append(time.monotonic())
+
+    gc.disable()  # this collection alone
+    gc.callbacks[:0] = [note, looker.on_collection]
+    try:
+        collect()
+    finally:
+        gc.callbacks.remove(note)
+        gc.callbacks.remove(looker.on_collection)
+        gc.enable()
+    assert heap
+    look()
+    (found,) = [sample for sample in samples if sample.stack[0] is COLLECTOR]
+    assert found.stack[2] is collect.__code__
+    began, ended = marks
+    assert found.wall / 1e6 > 0.9 * (ended - began)
 
 
 def test_the_cost_of_watching_is_told(profiler: CpuProfiler) -> None:

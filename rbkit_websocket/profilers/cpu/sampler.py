@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, Final, Literal, NamedTuple
 
 from ...system.clock import time
-from ..base import CALLBACKS, Host, cpu_clock, named_code, thread_facts
+from ..base import CALLBACKS, PACKAGE, Host, cpu_clock, named_code, thread_facts
 from ..depth import LONGEST
 from ..requests.tracker import REQUESTS, Request, Streamed
 from ..thread_frames import current_frames
@@ -33,8 +33,8 @@ MINIMUM_PERIOD_USEC: Final = 10_000
 _MAX_WAITING: Final = 20_000
 # Seconds after which another thread takes a look in the sampler's place.
 _LATE: Final = 0.005
-# Seconds: a longer collection has its own stack, shorter ones that of the next look. How many of the longer are kept
-# apart until then, if no look comes.
+# Seconds: a longer collection has its own stack, shorter ones that of the next look. On a busy machine that may come
+# much later, when the thread is elsewhere; so many of the longer are kept until then.
 _BRIEF: Final = 0.001
 _MAX_COLLECTIONS: Final = 100
 # Seconds after which a main thread that lets no other thread run is remembered, as a possible block.
@@ -205,8 +205,10 @@ class _Looker:
     def __init__(self, host: Host) -> None:
         self._host = host
         self.held: Held | None = None
-        # Of collections since the last look, by thread; and when one began.
-        self._collected: dict[int, _Collected] = {}
+        # Collections since the last look: brief ones' time and CPU time by thread, and long ones with their threads.
+        self._collected: dict[int, tuple[float, float]] = {}
+        self._long: deque[tuple[int, _Collection]] = deque(maxlen=_MAX_COLLECTIONS)
+        # The thread that collects, and its clocks when that began.
         self._collects: tuple[int, float, float] | None = None
         self._kernel_ids: dict[int, int] = {}
         self._fresh = False
@@ -218,8 +220,10 @@ class _Looker:
     def look(self) -> list[Sample]:
         now, stamp = time.monotonic(), time.time() * 1000
         elapsed, self._looked = now - self._looked, now
-        frames = current_frames() or {}  # no samples while the look is not safe
+        # No samples while the look is not safe.
+        frames = {ident: _called_back(frame) for ident, frame in (current_frames() or {}).items()}
         self._fresh = False
+        collections = self._take_long(frames, now)
         seen: dict[int, _Seen] = {}
         samples = []
         number = sum(ident not in self._host.own for ident in frames)
@@ -238,18 +242,29 @@ class _Looker:
                 self.held = Held(last.wall, now, stack[0::2], stack[1::2], request)
             used = max(0.0, cpu - last.cpu) if cpu is not None and last.cpu is not None else 0.0
             wall = now - last.wall
-            if frame.f_code in CALLBACKS and frame.f_locals.get("phase") == "stop":
-                self._collection_ended(ident, now, cpu, frame)  # its callback waits for our lock and comes too late
-            for part in self._collected.pop(ident, _Collected()).at(stack, request):
+            here = collections.get(ident, [])
+            if (brief := self._collected.pop(ident, None)) is not None:
+                here.append(_Collection(*brief, stack, request))
+            for part in here:
                 collecting, computing = min(part.wall, wall), min(part.cpu, used)
                 wall, used = wall - collecting, used - computing
                 inner = (COLLECTOR, 0, *(part.stack if len(part.stack) < 2 * LONGEST else part.stack[2:]))
                 samples.append(Sample(stamp, ident, inner, collecting * 1e6, computing * 1e6, number, part.request))
             samples.append(Sample(stamp, ident, stack, wall * 1e6, used * 1e6, number, request))
         self._last = seen
-        for ident in self._collected.keys() - seen.keys():
-            del self._collected[ident]  # of threads that have ended, and our own
         return samples
+
+    def _take_long(self, frames: dict[int, FrameType], now: float) -> dict[int, list[_Collection]]:
+        """Long collections since the last look, by thread."""
+        for ident, frame in frames.items():
+            if frame.f_code in CALLBACKS and frame.f_locals.get("phase") == "stop":
+                # Its callback waits for our lock and comes too late.
+                self._collection_ended(ident, now, self._cpu_time(ident), frame)
+        taken: dict[int, list[_Collection]] = {}
+        while self._long:
+            ident, collection = self._long.popleft()
+            taken.setdefault(ident, []).append(collection)
+        return taken
 
     def on_collection(self, phase: str, _info: dict[str, int]) -> None:
         """For ``gc.callbacks``: the collector has no frame, so its time would stand under the next function."""
@@ -263,9 +278,18 @@ class _Looker:
         begun = self._collects
         if begun is None or begun[0] != ident:
             return
-        self._collects = None
         wall, cpu = now - begun[1], max(0.0, used - begun[2]) if used is not None else 0.0
-        self._collected.setdefault(ident, _Collected()).add(wall, cpu, frame)
+        ended = ident, _Collection(wall, cpu, *(walk(frame) if wall >= _BRIEF else ((), None)))
+        if self._collects is not begun:
+            return  # a look that came meanwhile has told of it
+        # No other thread runs before this is kept: nothing is called before that.
+        self._collects = None
+        if wall >= _BRIEF:
+            self._long.append(ended)
+            return
+        if ident in self._collected:
+            wall, cpu = wall + self._collected[ident][0], cpu + self._collected[ident][1]
+        self._collected[ident] = wall, cpu
 
     def _refresh(self) -> None:
         self._fresh = True
@@ -292,25 +316,14 @@ class _Collection(NamedTuple):
     request: Request | Streamed | None
 
 
-class _Collected:
-    """A thread's collections since its last look. Long ones stand where they happened: on a busy machine the next look
-    may come much later, when the thread is elsewhere."""
-
-    def __init__(self) -> None:
-        self._long: list[_Collection] = []
-        self._brief = 0.0, 0.0
-
-    def add(self, wall: float, cpu: float, frame: FrameType) -> None:
-        """``frame`` is that of the collector's callback."""
-        if wall >= _BRIEF and len(self._long) < _MAX_COLLECTIONS:
-            self._long.append(_Collection(wall, cpu, *walk(frame)))
-        else:
-            self._brief = self._brief[0] + wall, self._brief[1] + cpu
-
-    def at(self, stack: tuple[Any, ...], request: Request | Streamed | None) -> list[_Collection]:
-        """All of them; the brief ones as one, at the stack of the look."""
-        brief = [_Collection(*self._brief, stack, request)] if self._brief[0] > 0 else []
-        return self._long + brief
+def _called_back(frame: FrameType) -> FrameType:
+    """The frame of a callback of ours that is at work, or of one that it has called; else the frame itself."""
+    inner: FrameType | None = frame
+    while inner is not None and inner.f_code.co_filename.startswith(PACKAGE):
+        if inner.f_code in CALLBACKS:
+            return inner
+        inner = inner.f_back
+    return frame
 
 
 CALLBACKS.add(_Looker.on_collection.__code__)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
 from typing import Final
 
 from ...protocol.commands.cpu import WatchingCost
 from ...system.clock import time
+from ..base import PACKAGE
 from ..requests.tracker import REQUESTS
 from .fold import AnyStack
 
 __all__ = ["Watching"]
 
-_PACKAGE: Final = os.path.dirname(sys.modules[__name__.partition(".")[0]].__file__ or "") + os.sep
-_DEMO: Final = os.path.join(_PACKAGE, "cli") + os.sep  # an application like any other
+_DEMO: Final = os.path.join(PACKAGE, "cli") + os.sep  # an application like any other
 _MAX_KNOWN: Final = 20_000
 
 
@@ -59,6 +58,6 @@ def _is_ours(stack: AnyStack) -> bool:
     """Whether a session, a page or a callback of ours is on the stack: more than the middleware that calls a view."""
     for code in stack.codes:
         file = code.co_filename
-        if not REQUESTS.is_passage(code) and file.startswith(_PACKAGE) and not file.startswith(_DEMO):
+        if not REQUESTS.is_passage(code) and file.startswith(PACKAGE) and not file.startswith(_DEMO):
             return True
     return False
