@@ -1,4 +1,5 @@
-# For .ci/bare and .ci/sid, which source it: a Debian in a folder, and what its programs need of this machine. Needs root.
+# For .ci/bare, .ci/sid and .ci/wheels, which source it: a Debian in a folder, and what its programs need of this machine.
+# Needs root.
 
 # What has been fetched once need not be fetched again. An empty folder does as well.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/rbkit-ci

@@ -8,9 +8,7 @@
 #define Py_BUILD_CORE 1
 #include <internal/pycore_interp.h>
 #undef Py_BUILD_CORE
-#endif
 
-#if HAVE_BREAKER
 /* What is known of the interpreter's structure in front of the word, beside it and behind it, in the places where the
  * headers have it. */
 static int neighbours_agree(PyInterpreterState *interpreter)
