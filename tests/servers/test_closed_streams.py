@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.cliprocess import COMMAND, environment
+from support.cliprocess import COMMAND
 from support.waiting import scaled, wait_until
 
 DEMO = ("demo", "--no-load", "--seconds", "1")
@@ -25,7 +25,7 @@ def shell(arguments: tuple[str, ...], redirection: str, **options: object) -> su
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(arguments),
+        env=os.environ,
         **options,  # type: ignore[call-overload]
     )
 
@@ -78,7 +78,7 @@ def test_who_reads_may_be_gone(runtime_dir: Path, arguments: tuple[str, ...]) ->
             stdout=writer,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment(arguments),
+            env=os.environ,
             timeout=scaled(30),
             check=False,
         )

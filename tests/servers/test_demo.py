@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.cliprocess import COMMAND, environment, gone, run, running
+from support.cliprocess import COMMAND, gone, run, running
 from support.ports import free_port
 from support.waiting import scaled, wait_until
 from websockets.exceptions import InvalidStatus
@@ -180,7 +180,7 @@ def _read_terminal(master: int) -> bytes:
 @pytest.mark.parametrize("term", ["dumb", "", None], ids=["dumb", "empty", "unset"])
 def test_a_terminal_that_obeys_nothing_gets_plain_lines(runtime_dir, term):
     master, slave = pty.openpty()
-    env = {key: value for key, value in environment(["demo"]).items() if key != "TERM"}
+    env = {key: value for key, value in os.environ.items() if key != "TERM"}
     env.update({"NO_COLOR": "1", **({} if term is None else {"TERM": term})})
     process = subprocess.Popen(
         [*COMMAND, "demo", "--no-load", "--seconds", "2"], stdin=slave, stdout=slave, stderr=slave, env=env
@@ -196,7 +196,7 @@ def test_a_terminal_that_obeys_nothing_gets_plain_lines(runtime_dir, term):
 def test_on_a_terminal_the_demo_redraws_in_place_and_gives_the_terminal_back(runtime_dir):
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 70, 0, 0))
-    env = {key: value for key, value in environment(["demo"]).items() if key not in ("COLUMNS", "LINES")}
+    env = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
     env["TERM"] = "xterm"
     process = subprocess.Popen(
         [*COMMAND, "demo", "--seconds", "3"], stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True

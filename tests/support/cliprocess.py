@@ -9,7 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,12 +20,6 @@ from .waiting import scaled, wait_until
 
 # The command as it was installed: -m would take the sources of the directory that the tests run in.
 COMMAND = [sys.executable, str(Path(sysconfig.get_path("scripts")) / "rbkit-websocket")]
-
-
-def environment(arguments: Sequence[str]) -> dict[str, str]:
-    """Ours; under load without what has coverage trace child processes: the demo's work is too much for a tracer."""
-    traced = arguments[0] != "demo" or "--no-load" in arguments
-    return {name: value for name, value in os.environ.items() if traced or not name.startswith("COVERAGE_PROCESS")}
 
 
 class Running:
@@ -43,7 +37,7 @@ class Running:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**environment(arguments), "PYTHONUNBUFFERED": "1", **(env or {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read)

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_handlecrashitem(crashitem: str) -> None:
-    """pytest-xdist has lost a worker, whatever ended it: a line in the file of ``RBKIT_TEST_CRASHES``."""
-    if path := os.environ.get("RBKIT_TEST_CRASHES"):
+    """pytest-xdist has lost a worker, whatever ended it: a line in the file of ``TEST_CRASHES``."""
+    if path := os.environ.get("TEST_CRASHES"):
         with open(path, "a") as crashes:
             crashes.write(f"the process that ran {crashitem} has ended\n")

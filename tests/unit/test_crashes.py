@@ -31,7 +31,7 @@ def test_a_crash_is_told_from_every_other_end(exit_code: int, log: str, words: s
 
 def test_a_server_that_crashes_fails_its_test() -> None:
     program = "import signal; print('Listening at: http://127.0.0.1:9', flush=True); signal.pause()"
-    web = WebServer([sys.executable, "-c", program], env={"RBKIT_TEST_CRASHES": None})  # no crash of the run's
+    web = WebServer([sys.executable, "-c", program], env={"TEST_CRASHES": None})  # no crash of the run's
     web.signal(signal.SIGSEGV)
     web.wait()
     with pytest.raises(AssertionError, match="SIGSEGV"):
@@ -40,7 +40,7 @@ def test_a_server_that_crashes_fails_its_test() -> None:
 
 def test_an_interpreter_that_a_test_starts_tells_of_its_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = tmp_path / "crashes"
-    monkeypatch.setenv("RBKIT_TEST_CRASHES", str(told))
+    monkeypatch.setenv("TEST_CRASHES", str(told))
     at_start = (Path(__file__).parents[2] / ".ci" / "crashes.pth").read_text()
     program = f"{at_start}\nimport signal; print('Listening at: http://127.0.0.1:9', flush=True); signal.pause()"
     web = WebServer([sys.executable, "-c", program])
@@ -58,7 +58,7 @@ def test_a_process_of_a_parallel_run_that_ends_is_told_to_ci(tmp_path: Path) -> 
     pytest_run = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "1", "-p", "support.crashes", "-p", "no:cacheprovider"],
         cwd=tmp_path,
-        env=os.environ | {"RBKIT_TEST_CRASHES": str(told), "PYTHONPATH": str(Path(support.__file__).parents[1])},
+        env=os.environ | {"TEST_CRASHES": str(told), "PYTHONPATH": str(Path(support.__file__).parents[1])},
         capture_output=True,
         text=True,
     )
