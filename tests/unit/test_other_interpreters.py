@@ -97,7 +97,7 @@ COMMANDS = (
 def running(native: str, others: str) -> Iterator[Peer]:
     """A peer of a program that is alive at the end."""
     pub, req = free_port(), free_port()
-    seconds = scaled(5)
+    seconds = scaled(3)
     with tempfile.TemporaryDirectory() as elsewhere:
         program = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-c", PROGRAM, str(pub), str(req), str(seconds), others],
@@ -124,6 +124,7 @@ def running(native: str, others: str) -> Iterator[Peer]:
 WAYS = ["0"] if REASON else ["1", "0"]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("native", WAYS, ids={"1": "native", "0": "python"}.get)
 def test_every_command_beside_busy_interpreters(native: str) -> None:
     with running(native, "others") as peer:
@@ -133,6 +134,7 @@ def test_every_command_beside_busy_interpreters(native: str) -> None:
                 assert peer.ask(command)
         stacks, profile = peer.map("stacks"), peer.map("cpu_profile")
         stats = peer.subscribe().event(lambda event: event[0] == EventType.GC_STATS)[2]
+        assert "allocated_blocks" not in stats
         unseen = "there are other interpreters in this process, whose threads are not seen"
         if native == "0":
             unseen += "; nor are those of this one, for which the C extension is needed meanwhile"
@@ -159,6 +161,7 @@ def test_alone_everything_is_seen(native: str) -> None:
         assert {"MainThread"} <= {thread["name"] for thread in stacks["threads"]}
         stats = peer.subscribe().event(lambda event: event[0] == EventType.GC_STATS)[2]
         assert stats["threads"] >= 1
+        assert stats["allocated_blocks"] > 1000
 
 
 APPLICATION = """

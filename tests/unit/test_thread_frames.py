@@ -15,6 +15,7 @@ import pytest
 from support.embeddedpeer import Peer
 from support.waiting import scaled, wait_until
 
+from rbkit_websocket.profilers import interpreters
 from rbkit_websocket.profilers import thread_frames as module
 from rbkit_websocket.profilers.thread_frames import current_frames
 from rbkit_websocket.server import Server
@@ -41,9 +42,13 @@ def frames_from(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
             raise module.NativeUnavailable("not here")
 
         monkeypatch.setattr(module, "extension", missing)
-    module._ways.cache_clear()
+        monkeypatch.setattr(interpreters, "extension", missing)
+    caches = (module._way, interpreters._question)
+    for cached in caches:
+        cached.cache_clear()
     yield
-    module._ways.cache_clear()
+    for cached in caches:
+        cached.cache_clear()
 
 
 @pytest.mark.usefixtures("frames_from", "no_collector")

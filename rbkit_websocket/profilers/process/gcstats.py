@@ -25,6 +25,7 @@ from ...protocol.packing import event
 from ...system.clock import time
 from ..base import CALLBACKS, Host, Profiler
 from ..greenlets.registry import GreenletRegistry
+from ..interpreters import undisturbed
 from ..thread_frames import current_frames
 from .procfs import SELF_STATUS, fields
 
@@ -34,7 +35,8 @@ KEYS: Final[dict[str, str]] = {
     "count": "Collections since the process started, all generations together.",
     "minor_gc_count": "Collections of generations 0 and 1.",
     "major_gc_count": "Collections of generation 2, which look at every container object.",
-    "heap_live_slots": "Memory blocks that Python's allocator has handed out (sys.getallocatedblocks()).",
+    "heap_live_slots": "Memory blocks that Python's allocator has handed out (sys.getallocatedblocks()). Unknown "
+    "while the process has other interpreters.",
     "total_heap_size": "Resident anonymous memory in bytes: heaps of Python and of C libraries. Linux only.",
     "total_memsize": "Resident memory of the process in bytes, files mapped into it included. Linux only.",
     "rss": "The same as total_memsize, under the name that it has in Python's world.",
@@ -134,17 +136,16 @@ def gc_stats(host: Host, greenlets: GreenletRegistry, gc_time_ms: float = 0.0) -
     """The payload of a ``gc_stats`` message; :data:`KEYS` says what each key means."""
     generations = gc.get_stats()
     collections = [generation["collections"] for generation in generations]
-    blocks = sys.getallocatedblocks()
     stats: dict[str, float] = {
         "count": sum(collections),
         "minor_gc_count": sum(collections[:-1]),
         "major_gc_count": collections[-1],
-        "heap_live_slots": blocks,
-        "allocated_blocks": blocks,
         "gc_time_ms": gc_time_ms,
         "freeze_count": FROZEN.count(),
         "pending_0": gc.get_count()[0],
     }
+    if (blocks := undisturbed(sys.getallocatedblocks)) is not None:
+        stats["heap_live_slots"] = stats["allocated_blocks"] = blocks
     if (frames := current_frames()) is not None:
         stats["threads"] = sum(ident not in host.own for ident in frames)
     for number, generation in enumerate(generations):
