@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,12 @@ def pytest_configure() -> None:
     # Programs that tests start with -c or -m would take the sources of a checkout, which have no extensions beside
     # them, for the package under test (Python 3.11 and later heed this).
     os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def pytest_sessionfinish() -> None:
+    # What ends a parallel run does not wait long for its processes: a late word about covered lines would be lost.
+    if (covered := sys.modules.get("covered_lines")) is not None:
+        covered.tell()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
